@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resampling along rows and columns, each a small matrix: resize, crop and change of pinhole camera.
+
+Between two pinholes that share centre and orientation the map is separable: column u of the target
+looks at column x(u) = (u - cx_t) fx_s / fx_t + cx_s of the source, and rows likewise. One matrix an
+axis does it exactly, with the kernel's own low-pass filter, on any device, and is cached.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from depth_ros.camera import Camera
+
+KERNELS = ('area', 'linear', 'cubic', 'lanczos3')
+
+
+def resize(x: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
+    """Resize a picture.
+
+    Args:
+        x: (..., H, W) float.
+        size: (h, w) of the result.
+        kernel: 'area' and 'lanczos3' low-pass when shrinking (as cv2.INTER_AREA and PIL do);
+            'linear' and 'cubic' (a = -0.75) do not (as cv2 does not).
+
+    Returns:
+        (..., h, w) float.
+    """
+    h, w = size
+    rows = _matrix(kernel, x.shape[-2], h, x.shape[-2] / h, (x.shape[-2] / h - 1) / 2, str(x.device))
+    cols = _matrix(kernel, x.shape[-1], w, x.shape[-1] / w, (x.shape[-1] / w - 1) / 2, str(x.device))
+    return _apply(x, rows, cols)
+
+
+def to_camera(x: Tensor, source: Camera, target: Camera, kernel: str) -> Tensor:
+    """The picture that `target` would have taken where `source` took `x`; edges are replicated.
+
+    Args:
+        x: (..., H, W) float, taken by `source`.
+        source: undistorted camera.
+        target: undistorted camera with the same centre and orientation.
+        kernel: as in `resize`.
+
+    Returns:
+        (..., target.height, target.width) float.
+    """
+    step_y, start_y = _axis(source.fy, source.cy, target.fy, target.cy)
+    step_x, start_x = _axis(source.fx, source.cx, target.fx, target.cx)
+    rows = _matrix(kernel, source.height, target.height, step_y, start_y, str(x.device))
+    cols = _matrix(kernel, source.width, target.width, step_x, start_x, str(x.device))
+    return _apply(x, rows, cols)
+
+
+def seen_by(source: Camera, target: Camera, device: torch.device) -> Tensor:
+    """Which pixels of `target` lie inside `source`'s picture: (h, w) bool."""
+    inside = []
+    for n_in, n_out, axis in (
+        (source.height, target.height, _axis(source.fy, source.cy, target.fy, target.cy)),
+        (source.width, target.width, _axis(source.fx, source.cx, target.fx, target.cx)),
+    ):
+        x = torch.arange(n_out, device=device, dtype=torch.float64) * axis[0] + axis[1]
+        inside.append((x >= -0.5 - 1e-6) & (x <= n_in - 0.5 + 1e-6))
+    return inside[0][:, None] & inside[1][None, :]
+
+
+def _axis(f_s: float, c_s: float, f_t: float, c_t: float) -> tuple[float, float]:
+    """Source pixels per target pixel, and the source coordinate of target pixel 0."""
+    step = f_s / f_t
+    return step, c_s - c_t * step
+
+
+def _apply(x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+    return rows @ (x @ cols.T)
+
+
+@lru_cache(maxsize=64)
+def _matrix(kernel: str, n_in: int, n_out: int, step: float, start: float, device: str) -> Tensor:
+    """(n_out, n_in) float32 weights; output i looks at source coordinate start + i * step."""
+    centre = start + step * torch.arange(n_out, dtype=torch.float64)  # (n_out,)
+    shrink = max(step, 1.0) if kernel in ('area', 'lanczos3') else 1.0
+    if kernel == 'area' and step <= 1:
+        kernel = 'linear'  # a box narrower than a pixel would only repeat pixels
+    reach = {'area': 0.5 * shrink + 0.5, 'linear': 1.0, 'cubic': 2.0, 'lanczos3': 3.0 * shrink}[kernel]
+    taps = torch.arange(int(2 * reach) + 2, dtype=torch.float64)
+    index = torch.floor(centre - reach)[:, None] + taps  # (n_out, T) source columns within reach
+    d = index - centre[:, None]
+    if kernel == 'area':  # overlap of pixel [j - 0.5, j + 0.5] with the box of width `shrink`
+        half = shrink / 2
+        weight = (torch.minimum(d + 0.5, d * 0 + half) - torch.maximum(d - 0.5, d * 0 - half)).clamp(min=0)
+    elif kernel == 'linear':
+        weight = (1 - d.abs()).clamp(min=0)
+    elif kernel == 'cubic':
+        weight = _cubic(d.abs())
+    else:
+        weight = torch.sinc(d / shrink) * torch.sinc(d / shrink / 3) * (d.abs() < reach)
+    if kernel == 'lanczos3':  # PIL leaves out what lies outside; the others replicate the edge
+        weight = weight * ((index >= 0) & (index < n_in))
+    matrix = torch.zeros(n_out, n_in, dtype=torch.float64)
+    matrix.scatter_add_(1, index.clamp(0, n_in - 1).long(), weight)
+    return (matrix / matrix.sum(1, keepdim=True)).to(torch.float32).to(device)
+
+
+def _cubic(d: Tensor, a: float = -0.75) -> Tensor:
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = ((d - 5) * d + 8) * d * a - 4 * a
+    return torch.where(d <= 1, near, torch.where(d < 2, far, torch.zeros_like(d)))

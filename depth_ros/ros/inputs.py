@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A subscription that fits its publishers' QoS, and says why nothing arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+from depth_ros.ros.middleware import TRANSPORTS, TRANSPORTS_VALUE
+
+
+class Input:
+    """A subscription, made anew when other publishers want another QoS.
+
+    Best effort hears every publisher, but loses megabyte images of a driver with stock Fast DDS;
+    reliable does not lose them, but hears only reliable publishers. `auto` looks at who is there.
+
+    Args:
+        node: owner.
+        message_type: class of the message.
+        topic: relative name, before remapping.
+        callback: called with each message.
+        depth: messages the middleware keeps.
+        reliability: auto, reliable or best_effort.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        message_type: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        depth: int,
+        reliability: str = 'auto',
+    ) -> None:
+        """Subscribe at once; `refresh` adapts."""
+        self.node = node
+        self.message_type = message_type
+        self.callback = callback
+        self.reliability = reliability
+        self.depth = depth
+        self.relative = topic
+        self.topic = node.resolve_topic_name(topic)
+        self.qos = self._fitting()
+        self._subscribe()
+
+    def _subscribe(self) -> None:
+        self.subscription = self.node.create_subscription(
+            self.message_type, self.relative, self.callback, self.qos
+        )
+
+    def refresh(self) -> None:
+        """Subscribe anew if the publishers there are now want another QoS."""
+        qos = self._fitting()
+        if (qos.reliability, qos.durability) != (self.qos.reliability, self.qos.durability):
+            self.node.destroy_subscription(self.subscription)
+            self.qos = qos
+            self._subscribe()
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        self.node.destroy_subscription(self.subscription)
+
+    def _fitting(self) -> QoSProfile:
+        offered = [info.qos_profile for info in self.node.get_publishers_info_by_topic(self.topic)]
+        reliable = self.reliability == 'reliable' or (
+            self.reliability == 'auto'
+            and bool(offered)
+            and all(qos.reliability == ReliabilityPolicy.RELIABLE for qos in offered)
+        )
+        # a camera_info that is published once and kept for latecomers reaches only who asks for it
+        kept = reliable and bool(offered)
+        kept = kept and all(qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for qos in offered)
+        return QoSProfile(
+            depth=self.depth,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if kept else DurabilityPolicy.VOLATILE,
+        )
+
+    def why_silent(self) -> str:
+        """One sentence with the likely reason that nothing arrives, and the remedy."""
+        publishers = self.node.get_publishers_info_by_topic(self.topic)
+        if not publishers:
+            return f'nobody publishes {self.topic}{self._suggestion()}'
+        wanted = f'{self.message_type.__module__.split(".")[0]}/msg/{self.message_type.__name__}'
+        types = {info.topic_type for info in publishers}
+        if wanted not in types:
+            return f'{self.topic} carries {", ".join(sorted(types))}, not {wanted}: remap to another topic'
+        offers = [info.qos_profile.reliability for info in publishers]
+        if self.qos.reliability == ReliabilityPolicy.RELIABLE and ReliabilityPolicy.RELIABLE not in offers:
+            return (
+                f'{self.topic} is published best effort but subscribed reliable, which never connects: '
+                'set image_reliability to auto'
+            )
+        return (
+            f'{len(publishers)} publisher(s) of {self.topic} match but nothing arrives: the driver is paused, or '
+            f"its shared memory is too small for the message: set {TRANSPORTS}='{TRANSPORTS_VALUE}' "
+            "in the camera driver's environment"
+        )
+
+    def _suggestion(self) -> str:
+        wanted = self.message_type.__name__
+        topics = [
+            name
+            for name, types in self.node.get_topic_names_and_types()
+            if any(t.endswith('/' + wanted) for t in types) and self.node.count_publishers(name)
+        ]
+        own = self.node.get_namespace().rstrip('/')
+        topics = [t for t in topics if not t.startswith(f'{own}/depth/')]
+        if not topics:
+            return f', nor any other {wanted}: is the camera driver running, and in this ROS_DOMAIN_ID?'
+        return f'; {wanted} topics here: {", ".join(topics)}. Remap: --ros-args -r {self.relative}:={topics[0]}'

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a process must do before `rclpy.init` so that megabyte messages arrive.
+
+Fast DDS gives each writer a shared-memory segment of 512 KiB by default. A 1280x720 image does not
+fit and is lost whole on best-effort topics. The segment belongs to the writer: this fixes our
+outputs, and a camera driver needs the same environment variable for its images.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+
+log = logging.getLogger(__name__)
+
+TRANSPORTS = 'FASTDDS_BUILTIN_TRANSPORTS'
+#: segment of 2 x 16 MB: one 1280x720 cloud of 14.7 MB twice
+TRANSPORTS_VALUE = 'DEFAULT?sockets_size=16MB'
+#: whoever set one of these has tuned Fast DDS already
+TUNED_BY_USER = (TRANSPORTS, 'FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def prepare() -> None:
+    """Widen Fast DDS's segment and keep freed message buffers; call before `rclpy.init`.
+
+    DEPTH_ROS_NO_TUNING=1 turns it off; a Fast DDS setting of the user's own is left as it is.
+    """
+    if os.environ.get('DEPTH_ROS_NO_TUNING') == '1':
+        return
+    if not any(os.environ.get(name) for name in TUNED_BY_USER):
+        os.environ[TRANSPORTS] = TRANSPORTS_VALUE
+    _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Stop glibc from returning each message's pages to the kernel, to be faulted in again."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return  # not glibc; only speed is lost
+    if not mallopt(_M_MMAP_THRESHOLD, 1 << 30):
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that older glibc takes
+    mallopt(_M_TRIM_THRESHOLD, 512 << 20)
+
+
+def describe() -> str:
+    """The transport setting in force, for the log."""
+    return ', '.join(f'{n}={os.environ[n]}' for n in TUNED_BY_USER if os.environ.get(n)) or 'stock'

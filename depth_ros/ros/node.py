@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""depth_node: a camera in, metres out.
+
+The executor's thread stores the newest image and answers services; one worker infers and publishes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+
+import rclpy
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+from depth_ros import pipeline
+from depth_ros.config import Settings
+from depth_ros.errors import DepthRosError
+from depth_ros.ros import middleware
+from depth_ros.ros.log import forward_to_ros
+from depth_ros.ros.parameters import Parameters
+from depth_ros.ros.session import Session
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class DepthNode(LifecycleNode):
+    """The lifecycle around a `Session`: configure loads the network, activate connects."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Declare parameters; nothing is loaded before configure."""
+        super().__init__('depth_node', automatically_declare_parameters_from_overrides=True, **kwargs)
+        forward_to_ros(self.get_logger())
+        self.session: Session | None = None
+        self.parameters = Parameters(self, self._apply)
+
+    def _apply(self, settings: Settings) -> None:
+        if self.session is not None:
+            self.session.update(settings)
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the network; FAILURE with the reason if it cannot be, and try again after a change."""
+        try:
+            settings = self.parameters.resolve()
+            depth, choices = pipeline.build(settings)
+        except DepthRosError as error:
+            self.get_logger().error(f'cannot configure: {error}')
+            return FAILURE
+        except Exception as error:
+            # anything else a checkpoint, driver or GPU may throw: the node must stay configurable
+            self.get_logger().error(f'cannot configure: {type(error).__name__}: {error}')
+            return FAILURE
+        self.get_logger().info(str(choices))
+        self.get_logger().info(f'middleware: {middleware.describe()}')
+        self.session = Session(self, depth, choices, settings)
+        self.parameters.configured = True
+        return SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and start the worker."""
+        result = super().on_activate(state)
+        assert self.session is not None
+        self.session.start()
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe and wait for the worker."""
+        assert self.session is not None
+        self.session.stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the network."""
+        self.close()
+        return SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop, from any state."""
+        self.close()
+        return SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Back to unconfigured, from where configure can be tried again."""
+        self.close()
+        return SUCCESS
+
+    def close(self) -> None:
+        """Stop the worker and free what configure made."""
+        self.parameters.configured = False
+        if self.session is not None:
+            self.session.close()
+            self.session = None
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the node until it is told to stop."""
+    middleware.prepare()
+    rclpy.init(args=args)
+    node = DepthNode()
+    # MultiThreadedExecutor starves next to inference and EventsExecutor deadlocks (rclpy 9.1.2)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        if node.parameters.settings.autostart and node.trigger_configure() == SUCCESS:
+            node.trigger_activate()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.close()
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == '__main__':
+    main()

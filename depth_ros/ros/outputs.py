@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DepthMap -> messages, only for those who listen."""
+
+from __future__ import annotations
+
+import array
+from typing import Any
+
+import numpy as np
+import torch
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from torch import Tensor
+
+from depth_ros import pack
+from depth_ros.config import Settings
+from depth_ros.data import DepthMap
+from depth_ros.ros import cameras
+from depth_ros.ros.inbox import RateLimit, nanoseconds
+
+POINT_STEP = 16
+FIELDS = [
+    PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
+    for i, name in enumerate(('x', 'y', 'z', 'rgb'))
+]
+TOPICS = {
+    'depth/image': Image,
+    'depth/camera_info': CameraInfo,
+    'points': PointCloud2,
+    'depth/colorized': Image,
+    'depth/confidence': Image,
+}
+
+
+class Bytes:
+    """Message data that live as long as the node: a tensor is copied straight into them.
+
+    `array.array('B')` is the one type that message setters take without looking at each byte, on
+    every distribution; rclpy has copied the data when `publish` returns, so they can be used again.
+    """
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.data = array.array('B')
+
+    def fill(self, tensor: Tensor) -> array.array[int]:
+        """Copy a contiguous tensor from wherever it is."""
+        size = tensor.numel() * tensor.element_size()
+        if len(self.data) != size:
+            self.data = array.array('B', bytes(size))
+        if size:
+            view = torch.from_numpy(np.frombuffer(self.data, np.uint8))
+            view.copy_(tensor.contiguous().view(torch.uint8).reshape(-1))
+        return self.data
+
+
+class Outputs:
+    """The publishers, the messages they reuse, and who listens."""
+
+    def __init__(self, node: LifecycleNode, settings: Settings) -> None:
+        """Create the publishers; inactive until the node is."""
+        reliable = settings.output_reliability == 'reliable'
+        qos = QoSProfile(
+            depth=1,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        )
+        self.node = node
+        self.publishers = {
+            name: node.create_lifecycle_publisher(kind, name, qos) for name, kind in TOPICS.items()
+        }
+        self.bytes = {name: Bytes() for name in TOPICS}
+        self.points_rate = RateLimit()
+
+    def destroy(self) -> None:
+        """Remove the publishers."""
+        for publisher in self.publishers.values():
+            self.node.destroy_lifecycle_publisher(publisher)
+
+    def watched(self, name: str = '') -> bool:
+        """Whether anybody listens to the topic, or to any."""
+        if name:
+            return self.publishers[name].get_subscription_count() > 0
+        return any(p.get_subscription_count() > 0 for p in self.publishers.values())
+
+    def publish(self, depth: DepthMap, header: Any, settings: Settings) -> None:
+        """Send what is listened to, every message with this header."""
+        height, width = depth.camera.size
+        if self.watched('depth/image'):
+            narrow = settings.depth_encoding == '16UC1'
+            values = pack.millimetres(depth.z) if narrow else depth.z
+            self._image('depth/image', header, values, settings.depth_encoding)
+        if self.watched('depth/camera_info'):
+            self.publishers['depth/camera_info'].publish(cameras.to_message(depth.camera, header))
+        if self.watched('points') and self.points_rate.admits(
+            nanoseconds(header.stamp), settings.points.rate
+        ):
+            self._points(depth, header, settings)
+        if self.watched('depth/colorized'):
+            look = settings.colorized
+            picture = pack.colorize(depth.z, look.min, look.max, look.colormap)
+            self._image('depth/colorized', header, picture, 'rgb8')
+        if depth.confidence is not None and self.watched('depth/confidence'):
+            self._image('depth/confidence', header, depth.confidence, '32FC1')
+
+    def _image(self, name: str, header: Any, values: Tensor, encoding: str) -> None:
+        data = self.bytes[name].fill(values)
+        height, width = values.shape[:2]
+        self.publishers[name].publish(
+            Image(
+                header=header,
+                height=height,
+                width=width,
+                encoding=encoding,
+                step=len(data) // height,
+                data=data,
+            )
+        )
+
+    def _points(self, depth: DepthMap, header: Any, settings: Settings) -> None:
+        points = pack.cloud(depth, settings.points.stride, settings.points.color)
+        if not settings.points.organized:
+            points = pack.dense(points)[None]  # one row, all of it finite
+        height, width = points.shape[:2]
+        self.publishers['points'].publish(
+            PointCloud2(
+                header=header,
+                height=height,
+                width=width,
+                fields=FIELDS if settings.points.color else FIELDS[:3],
+                is_bigendian=False,
+                point_step=POINT_STEP,
+                row_step=POINT_STEP * width,
+                data=self.bytes['points'].fill(points),
+                is_dense=not settings.points.organized,
+            )
+        )

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ROS parameters from `depth_ros.config`: declared, layered over the preset, checked, live or refused."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter as RosParameter
+
+from depth_ros import config
+from depth_ros.config import Parameter, Settings
+from depth_ros.errors import ConfigError, DepthRosError
+
+#: declared by rclpy itself
+_FOREIGN = ('use_sim_time', 'start_type_description_service', 'qos_overrides.', 'diagnostic_updater.')
+
+
+class Parameters:
+    """The node's parameters as one `Settings`.
+
+    A value is the user's (YAML, command line, `ros2 param set`), else the preset's
+    (config/models/<model>.yaml), else the default.
+
+    Args:
+        node: made with `automatically_declare_parameters_from_overrides`, so that a name nobody
+            declared is seen instead of ignored.
+        apply: called with the new Settings when live parameters changed; may raise ConfigError to
+            refuse them.
+    """
+
+    def __init__(self, node: Node, apply: Callable[[Settings], None]) -> None:
+        """Declare everything; what is wrong is kept in `problems` for configure to report."""
+        self.node = node
+        self.apply = apply
+        self.configured = False
+        self.problems: dict[str, str] = {}
+        self.known = {p.name: p for p in config.parameters()}
+        given = {
+            name: parameter.value
+            for name, parameter in node.get_parameters_by_prefix('').items()
+            if not name.startswith(_FOREIGN)
+        }
+        self.explicit = {}
+        for name, value in given.items():
+            node.undeclare_parameter(name)
+            try:
+                self.explicit[name] = self._checked(name, value)
+            except ConfigError as error:
+                self.problems[name] = str(error)
+        values = self._layered()
+        for parameter in self.known.values():
+            node.declare_parameter(
+                parameter.name, values[parameter.name], _descriptor(parameter), ignore_override=True
+            )
+        self.settings: Settings = config.with_values(Settings(), values)
+        node.add_on_set_parameters_callback(self._on_set)
+
+    def resolve(self) -> Settings:
+        """The settings to configure with; the preset's values are taken anew.
+
+        Raises:
+            ConfigError: parameters were given that do not exist or cannot be.
+        """
+        if self.problems:
+            raise ConfigError('; '.join(self.problems.values()))
+        values = self._layered()
+        shown = {name: self.node.get_parameter(name).value for name in values}
+        changed = [n for n in values if list_or_self(shown[n]) != list_or_self(values[n])]
+        explicit = dict(self.explicit)
+        self.node.set_parameters([RosParameter(n, value=values[n]) for n in changed])
+        self.explicit = explicit  # what the preset sets is not the user's
+        self.settings = config.with_values(Settings(), values)
+        return self.settings
+
+    def _layered(self) -> dict[str, Any]:
+        defaults = {p.name: p.default for p in self.known.values()}
+        model = self.explicit.get('model', defaults['model'])
+        return {**defaults, **config.preset_values(model), **self.explicit}
+
+    def _checked(self, name: str, value: Any) -> Any:
+        """The value in the parameter's type: 5 is a float where one is wanted; nothing else is bent."""
+        if name not in self.known:
+            near = difflib.get_close_matches(name, self.known, n=1)
+            hint = f'did you mean {near[0]}?' if near else f'known: {", ".join(self.known)}'
+            raise ConfigError(f'{name} is not a parameter of depth_node; {hint}')
+        parameter = self.known[name]
+        value = list_or_self(value)
+        if isinstance(parameter.default, float) and type(value) is int:
+            value = float(value)
+        if isinstance(parameter.default, list) and isinstance(parameter.default[0], float):
+            value = [float(v) for v in value] if isinstance(value, list) else value
+        if type(value) is not type(parameter.default):
+            raise ConfigError(
+                f'{name} is {value!r}, {type(value).__name__}; it is of type {type(parameter.default).__name__}'
+            )
+        parameter.check(value)
+        return value
+
+    def _on_set(self, changes: list[RosParameter]) -> SetParametersResult:
+        """Accept all of the changes, in force from now on, or none with the reason."""
+        values = {}
+        try:
+            for change in changes:
+                if change.name.startswith(_FOREIGN):
+                    continue
+                values[change.name] = self._checked(change.name, change.value)
+                if self.configured and not self.known[change.name].live:
+                    raise ConfigError(
+                        f'{change.name} is fixed while the node is configured: '
+                        'cleanup, set it, configure (ros2 lifecycle set)'
+                    )
+            settings = config.with_values(self.settings, values)
+            if self.configured:
+                self.apply(settings)
+        except DepthRosError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self.settings = settings
+        self.explicit.update(values)
+        for name in values:
+            self.problems.pop(name, None)
+        return SetParametersResult(successful=True)
+
+
+def list_or_self(value: Any) -> Any:
+    """Arrays and tuples of rclpy as lists."""
+    return list(value) if hasattr(value, 'typecode') or isinstance(value, tuple) else value
+
+
+def _descriptor(parameter: Parameter) -> ParameterDescriptor:
+    constraints = [] if parameter.live else ['fixed while the node is configured']
+    if parameter.choices:
+        constraints.append(f'one of: {", ".join(parameter.choices)}')
+    descriptor = ParameterDescriptor(
+        name=parameter.name,
+        description=parameter.description,
+        additional_constraints='; '.join(constraints),
+        # types are checked by us, with 5 taken for 5.0, which rclpy would refuse
+        dynamic_typing=True,
+    )
+    if parameter.low is not None and isinstance(parameter.default, float):
+        high = sys.float_info.max if parameter.high is None else parameter.high
+        descriptor.floating_point_range = [FloatingPointRange(from_value=parameter.low, to_value=high)]
+    elif parameter.low is not None:
+        high = 2**31 - 1 if parameter.high is None else int(parameter.high)
+        descriptor.integer_range = [IntegerRange(from_value=int(parameter.low), to_value=high, step=1)]
+    return descriptor

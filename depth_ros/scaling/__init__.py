@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a network's number to metres: one file a method, each saying which kinds it accepts."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from depth_ros.camera import Camera
+from depth_ros.config import ScalingSettings
+from depth_ros.data import Kind, Prediction
+from depth_ros.errors import ConfigError
+from depth_ros.scaling import as_is, canonical_focal, constant
+
+METHODS: dict[str, ModuleType] = {
+    'as_is': as_is,
+    'canonical_focal': canonical_focal,
+    'constant': constant,
+}
+
+
+class Scaling:
+    """A method that fits the network's kind, with the user's factor.
+
+    Raises:
+        ConfigError: the method cannot use that kind; the message lists those that can.
+    """
+
+    def __init__(self, settings: ScalingSettings, kind: Kind) -> None:
+        """Refuse a mismatch here, before any frame."""
+        self.method = _automatic(kind) if settings.method == 'auto' else settings.method
+        fitting = [name for name, method in METHODS.items() if kind in method.ACCEPTS]
+        if self.method not in fitting:
+            raise ConfigError(
+                f'scaling.method {self.method!r} cannot use {kind.value} predictions; '
+                f'methods that can: {fitting}'
+            )
+        if settings.shift and kind is not Kind.AFFINE_INVERSE:
+            raise ConfigError(
+                f'scaling.shift is {settings.shift:g} but shifts inverse depth only; '
+                f'the network is {kind.value}: set it to 0'
+            )
+        self.settings = settings
+
+    def __call__(self, prediction: Prediction, camera: Camera) -> Tensor:
+        """Z along the optical axis, (H, W) float32 [m]; not positive or not finite where unknown."""
+        z: Tensor = METHODS[self.method].to_metres(prediction, camera) * self.settings.scale
+        if prediction.kind is Kind.AFFINE_INVERSE:  # Z = 1 / (scale * value + shift)
+            inverse = z + self.settings.shift
+            # no inverse depth left is as far as it gets: nothing in range, not an error
+            z = torch.where(inverse <= 0, torch.inf, torch.reciprocal(inverse))
+        return z
+
+
+def _automatic(kind: Kind) -> str:
+    if kind is Kind.METRIC:
+        return 'as_is'
+    if kind is Kind.CANONICAL:
+        return 'canonical_focal'
+    raise ConfigError(
+        f'the network is {kind.value}: it has no metres of its own, and scaling.method is auto. '
+        "Set scaling.method to 'constant' and scaling.scale to a factor you measured, or take a "
+        'metric preset such as depth_anything_v3_metric_large.'
+    )
