@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+DATA = Path(
+    os.environ.get('DEPTH_ROS_DATA', Path(__file__).resolve().parents[2] / 'shared' / 'data')
+)
+
+
+@pytest.fixture(scope='session')
+def data() -> Path:
+    """The folder of real pictures, bags and weights, beside this repository."""
+    if not (DATA / 'images').is_dir():
+        pytest.skip(f'no real pictures in {DATA}; set DEPTH_ROS_DATA to their folder')
+    return DATA
+
+
+@pytest.fixture(scope='session')
+def shared() -> Path:
+    """The folder of parity fixtures and key layouts, which the data folder lies in."""
+    folder = DATA.parent
+    if not (folder / 'parity').is_dir():
+        pytest.skip(
+            f'no parity fixtures in {folder}; set DEPTH_ROS_DATA to the data folder beside them'
+        )
+    return folder

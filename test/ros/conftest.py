@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures that need rclpy; without it these tests are skipped, saying so."""
+
+import pytest
+
+pytest.importorskip('rclpy', reason='rclpy is not installed: pip install .[ros], or source a ROS 2 setup')
+
+from graph import Graph, NodeProcess, Source  # noqa: E402
+
+from depth_ros import config  # noqa: E402
+
+
+@pytest.fixture(scope='session')
+def graph():
+    """One graph for all tests: a domain of its own."""
+    graph = Graph()
+    yield graph
+    graph.close()
+
+
+@pytest.fixture(scope='module')
+def process(graph):
+    """depth_node, waiting to be configured."""
+    process = NodeProcess(graph, autostart=False)
+    yield process
+    assert process.stop() == 0, process.log
+
+
+@pytest.fixture
+def node(process):
+    """The module's node with `start(**parameters)`: defaults everywhere else, active."""
+
+    def start(**parameters):
+        defaults = {p.name.replace('.', '__'): p.default for p in config.parameters()}
+        defaults |= {'model': 'fake_red', 'autostart': False}
+        process.restart(**{**defaults, **parameters})
+        return process
+
+    return start
+
+
+@pytest.fixture
+def source(graph):
+    """A camera driver with reliable topics."""
+    source = Source(graph)
+    yield source
+    source.close()
+
+
+@pytest.fixture
+def collect(graph):
+    """`collect(kind, topic)`, undone afterwards."""
+    made = []
+
+    def collect(*args, **kw):
+        made.append(graph.collect(*args, **kw))
+        return made[-1]
+
+    yield collect
+    for received in made:
+        received.close()
