@@ -44,7 +44,9 @@ class Camera:
         """Refuse what cannot be a camera."""
         if self.width <= 0 or self.height <= 0:
             raise CameraError(f'camera size is {self.width}x{self.height}; both must be positive')
-        if not all(math.isfinite(v) for v in (self.fx, self.fy, self.cx, self.cy, *self.distortion)):
+        if not all(
+            math.isfinite(v) for v in (self.fx, self.fy, self.cx, self.cy, *self.distortion)
+        ):
             raise CameraError(f'intrinsics are not finite: {self}')
         if self.fx <= 0 or self.fy <= 0:
             raise CameraError(
@@ -74,14 +76,16 @@ class Camera:
     def hfov_deg(self) -> float:
         """Horizontal field of view of the undistorted camera [deg]."""
         return math.degrees(
-            math.atan((self.cx + 0.5) / self.fx) + math.atan((self.width - 0.5 - self.cx) / self.fx)
+            math.atan((self.cx + 0.5) / self.fx)
+            + math.atan((self.width - 0.5 - self.cx) / self.fx)
         )
 
     @property
     def vfov_deg(self) -> float:
         """Vertical field of view of the undistorted camera [deg]."""
         return math.degrees(
-            math.atan((self.cy + 0.5) / self.fy) + math.atan((self.height - 0.5 - self.cy) / self.fy)
+            math.atan((self.cy + 0.5) / self.fy)
+            + math.atan((self.height - 0.5 - self.cy) / self.fy)
         )
 
     @property

@@ -44,9 +44,13 @@ def setting(
 class Range:
     """Depths that are believed."""
 
-    min: float = setting(0.1, 'Nearer than this is -Inf [m].', live=True, low=0.0)
+    min: float = setting(0.1, 'Nearer than this is -Inf [m].', live=True, low=0.0, high=1e4)
     max: float = setting(
-        0.0, 'Farther than this is +Inf, nothing in range [m]; 0 means no limit.', live=True, low=0.0
+        0.0,
+        'Farther than this is +Inf, nothing in range [m]; 0 means no limit.',
+        live=True,
+        low=0.0,
+        high=1e4,
     )
 
 
@@ -62,13 +66,19 @@ class ScalingSettings:
         choices=('auto', 'as_is', 'canonical_focal', 'constant'),
     )
     scale: float = setting(
-        1.0, 'Factor on depth (on inverse depth for affine-inverse networks), from a calibration of yours.',
-        live=True, low=1e-6, high=1e6,
-    )  # fmt: skip
+        1.0,
+        'Factor on depth (on inverse depth for affine-inverse networks), from a calibration of yours.',
+        live=True,
+        low=1e-6,
+        high=1e6,
+    )
     shift: float = setting(
-        0.0, 'Added to inverse depth after the factor [1/m]; affine-inverse networks with constant only.',
-        live=True, low=-1e3, high=1e3,
-    )  # fmt: skip
+        0.0,
+        'Added to inverse depth after the factor [1/m]; affine-inverse networks with constant only.',
+        live=True,
+        low=-1e3,
+        high=1e3,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +86,12 @@ class Points:
     """The cloud."""
 
     rate: float = setting(
-        0.0, 'Most clouds a second, by image stamps [Hz]; 0 means one for every depth image.',
-        live=True, low=0.0, high=1000.0,
-    )  # fmt: skip
+        0.0,
+        'Most clouds a second, by image stamps [Hz]; 0 means one for every depth image.',
+        live=True,
+        low=0.0,
+        high=1000.0,
+    )
     stride: int = setting(
         2, 'Take every n-th column and row of the depth image.', live=True, low=1, high=64
     )
@@ -95,12 +108,18 @@ class Points:
 class Colorized:
     """The picture for people."""
 
-    min: float = setting(0.0, 'Depth at the near end of the colours [m].', live=True, low=0.0)
-    max: float = setting(10.0, 'Depth at the far end of the colours [m].', live=True, low=0.1)
+    min: float = setting(
+        0.0, 'Depth at the near end of the colours [m].', live=True, low=0.0, high=1e4
+    )
+    max: float = setting(
+        10.0, 'Depth at the far end of the colours [m].', live=True, low=0.1, high=1e4
+    )
     colormap: str = setting(
-        'turbo', 'OpenCV colour map; near is its hot end.', live=True,
+        'turbo',
+        'OpenCV colour map; near is its hot end.',
+        live=True,
         choices=('turbo', 'inferno', 'magma', 'viridis', 'jet', 'bone'),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +127,20 @@ class Onnx:
     """Description of a network of your own (family `onnx`)."""
 
     kind: str = setting(
-        'metric', 'What its output means.', choices=('metric', 'canonical', 'scale_invariant', 'affine_inverse')
+        'metric',
+        'What its output means.',
+        choices=('metric', 'canonical', 'scale_invariant', 'affine_inverse'),
     )
-    input_size: list[int] = setting([0, 0], 'Width and height of its input [px]; 0 0 reads them from the file.')
+    input_size: list[int] = setting(
+        [0, 0], 'Width and height of its input [px]; 0 0 reads them from the file.'
+    )
     mean: list[float] = setting([0.0, 0.0, 0.0], 'Subtracted from RGB in 0..1.')
     std: list[float] = setting([1.0, 1.0, 1.0], 'RGB is divided by it after the mean.')
     canonical_focal: float = setting(
-        0.0, 'Canonical networks: the focal length their metres are for, at input size [px].', low=0.0
+        0.0,
+        'Canonical networks: the focal length their metres are for, at input size [px].',
+        low=0.0,
+        high=1e5,
     )
     training_camera: list[float] = setting(
         [0.0, 0.0, 0.0, 0.0],
@@ -129,24 +155,36 @@ class Settings:
 
     model: str = setting('depth_anything_v3_metric_large', 'Preset, a name of the model table.')
     weights: str = setting(
-        '', "Checkpoint file, its folder, or a hub id owner/name; empty takes the preset's own source."
+        '',
+        "Checkpoint file, its folder, or a hub id owner/name; empty takes the preset's own source.",
     )
-    device: str = setting('auto', 'auto, cpu, or cuda:N; auto takes the first GPU if there is one.')
+    device: str = setting(
+        'auto', 'auto, cpu, or cuda:N; auto takes the first GPU if there is one.'
+    )
     precision: str = setting(
-        'auto', 'Arithmetic of the network; auto is fp16 on a GPU and fp32 on a CPU.',
+        'auto',
+        'Arithmetic of the network; auto is fp16 on a GPU and fp32 on a CPU.',
         choices=('auto', 'fp32', 'fp16', 'bf16'),
-    )  # fmt: skip
+    )
     threads: int = setting(
         1, 'CPU threads of the network; keep below the number of cores.', low=1, high=256
     )
     input_size: int = setting(
-        0, "Side the network's input is scaled to [px]; 0 takes the preset's own.", low=0, high=4096
+        0,
+        "Side the network's input is scaled to [px]; 0 takes the preset's own.",
+        low=0,
+        high=4096,
     )
     max_tokens: int = setting(
-        2500, 'Most patches a transformer is given; wide pictures are scaled down to fit.', low=16, high=100000
+        2500,
+        'Most patches a transformer is given; wide pictures are scaled down to fit.',
+        low=16,
+        high=100000,
     )
     image_transport: str = setting(
-        'raw', 'raw subscribes image; compressed subscribes image/compressed.', choices=('raw', 'compressed')
+        'raw',
+        'raw subscribes image; compressed subscribes image/compressed.',
+        choices=('raw', 'compressed'),
     )
     rectified: str = setting(
         'auto',
@@ -155,16 +193,27 @@ class Settings:
         choices=('auto', 'true', 'false'),
     )
     rate: float = setting(
-        0.0, 'Most depth images a second, by image stamps [Hz]; 0 means every frame the device can do.',
-        live=True, low=0.0, high=1000.0,
-    )  # fmt: skip
+        0.0,
+        'Most depth images a second, by image stamps [Hz]; 0 means every frame the device can do.',
+        live=True,
+        low=0.0,
+        high=1000.0,
+    )
     depth_encoding: str = setting(
-        '32FC1', 'Encoding of depth/image: metres, or millimetres with 0 for invalid.', live=True,
+        '32FC1',
+        'Encoding of depth/image: metres, or millimetres with 0 for invalid.',
+        live=True,
         choices=('32FC1', '16UC1'),
-    )  # fmt: skip
-    frame_id: str = setting('', "Replaces the image's frame_id in the outputs; empty keeps it.", live=True)
+    )
+    frame_id: str = setting(
+        '', "Replaces the image's frame_id in the outputs; empty keeps it.", live=True
+    )
     min_confidence: float = setting(
-        0.0, 'Pixels the network is less sure of are NaN, in its own unit; 0 keeps all.', live=True, low=0.0
+        0.0,
+        'Pixels the network is less sure of are NaN, in its own unit; 0 keeps all.',
+        live=True,
+        low=0.0,
+        high=1e9,
     )
     range: Range = field(default_factory=Range)
     scaling: ScalingSettings = field(default_factory=ScalingSettings)
@@ -177,12 +226,20 @@ class Settings:
         choices=('auto', 'reliable', 'best_effort'),
     )
     output_reliability: str = setting(
-        'reliable', 'QoS of the outputs; reliable reaches every subscriber.', choices=('reliable', 'best_effort')
+        'reliable',
+        'QoS of the outputs; reliable reaches every subscriber.',
+        choices=('reliable', 'best_effort'),
     )
     patience: float = setting(
-        3.0, 'Seconds without an image or camera_info after which the log says why [s].', live=True, low=0.5
+        3.0,
+        'Seconds without an image or camera_info after which the log says why [s].',
+        live=True,
+        low=0.5,
+        high=3600.0,
     )
-    autostart: bool = setting(True, 'Configure and activate at start; False waits for a lifecycle manager.')
+    autostart: bool = setting(
+        True, 'Configure and activate at start; False waits for a lifecycle manager.'
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +320,9 @@ def share_directory() -> Path:
     for place in (package.parent, *(prefix / 'share' / 'depth_ros' for prefix in prefixes)):
         if (place / 'config' / 'depth.yaml').is_file():
             return place
-    raise ConfigError(f'config/depth.yaml is neither beside {package} nor in share/depth_ros; install again')
+    raise ConfigError(
+        f'config/depth.yaml is neither beside {package} nor in share/depth_ros; install again'
+    )
 
 
 def preset_values(model: str) -> dict[str, Any]:

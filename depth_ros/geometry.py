@@ -47,7 +47,7 @@ def back_project(z: Tensor, camera: Camera, stride: int = 1, out: Tensor | None 
     x, y = rays(camera, str(z.device), stride)
     out = z.new_empty((*z.shape, 3)) if out is None else out
     # Inf times a ray is Inf or NaN by chance; a cloud knows only NaN (contract of PointCloud2 readers)
-    torch.where(torch.isfinite(z), z, torch.nan, out=out[..., 2])
+    out[..., 2].copy_(z).masked_fill_(~torch.isfinite(z), torch.nan)
     torch.mul(out[..., 2], x, out=out[..., 0])
     torch.mul(out[..., 2], y, out=out[..., 1])
     return out

@@ -135,7 +135,9 @@ def build(settings: Settings) -> tuple[Pipeline, Choices]:
         model=settings.model,
         kind=pipeline.model.kind.value,
         scaling=pipeline.scaling.method,
-        device=f'{device} ({torch.cuda.get_device_name(device)})' if device.type == 'cuda' else 'cpu',
+        device=f'{device} ({torch.cuda.get_device_name(device)})'
+        if device.type == 'cuda'
+        else 'cpu',
         precision=precision,
         weights=str(path) if path else 'none needed',
         licence=preset.licence,

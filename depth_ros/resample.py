@@ -31,8 +31,12 @@ def resize(x: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
         (..., h, w) float.
     """
     h, w = size
-    rows = _matrix(kernel, x.shape[-2], h, x.shape[-2] / h, (x.shape[-2] / h - 1) / 2, str(x.device))
-    cols = _matrix(kernel, x.shape[-1], w, x.shape[-1] / w, (x.shape[-1] / w - 1) / 2, str(x.device))
+    rows = _matrix(
+        kernel, x.shape[-2], h, x.shape[-2] / h, (x.shape[-2] / h - 1) / 2, str(x.device)
+    )
+    cols = _matrix(
+        kernel, x.shape[-1], w, x.shape[-1] / w, (x.shape[-1] / w - 1) / 2, str(x.device)
+    )
     return _apply(x, rows, cols)
 
 
@@ -84,13 +88,17 @@ def _matrix(kernel: str, n_in: int, n_out: int, step: float, start: float, devic
     shrink = max(step, 1.0) if kernel in ('area', 'lanczos3') else 1.0
     if kernel == 'area' and step <= 1:
         kernel = 'linear'  # a box narrower than a pixel would only repeat pixels
-    reach = {'area': 0.5 * shrink + 0.5, 'linear': 1.0, 'cubic': 2.0, 'lanczos3': 3.0 * shrink}[kernel]
+    reach = {'area': 0.5 * shrink + 0.5, 'linear': 1.0, 'cubic': 2.0, 'lanczos3': 3.0 * shrink}[
+        kernel
+    ]
     taps = torch.arange(int(2 * reach) + 2, dtype=torch.float64)
     index = torch.floor(centre - reach)[:, None] + taps  # (n_out, T) source columns within reach
     d = index - centre[:, None]
     if kernel == 'area':  # overlap of pixel [j - 0.5, j + 0.5] with the box of width `shrink`
         half = shrink / 2
-        weight = (torch.minimum(d + 0.5, d * 0 + half) - torch.maximum(d - 0.5, d * 0 - half)).clamp(min=0)
+        weight = (
+            torch.minimum(d + 0.5, d * 0 + half) - torch.maximum(d - 0.5, d * 0 - half)
+        ).clamp(min=0)
     elif kernel == 'linear':
         weight = (1 - d.abs()).clamp(min=0)
     elif kernel == 'cubic':

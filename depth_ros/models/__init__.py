@@ -95,7 +95,9 @@ _VKITTI = 'depth-anything/Depth-Anything-V2-Metric-VKITTI-'
 _CARD = 'Apache-2.0 (model card; training data and teacher have other terms)'
 
 
-def _row(variant: str, kind: Kind, licence: str, paper: str, repo: str, file: str, sha256: str = '') -> Preset:
+def _row(
+    variant: str, kind: Kind, licence: str, paper: str, repo: str, file: str, sha256: str = ''
+) -> Preset:
     return Preset('depth_anything', variant, kind, licence, paper, repo, file, sha256)
 
 

@@ -56,13 +56,17 @@ def to_rgb(message: Any) -> Picture:
     encoding = message.encoding
     if encoding in _PLANAR:
         if message.width % 2 or message.height % 2:
-            raise ImageError(f'{encoding} image is {message.width}x{message.height}; both must be even')
+            raise ImageError(
+                f'{encoding} image is {message.width}x{message.height}; both must be even'
+            )
         rows = _rows(message, message.height * 3 // 2, 1, np.dtype('u1'))
         return cv2.cvtColor(rows[..., 0], _PLANAR[encoding])
     if encoding not in _PACKED:
         return _through_cv_bridge(message)
     channels, kind, conversion = _PACKED[encoding]
-    picture = _rows(message, message.height, channels, np.dtype(('>' if message.is_bigendian else '<') + kind))
+    picture = _rows(
+        message, message.height, channels, np.dtype(('>' if message.is_bigendian else '<') + kind)
+    )
     if kind == 'u2':
         picture = (picture >> 8).astype(np.uint8)
     if channels == 1:
@@ -72,7 +76,9 @@ def to_rgb(message: Any) -> Picture:
     if conversion is None:
         return picture
     if encoding.startswith('bayer') and min(message.width, message.height) < 4:
-        raise ImageError(f'{encoding} image is {message.width}x{message.height}; too small to demosaic')
+        raise ImageError(
+            f'{encoding} image is {message.width}x{message.height}; too small to demosaic'
+        )
     return cv2.cvtColor(np.ascontiguousarray(picture), conversion)
 
 
@@ -119,4 +125,6 @@ def _through_cv_bridge(message: Any) -> Picture:
     try:
         return np.ascontiguousarray(CvBridge().imgmsg_to_cv2(message, 'rgb8'), np.uint8)
     except Exception as error:  # cv_bridge raises its own, cv2's and numpy's errors
-        raise ImageError(f'cv_bridge cannot convert encoding {message.encoding!r} to rgb8: {error}') from error
+        raise ImageError(
+            f'cv_bridge cannot convert encoding {message.encoding!r} to rgb8: {error}'
+        ) from error

@@ -90,7 +90,10 @@ class Input:
         if wanted not in types:
             return f'{self.topic} carries {", ".join(sorted(types))}, not {wanted}: remap to another topic'
         offers = [info.qos_profile.reliability for info in publishers]
-        if self.qos.reliability == ReliabilityPolicy.RELIABLE and ReliabilityPolicy.RELIABLE not in offers:
+        if (
+            self.qos.reliability == ReliabilityPolicy.RELIABLE
+            and ReliabilityPolicy.RELIABLE not in offers
+        ):
             return (
                 f'{self.topic} is published best effort but subscribed reliable, which never connects: '
                 'set image_reliability to auto'

@@ -6,13 +6,9 @@ The executor's thread stores the newest image and answers services; one worker i
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
 from typing import Any
 
 import rclpy
-from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
@@ -32,7 +28,9 @@ class DepthNode(LifecycleNode):
 
     def __init__(self, **kwargs: Any) -> None:
         """Declare parameters; nothing is loaded before configure."""
-        super().__init__('depth_node', automatically_declare_parameters_from_overrides=True, **kwargs)
+        super().__init__(
+            'depth_node', automatically_declare_parameters_from_overrides=True, **kwargs
+        )
         forward_to_ros(self.get_logger())
         self.session: Session | None = None
         self.parameters = Parameters(self, self._apply)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +21,12 @@ from depth_ros.config import Parameter, Settings
 from depth_ros.errors import ConfigError, DepthRosError
 
 #: declared by rclpy itself
-_FOREIGN = ('use_sim_time', 'start_type_description_service', 'qos_overrides.', 'diagnostic_updater.')
+_FOREIGN = (
+    'use_sim_time',
+    'start_type_description_service',
+    'qos_overrides.',
+    'diagnostic_updater.',
+)
 
 
 class Parameters:
@@ -60,7 +64,10 @@ class Parameters:
         values = self._layered()
         for parameter in self.known.values():
             node.declare_parameter(
-                parameter.name, values[parameter.name], _descriptor(parameter), ignore_override=True
+                parameter.name,
+                values[parameter.name],
+                _descriptor(parameter),
+                ignore_override=True,
             )
         self.settings: Settings = config.with_values(Settings(), values)
         node.add_on_set_parameters_callback(self._on_set)
@@ -147,10 +154,10 @@ def _descriptor(parameter: Parameter) -> ParameterDescriptor:
         # types are checked by us, with 5 taken for 5.0, which rclpy would refuse
         dynamic_typing=True,
     )
-    if parameter.low is not None and isinstance(parameter.default, float):
-        high = sys.float_info.max if parameter.high is None else parameter.high
-        descriptor.floating_point_range = [FloatingPointRange(from_value=parameter.low, to_value=high)]
-    elif parameter.low is not None:
-        high = 2**31 - 1 if parameter.high is None else int(parameter.high)
-        descriptor.integer_range = [IntegerRange(from_value=int(parameter.low), to_value=high, step=1)]
+    if isinstance(parameter.default, float):
+        bounds = FloatingPointRange(from_value=parameter.low, to_value=parameter.high)
+        descriptor.floating_point_range = [bounds]
+    elif isinstance(parameter.default, int) and not isinstance(parameter.default, bool):
+        bounds = IntegerRange(from_value=int(parameter.low), to_value=int(parameter.high), step=1)
+        descriptor.integer_range = [bounds]
     return descriptor

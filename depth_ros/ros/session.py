@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from typing import Any
 
 import numpy as np
@@ -59,11 +60,14 @@ class Session:
         self.inbox: Inbox | None = None
         self.inputs: list[Input] = []
         self.worker: threading.Thread | None = None
+        self._introduced: Any = None
         self._said: dict[str, float] = {}
         self._reported_s = self._started_s = time.monotonic()
         self.diagnostics = node.create_publisher(DiagnosticArray, '/diagnostics', 1)
         # steady: with use_sim_time and no /clock the node must still be able to say so
-        self.timer = node.create_timer(TICK_S, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.timer = node.create_timer(
+            TICK_S, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
 
     def update(self, settings: Settings) -> None:
         """Take new live parameters.
@@ -77,7 +81,8 @@ class Session:
     def start(self) -> None:
         """Subscribe and start the worker."""
         node, settings = self.node, self.settings
-        self.counters, self.trouble, self.camera = Counters(), '', None
+        self.counters, self.trouble = Counters(), ''
+        self.camera, self._introduced = None, None
         self.rate, self.outputs.points_rate = RateLimit(), RateLimit()
         self.timing.clear()
         self._started_s = time.monotonic()
@@ -124,6 +129,7 @@ class Session:
             except Exception as error:
                 # the last edge: whatever a driver throws at one frame, the next one is tried
                 self._fail(f'{type(error).__name__}: {error}')
+                self.log.debug(traceback.format_exc())
 
     def _process(self, message: Any, info: CameraInfo) -> None:
         """One frame: decode, infer, publish."""
@@ -154,7 +160,9 @@ class Session:
         if rectified is None and 'rect' in self.inputs[0].topic.rsplit('/', 2)[-1]:
             rectified = True
         camera = cameras.to_camera(info, width, height, rectified)
-        if camera != self.camera:
+        seen = (camera, header.frame_id, info.header.frame_id, info.width, info.height)
+        if seen != self._introduced:
+            self._introduced = seen
             self._introduce(camera, header, info)
         device = torch.device(self.choices.device.split(' ')[0])
         tensor = torch.from_numpy(np.require(rgb, requirements='W')).to(device)
@@ -186,15 +194,16 @@ class Session:
     def _fail(self, trouble: str) -> None:
         self.counters.failed += 1
         self.trouble = trouble
-        self._say(trouble, self.log.error)
+        if self._due(trouble):
+            self.log.error(trouble)
 
     # the executor's thread
 
     def _tick(self) -> None:
         now_s = time.monotonic()
         silence = self._silence(now_s)
-        if silence:
-            self._say(silence, self.log.warning)
+        if silence and self._due(silence):
+            self.log.warning(silence)
         if now_s - self._reported_s >= REPORT_S:
             self._reported_s = now_s
             self._report(now_s, silence)
@@ -223,10 +232,15 @@ class Session:
         camera = diagnostics.status(
             f'{name}: camera',
             ERROR if silence or self.trouble else OK,
-            silence or self.trouble or (str(self.camera) if self.camera else 'waiting' if active else 'inactive'),
+            silence
+            or self.trouble
+            or (str(self.camera) if self.camera else 'waiting' if active else 'inactive'),
             {
                 **{f'topic {i.relative}': i.topic for i in self.inputs},
-                **{f'reliability {i.relative}': i.qos.reliability.name.lower() for i in self.inputs},
+                **{
+                    f'reliability {i.relative}': i.qos.reliability.name.lower()
+                    for i in self.inputs
+                },
                 'received': counters.received,
             },
         )
@@ -235,7 +249,11 @@ class Session:
         depth = diagnostics.status(
             f'{name}: depth',
             WARN if slow else OK,
-            f'overloaded: {got:.1f} Hz of {wanted:g}' if slow else 'active' if active else 'inactive',
+            f'overloaded: {got:.1f} Hz of {wanted:g}'
+            if slow
+            else 'active'
+            if active
+            else 'inactive',
             {
                 **{field: getattr(self.choices, field) for field in self.choices.__slots__},
                 **summary,
@@ -246,10 +264,11 @@ class Session:
             diagnostics.array(self.node.get_clock().now().to_msg(), [camera, depth])
         )
 
-    def _say(self, text: str, how: Any) -> None:
-        """Log at once what is new, and again every `REPEAT_S` while it lasts."""
+    def _due(self, text: str) -> bool:
+        """Whether to log a trouble: when it is new, and every `REPEAT_S` while it lasts."""
         key = text.split(' for ')[0]  # the seconds count up
         now_s = time.monotonic()
-        if now_s - self._said.get(key, -REPEAT_S) >= REPEAT_S:
+        due = now_s - self._said.get(key, -REPEAT_S) >= REPEAT_S
+        if due:
             self._said[key] = now_s
-            how(text)
+        return due

@@ -3,11 +3,13 @@
 
 import pytest
 
-pytest.importorskip('rclpy', reason='rclpy is not installed: pip install .[ros], or source a ROS 2 setup')
+pytest.importorskip(
+    'rclpy', reason='rclpy is not installed: pip install .[ros], or source a ROS 2 setup'
+)
 
-from graph import Graph, NodeProcess, Source  # noqa: E402
+from graph import Graph, NodeProcess, Source
 
-from depth_ros import config  # noqa: E402
+from depth_ros import config
 
 
 @pytest.fixture(scope='session')

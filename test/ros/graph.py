@@ -26,6 +26,7 @@ from std_msgs.msg import Header
 
 from depth_ros.camera import Camera
 from depth_ros.ros import middleware
+from depth_ros.ros.inbox import nanoseconds  # noqa: F401  (for the tests)
 
 HERE = Path(__file__).parent
 FRAME = 'camera_optical_frame'
@@ -54,7 +55,9 @@ def image(rgb: np.ndarray, stamp_ns: int, encoding: str = 'rgb8', frame_id: str 
 
 def info(cam: Camera, stamp_ns: int, frame_id: str = FRAME, rectified: bool = False) -> CameraInfo:
     k = [cam.fx, 0.0, cam.cx, 0.0, cam.fy, cam.cy, 0.0, 0.0, 1.0]
-    message = CameraInfo(header=header(stamp_ns, frame_id), width=cam.width, height=cam.height, k=k)
+    message = CameraInfo(
+        header=header(stamp_ns, frame_id), width=cam.width, height=cam.height, k=k
+    )
     message.d = list(cam.distortion)
     message.distortion_model = cam.distortion_model
     message.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
@@ -114,7 +117,9 @@ class Graph:
     def publisher(self, kind, topic: str, reliability: str = 'reliable', depth: int = 10):
         return self.node.create_publisher(kind, topic, qos(reliability, depth))
 
-    def collect(self, kind, topic: str, reliability: str = 'reliable', depth: int = 50) -> Received:
+    def collect(
+        self, kind, topic: str, reliability: str = 'reliable', depth: int = 50
+    ) -> Received:
         return Received(self, kind, topic, qos(reliability, depth))
 
     def wait(self, condition, what: str, timeout: float = 20.0):
@@ -167,9 +172,13 @@ def qos(reliability: str, depth: int) -> QoSProfile:
 class NodeProcess:
     """depth_node in a process of its own, its log and its services."""
 
-    def __init__(self, graph: Graph, *arguments: str, **parameters) -> None:
+    def __init__(
+        self, graph: Graph, *arguments: str, name: str = 'depth_node', **parameters
+    ) -> None:
         self.graph = graph
+        self.name = name
         command = [sys.executable, str(HERE / 'node_with_fakes.py'), '--ros-args', *arguments]
+        command += ['-r', f'__node:={name}']
         for name, value in parameters.items():
             command += ['-p', f'{name.replace("__", ".")}:={value}']
         self.process = subprocess.Popen(
@@ -208,12 +217,12 @@ class NodeProcess:
         """Set parameters (a__b is a.b); the reasons of those refused."""
         values = [Parameter(n.replace('__', '.'), value=v) for n, v in parameters.items()]
         request = SetParameters.Request(parameters=[v.to_parameter_msg() for v in values])
-        answer = self.graph.call(SetParameters, '/depth_node/set_parameters', request)
+        answer = self.graph.call(SetParameters, f'/{self.name}/set_parameters', request)
         return [r.reason for r in answer.results if not r.successful]
 
     def get(self, *names: str) -> list:
         request = GetParameters.Request(names=list(names))
-        answer = self.graph.call(GetParameters, '/depth_node/get_parameters', request)
+        answer = self.graph.call(GetParameters, f'/{self.name}/get_parameters', request)
         return [
             Parameter.from_parameter_msg(type('P', (), {'name': n, 'value': v})).value
             for n, v in zip(names, answer.values, strict=True)
@@ -221,18 +230,18 @@ class NodeProcess:
 
     def names(self) -> list[str]:
         answer = self.graph.call(
-            ListParameters, '/depth_node/list_parameters', ListParameters.Request()
+            ListParameters, f'/{self.name}/list_parameters', ListParameters.Request()
         )
         return list(answer.result.names)
 
     @property
     def state(self) -> int:
-        answer = self.graph.call(GetState, '/depth_node/get_state', GetState.Request())
+        answer = self.graph.call(GetState, f'/{self.name}/get_state', GetState.Request())
         return answer.current_state.id
 
     def change(self, transition: int) -> bool:
         request = ChangeState.Request(transition=Transition(id=transition))
-        return self.graph.call(ChangeState, '/depth_node/change_state', request).success
+        return self.graph.call(ChangeState, f'/{self.name}/change_state', request).success
 
     def configure(self) -> bool:
         return self.change(Transition.TRANSITION_CONFIGURE)
@@ -255,7 +264,11 @@ class Source:
     """A camera driver: an image topic, camera_info beside it, and stamps that go on."""
 
     def __init__(
-        self, graph: Graph, reliability: str = 'reliable', topic: str = 'image', info: str = 'camera_info'
+        self,
+        graph: Graph,
+        reliability: str = 'reliable',
+        topic: str = 'image',
+        info: str = 'camera_info',
     ) -> None:
         self.graph = graph
         self.images = graph.publisher(Image, topic, reliability)
@@ -269,7 +282,9 @@ class Source:
             'the node to subscribe',
         )
 
-    def send(self, cam: Camera, rgb=None, period_ns: int = 33_333_333, encoding: str = 'rgb8', **kw) -> int:
+    def send(
+        self, cam: Camera, rgb=None, period_ns: int = 33_333_333, encoding: str = 'rgb8', **kw
+    ) -> int:
         """Publish one picture and its camera_info; the stamp."""
         self.stamp_ns += period_ns
         self.infos.publish(info(cam, self.stamp_ns, **kw))
@@ -297,7 +312,9 @@ class Source:
             except AssertionError:
                 continue
             return messages if type(received) is list else messages[0]
-        raise AssertionError(f'{tries} images, no answer on {[r.subscription.topic_name for r in wanted]}')
+        raise AssertionError(
+            f'{tries} images, no answer on {[r.subscription.topic_name for r in wanted]}'
+        )
 
     def close(self) -> None:
         self.graph.node.destroy_publisher(self.images)

@@ -17,7 +17,11 @@ def red_depth(rgb):
 
 def test_depth_has_the_header_of_the_image_bit_for_bit(node, source, collect):
     node()
-    outputs = [collect(Image, 'depth/image'), collect(CameraInfo, 'depth/camera_info'), collect(PointCloud2, 'points')]
+    outputs = [
+        collect(Image, 'depth/image'),
+        collect(CameraInfo, 'depth/camera_info'),
+        collect(PointCloud2, 'points'),
+    ]
     depth, camera_info, points = source.answer(outputs, CAM)
     assert depth.header.frame_id == FRAME
     assert camera_info.header == depth.header and points.header == depth.header
@@ -44,7 +48,9 @@ def test_millimetres_on_request(node, source, collect):
 
 @pytest.mark.parametrize('stride', [1, 2, 3])
 @pytest.mark.parametrize('organized', [True, False])
-@pytest.mark.parametrize('cam', [CAM, Camera(320, 240, 200, 210, 150, 118, 'plumb_bob', (-0.28, 0.07, 2e-4, 2e-5, 0))])
+@pytest.mark.parametrize(
+    'cam', [CAM, Camera(320, 240, 200, 210, 150, 118, 'plumb_bob', (-0.28, 0.07, 2e-4, 2e-5, 0))]
+)
 def test_points_are_the_back_projection_of_depth(node, source, collect, cam, organized, stride):
     node(points__stride=stride, points__organized=organized)
     depths, infos = collect(Image, 'depth/image'), collect(CameraInfo, 'depth/camera_info')
@@ -63,7 +69,9 @@ def test_points_are_the_back_projection_of_depth(node, source, collect, cam, org
     np.testing.assert_allclose(points[..., :3], expected, atol=1e-3)
 
 
-def test_no_zero_depth_no_point_at_the_origin_and_infinity_only_in_the_image(node, source, collect):
+def test_no_zero_depth_no_point_at_the_origin_and_infinity_only_in_the_image(
+    node, source, collect
+):
     node(model='fake_holes', points__stride=1, points__organized=True)
     depths, clouds = collect(Image, 'depth/image'), collect(PointCloud2, 'points')
     cloud, depth = source.answer([clouds, depths], CAM)
@@ -147,4 +155,6 @@ def test_rectified_topic_uses_p_and_raw_uses_k_and_d(node, source, collect):
 def test_frame_id_can_be_replaced(node, source, collect):
     running = node()
     assert running.set(frame_id='other_optical_frame') == []
-    assert source.answer(collect(Image, 'depth/image'), CAM).header.frame_id == 'other_optical_frame'
+    assert (
+        source.answer(collect(Image, 'depth/image'), CAM).header.frame_id == 'other_optical_frame'
+    )

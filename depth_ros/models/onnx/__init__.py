@@ -26,7 +26,9 @@ from depth_ros.resample import seen_by, to_camera
 class OnnxModel:
     """An onnxruntime session behind the interface of the other families."""
 
-    def __init__(self, session: Any, described: Onnx, size: tuple[int, int], device: torch.device) -> None:
+    def __init__(
+        self, session: Any, described: Onnx, size: tuple[int, int], device: torch.device
+    ) -> None:
         """Take a session whose input is `size` (h, w)."""
         self.kind = Kind(described.kind)
         self.session = session
@@ -81,7 +83,12 @@ def load(preset: Preset, options: ModelOptions) -> OnnxModel:
     _check(described)
     session = _session(options.weights, options)
     shape = list(session.get_inputs()[0].shape)
-    if len(session.get_inputs()) != 1 or len(shape) != 4 or shape[1] not in (3, None) and not isinstance(shape[1], str):
+    if (
+        len(session.get_inputs()) != 1
+        or len(shape) != 4
+        or (shape[1] not in (3, None)
+        and not isinstance(shape[1], str))
+    ):
         raise WeightsError(
             f'{options.weights} takes {[(i.name, i.shape) for i in session.get_inputs()]}; '
             'a depth network here takes one input (1, 3, height, width)'
@@ -95,7 +102,9 @@ def load(preset: Preset, options: ModelOptions) -> OnnxModel:
         )
     size = height or fixed[0], width or fixed[1]
     if not all(size):
-        raise ConfigError(f'{options.weights.name} takes any size; set onnx.input_size to [width, height]')
+        raise ConfigError(
+            f'{options.weights.name} takes any size; set onnx.input_size to [width, height]'
+        )
     return OnnxModel(session, described, size, options.device)
 
 
@@ -119,7 +128,9 @@ def _session(path: Path, options: ModelOptions) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ConfigError('model family onnx needs onnxruntime: pip install onnxruntime') from error
+        raise ConfigError(
+            'model family onnx needs onnxruntime: pip install onnxruntime'
+        ) from error
     provider = 'CPUExecutionProvider'
     if options.device.type == 'cuda':
         provider = 'CUDAExecutionProvider'
@@ -136,12 +147,16 @@ def _session(path: Path, options: ModelOptions) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), how, providers=providers)
     except Exception as error:  # onnxruntime's exceptions share no public base class
-        raise WeightsError(f'{path} is not an ONNX network that onnxruntime can open: {error}') from error
+        raise WeightsError(
+            f'{path} is not an ONNX network that onnxruntime can open: {error}'
+        ) from error
 
 
 def _picture(answer: np.ndarray) -> np.ndarray:
     """The output as (h, w) float32."""
     shape = tuple(n for n in answer.shape if n != 1)
     if len(shape) != 2:
-        raise InferenceError(f'the network answered {answer.shape}; a depth map is (1, 1, height, width)')
+        raise InferenceError(
+            f'the network answered {answer.shape}; a depth map is (1, 1, height, width)'
+        )
     return np.ascontiguousarray(answer.reshape(shape), np.float32)

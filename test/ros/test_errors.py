@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user can do wrong, through the node: the reason is said, and the node goes on."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from diagnostic_msgs.msg import DiagnosticArray
+from graph import ACTIVE, UNCONFIGURED, NodeProcess, Source, camera, image, info, noise
+from lifecycle_msgs.msg import Transition
+from sensor_msgs.msg import CameraInfo, Image
+
+from depth_ros import config
+
+CAM = camera(64, 48)
+
+
+def refused(process, **parameters):
+    """Configure with these parameters must fail; what the log says of it."""
+    if process.state == ACTIVE:
+        assert process.change(Transition.TRANSITION_DEACTIVATE)
+    if process.state != UNCONFIGURED:
+        assert process.change(Transition.TRANSITION_CLEANUP)
+    defaults = {p.name.replace('.', '__'): p.default for p in config.parameters()}
+    assert process.set(**{**defaults, 'model': 'fake_red', 'autostart': False, **parameters}) == []
+    before = len(process.lines)
+    assert not process.configure()
+    process.said('cannot configure', since=before)
+    assert process.state == UNCONFIGURED
+    return ''.join(process.lines[before:])
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'expected'),
+    [
+        (
+            {'model': 'fake_rde'},
+            ["'fake_rde' is not a preset", "did you mean 'fake_red'", 'depth_anything_v2_small'],
+        ),
+        ({'device': 'cuda'}, ["device is 'cuda'", 'set device to auto or cpu']),
+        ({'device': 'gpu'}, ["device is 'gpu'", 'auto, cpu, cuda or cuda:N']),
+        ({'precision': 'fp16'}, ["precision is 'fp16'", 'set it to auto']),
+        ({'model': 'fake_scale_invariant'}, ['scale_invariant', "scaling.method to 'constant'"]),
+        ({'model': 'fake_affine_inverse'}, ['affine_inverse', "scaling.method to 'constant'"]),
+        (
+            {'model': 'fake_canonical', 'scaling__method': 'as_is'},
+            ["'as_is' cannot use canonical", 'canonical_focal'],
+        ),
+        ({'scaling__shift': 0.5}, ['scaling.shift', 'set it to 0']),
+        ({'model': 'fake_always_nan'}, ['no finite number']),
+        ({'model': 'fastdepth_nyu'}, ['weights', '.onnx']),
+        ({'model': 'onnx', 'weights': '/no/such/net.onnx'}, ['/no/such/net.onnx']),
+        (
+            {'model': 'depth_anything_v2_small', 'weights': '/no/such/file.pth'},
+            ['/no/such/file.pth'],
+        ),
+    ],
+)
+def test_configure_is_refused_with_the_reason_and_can_be_tried_again(
+    process, node, source, collect, parameters, expected
+):
+    if parameters.get('device') == 'cuda' and torch.cuda.is_available():
+        pytest.skip('this machine has a GPU')
+    said = refused(process, **parameters)
+    for text in expected:
+        assert text in said
+    node()
+    source.answer(collect(Image, 'depth/image'), CAM)
+
+
+def test_values_out_of_range_are_refused_with_the_reason(node):
+    running = node()
+    for values, reason in [
+        ({'points__stride': 0}, 'Min: 1, Max: 64, value: 0'),
+        ({'range__min': -1.0}, 'Min: 0.0, Max: 10000.0, value: -1.0'),
+        ({'range__min': float('nan')}, 'NaN'),
+        ({'depth_encoding': '64FC1'}, '32FC1, 16UC1'),
+        ({'rate': 'fast'}, 'it is of type float'),
+        ({'points__stride': 1.5}, 'it is of type int'),
+        ({'model': 'flat_wall'}, 'fixed while the node is configured'),
+        ({'scaling__method': 'canonical_focal'}, 'cannot use metric'),
+    ]:
+        (said,) = running.set(**values)
+        assert reason in said
+    assert running.get('points.stride', 'model', 'scaling.method') == [2, 'fake_red', 'auto']
+
+
+def test_a_whole_number_is_taken_for_a_real_one(node):
+    running = node()
+    assert running.set(rate=5) == []
+
+
+def test_unknown_parameters_of_a_file_are_refused(graph, tmp_path):
+    file = tmp_path / 'mine.yaml'
+    file.write_text(
+        '/**:\n  ros__parameters:\n    pionts: {stride: 4}\n    rate: 5\n    range: {max: nine}\n'
+    )
+    process = NodeProcess(graph, '--params-file', str(file), name='unknowing', model='fake_red')
+    try:
+        process.said('pionts.stride is not a parameter of depth_node; did you mean points.stride?')
+        assert "range.max is 'nine', str; it is of type float" in process.log
+        assert process.state == UNCONFIGURED
+        assert process.get('rate') == [5.0]
+    finally:
+        assert process.stop() == 0
+
+
+def trouble(graph, collect, text, name='depth_node'):
+    """Wait until the camera's diagnostics say `text`; its level."""
+    received = collect(DiagnosticArray, '/diagnostics')
+
+    def said():
+        for message in list(received):
+            for status in message.status:
+                if status.name == f'/{name}: camera' and text in status.message:
+                    return status
+        return None
+
+    return graph.wait(said, f'diagnostics saying {text!r}')
+
+
+def bad_info(**changes):
+    message = info(CAM, 0)
+    for name, value in changes.items():
+        setattr(message, name, value)
+    return message
+
+
+@pytest.mark.parametrize(
+    ('make_image', 'make_info', 'expected'),
+    [
+        (None, bad_info(k=[0.0] * 9), 'all zeros: the camera is not calibrated'),
+        (None, bad_info(width=100, height=20), 'camera_info says 100x20, another shape'),
+        (
+            None,
+            bad_info(distortion_model='weird', d=[0.1, 0.0, 0.0, 0.0]),
+            "distortion_model is 'weird'",
+        ),
+        (None, bad_info(k=[float('nan')] * 9), 'not finite'),
+        ({'encoding': '32SC4'}, None, "encoding '32SC4' is not supported; supported: rgb8"),
+        (
+            {'data': b'\0' * 99},
+            None,
+            'image data are 99 bytes but 64x48 rgb8 with step 192 takes 9216',
+        ),
+        ({'step': 7}, None, 'image step is 7 but a row of 64 px rgb8 takes 192'),
+        ({'width': 0, 'height': 0}, None, 'it is empty'),
+    ],
+)
+def test_what_is_wrong_with_an_input_is_said_and_the_next_frame_works(
+    node, source, collect, graph, make_image, make_info, expected
+):
+    running = node()
+    depths = collect(Image, 'depth/image')
+    if make_info is None:
+        source.answer(depths, CAM)
+    source.ready()
+    graph.wait(lambda: depths.subscription.get_publisher_count(), 'the output')
+    before, count = len(running.lines), len(depths)
+    reports = []
+    for _ in range(40):
+        source.stamp_ns += 10**9
+        message = image(noise(CAM), source.stamp_ns)
+        if make_image:
+            for name, value in make_image.items():
+                setattr(message, name, value)
+        described = info(CAM, source.stamp_ns)
+        if make_info is not None:
+            described = make_info
+            described.header = message.header
+        source.infos.publish(described)
+        source.images.publish(message)
+        try:
+            reports = graph.wait(
+                lambda: expected in ''.join(running.lines[before:]), expected, 0.5
+            )
+            break
+        except AssertionError:
+            continue
+    assert reports, running.log
+    assert len(depths) == count, 'depth of a broken frame was published'
+    status = trouble_while_sending(source, collect, graph, message, described, expected)
+    assert status.level == status.ERROR
+    source.stamp_ns += 10**9
+    source.answer(depths, CAM)
+
+
+def trouble_while_sending(source, collect, graph, message, described, expected):
+    received = collect(DiagnosticArray, '/diagnostics')
+
+    def said():
+        source.infos.publish(described)
+        source.images.publish(message)
+        for report in list(received):
+            for status in report.status:
+                if status.name == '/depth_node: camera' and expected in status.message:
+                    return status
+        return None
+
+    return graph.wait(said, f'diagnostics saying {expected!r}')
+
+
+@pytest.mark.parametrize(
+    ('model', 'expected'),
+    [
+        ('fake_late_nan', 'no finite number'),
+        ('fake_late_empty', 'the network answered (0,) for a frame of (48, 64)'),
+    ],
+)
+def test_a_network_that_fails_is_reported_and_the_node_lives(
+    node, source, collect, graph, model, expected
+):
+    running = node(model=model)
+    depths = collect(Image, 'depth/image')
+    source.ready()
+    for _ in range(20):
+        source.send(CAM)
+        if expected in running.log:
+            break
+        try:
+            running.said(expected, 0.5)
+        except AssertionError:
+            continue
+    assert expected in running.log
+    assert not depths
+    assert running.set(points__stride=3) == []
+
+
+def test_one_crash_of_the_network_costs_one_frame(node, source, collect):
+    running = node(model='fake_late_crash')
+    depths = collect(Image, 'depth/image')
+    for _ in range(4):
+        source.answer(depths, CAM)
+    assert 'illegal memory access' in running.log
+
+
+def test_silence_is_explained_within_seconds(graph, collect):
+    process = NodeProcess(
+        graph, '-r', 'image:=/front/image', name='silent', model='fake_red', patience=0.5
+    )
+    other = graph.publisher(Image, '/elsewhere/image')
+    try:
+        process.said('nobody publishes /front/image; Image topics here: /elsewhere/image. Remap: ')
+        source = Source(graph, topic='/front/image', info='/unheard')
+        source.stamp_ns += 1
+        process.said('no camera_info for')
+        before = len(process.lines)
+        graph.wait(lambda: source.images.get_subscription_count(), 'subscription')
+        process.said('1 publisher(s) of /front/image match but nothing arrives', since=before)
+        status = trouble(graph, collect, 'FASTDDS_BUILTIN_TRANSPORTS', 'silent')
+        assert status.level == status.ERROR
+        source.close()
+    finally:
+        graph.node.destroy_publisher(other)
+        assert process.stop() == 0, process.log
+
+
+def test_incompatible_quality_of_service_is_named(graph):
+    process = NodeProcess(
+        graph, name='reliable', model='fake_red', patience=0.5, image_reliability='reliable'
+    )
+    source = Source(graph, 'best_effort')
+    try:
+        process.said(
+            '/image is published best effort but subscribed reliable, which never connects'
+        )
+        assert 'set image_reliability to auto' in process.log
+    finally:
+        source.close()
+        assert process.stop() == 0, process.log
+
+
+def test_camera_info_of_a_scaled_stream_is_scaled_with_a_warning(node, source, collect, graph):
+    running = node()
+    infos = collect(CameraInfo, 'depth/camera_info')
+    source.answer(infos, CAM)
+    full = CAM.resized(128, 96)
+
+    def send():
+        source.stamp_ns += 10**9
+        source.infos.publish(info(full, source.stamp_ns))
+        source.images.publish(image(noise(CAM), source.stamp_ns))
+        return infos.stamped(source.stamp_ns - 10**9)
+
+    message = graph.wait(send, 'camera_info')
+    np.testing.assert_allclose(
+        np.array(message.k)[[0, 2, 4, 5]], [CAM.fx, CAM.cx, CAM.fy, CAM.cy], atol=1e-9
+    )
+    running.said('camera_info says 128x96, the image is 64x48: the intrinsics are scaled')
+
+
+def test_an_optical_frame_is_asked_for(node, source, collect):
+    running = node()
+    source.answer(collect(Image, 'depth/image'), CAM)
+    before = len(running.lines)
+    moved = dataclasses.replace(CAM, cx=CAM.cx + 1)
+    source.ready()
+    source.stamp_ns += 10**9
+    source.infos.publish(info(moved, source.stamp_ns, 'camera_link'))
+    source.images.publish(image(noise(CAM), source.stamp_ns, frame_id='camera_link'))
+    running.said("frame_id 'camera_link' does not say optical", since=before)
