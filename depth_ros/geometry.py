@@ -78,7 +78,9 @@ def undistort(frame: Frame) -> tuple[Frame, Tensor | None]:
 @lru_cache(maxsize=8)
 def _undistort_grid(camera: Camera, device: str) -> tuple[Tensor, Tensor]:
     """(1, H, W, 2) grid for grid_sample(align_corners=True), and which pixels have a source."""
-    matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
+    matrix = np.array(
+        [[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]], np.float64
+    )
     coefficients = np.array(camera.distortion, np.float64)
     size = (camera.width, camera.height)
     if camera.distortion_model == 'equidistant':

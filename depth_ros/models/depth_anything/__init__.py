@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Depth Anything 1, 2 and 3 (metric and mono): preprocessing and meaning of the output.
+
+| variant          | output                                     |
+|------------------|--------------------------------------------|
+| v1, v2           | a / Z + b, a and b unknown                 |
+| v2_metric20, 80  | Z [m], up to 20 (indoor) or 80 m (outdoor) |
+| v3_metric        | Z [m] of a camera of 300 px at input size  |
+| v3_mono          | Z times an unknown factor                  |
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from depth_ros.data import Frame, Kind, Prediction
+from depth_ros.errors import ConfigError
+from depth_ros.models import ModelOptions, Preset
+from depth_ros.models.depth_anything.checkpoint import load_checkpoint
+from depth_ros.models.depth_anything.network import PATCH, DepthAnything, Variant
+from depth_ros.resample import resize
+
+log = logging.getLogger(__name__)
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
+CANONICAL_FOCAL = 300.0  # [px] at input size; arXiv 2511.10647
+SKY = 0.3  # a network pixel this sure is sky
+
+
+def load(preset: Preset, options: ModelOptions) -> DepthAnythingModel:
+    """Build the preset's network and fill it from `options.weights`.
+
+    Raises:
+        ConfigError: no weights, or an input size below one patch.
+        WeightsError: the file is broken, or another network's or variant's.
+    """
+    if options.weights is None:
+        raise ConfigError(
+            f'{preset.variant} needs weights; set weights to {preset.file} of {preset.repo}'
+        )
+    if 0 < options.input_size < PATCH:
+        raise ConfigError(f'input_size is {options.input_size}; the least is {PATCH}, one patch')
+    variant = Variant.parse(preset.variant)
+    with torch.device('meta'):  # the file fills it: no time and memory for random weights
+        network = DepthAnything(variant)
+    load_checkpoint(network, preset, options.weights)
+    network = network.to(options.device, options.dtype).eval().requires_grad_(False)
+    assert preset.kind is not None  # every row of this family has one
+    return DepthAnythingModel(network, variant, preset.kind, options)
+
+
+class DepthAnythingModel:
+    """A `DepthModel`; see `load`."""
+
+    def __init__(
+        self, network: DepthAnything, variant: Variant, kind: Kind, options: ModelOptions
+    ) -> None:
+        """`network` is filled, on `options.device` and of `options.dtype`."""
+        self.kind = kind
+        self.network = network
+        self._variant = variant
+        self._dtype = options.dtype
+        self._side = options.input_size or (504 if variant.version == 3 else 518)
+        self._max_tokens = options.max_tokens
+        self._sizes: dict[
+            tuple[int, int], tuple[int, int]
+        ] = {}  # camera -> network, (height, width)
+        self._mean = torch.tensor(MEAN, device=options.device).view(3, 1, 1)
+        self._std = torch.tensor(STD, device=options.device).view(3, 1, 1)
+
+    @torch.inference_mode()
+    def predict(self, frame: Frame) -> Prediction:
+        """Depth in the variant's unit (table above), (H, W) float32.
+
+        Version 3 also says where the sky is; depth near it mixes only pixels that are none, and is
+        NaN where there are none to mix.
+        """
+        x = self.network_input(frame.rgb)  # (3, h, w)
+        depth, sky = self.network(x[None])  # (1, h, w)
+        size = frame.camera.size
+        if sky is None:
+            return Prediction(self.restored(depth[0], size), self.kind)
+        values, is_sky = self.restored_beside_sky(depth[0], sky[0], size)
+        focal_px = None
+        if self.kind is Kind.CANONICAL:
+            # Metres are those of a camera of 300 px at input size, which at the frame's size has
+            # other numbers, one for each axis.
+            h, w = x.shape[1:]
+            focal_px = (CANONICAL_FOCAL * size[1] / w, CANONICAL_FOCAL * size[0] / h)
+        return Prediction(values, self.kind, focal_px=focal_px, sky=is_sky)
+
+    def network_input(self, rgb: Tensor) -> Tensor:
+        """(H, W, 3) uint8 -> (3, h, w) normalised, of the network's dtype."""
+        size = self.network_size(rgb.shape[0], rgb.shape[1])
+        x = rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
+        if size == tuple(x.shape[1:]):
+            pass
+        elif self._variant.version == 3:
+            # In one step; the publishers go to the longest side first and to multiples of 14 then.
+            grows = size[0] > x.shape[1] or size[1] > x.shape[2]
+            x = resize(x, size, 'cubic' if grows else 'area').clamp(0, 1)
+        else:
+            # cv2.INTER_CUBIC: no antialiasing, and overshoot stays
+            x = F.interpolate(x[None], size=size, mode='bicubic', align_corners=False)[0]
+        return ((x - self._mean) / self._std).to(self._dtype)
+
+    def network_size(self, height: int, width: int) -> tuple[int, int]:
+        """(h, w) of the network's input for a picture of height x width, multiples of 14."""
+        key = (height, width)
+        if key not in self._sizes:
+            wanted = _longest_side if self._variant.version == 3 else _shortest_side
+            p, q = wanted(height, width, self._side)
+            if p * q > self._max_tokens:
+                shrink = math.sqrt(self._max_tokens / (p * q))
+                p, q = max(1, int(p * shrink)), max(1, int(q * shrink))
+                # one side cannot fall below a patch: the other gives way
+                p, q = min(p, self._max_tokens), min(q, self._max_tokens)
+            self._sizes[key] = (p * PATCH, q * PATCH)
+            log.info(
+                'camera %dx%d -> network %dx%d, %d patches',
+                width,
+                height,
+                q * PATCH,
+                p * PATCH,
+                p * q,
+            )
+        return self._sizes[key]
+
+    def restored(self, values: Tensor, size: tuple[int, int]) -> Tensor:
+        """(h, w) -> (H, W), with the corner rule each version was published with."""
+        return F.interpolate(
+            values[None, None],
+            size=size,
+            mode='bilinear',
+            align_corners=self._variant.version == 2,
+        )[0, 0]
+
+    def restored_beside_sky(
+        self, depth: Tensor, sky: Tensor, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Depth, sky (h, w) -> depth (H, W) mixed from pixels that are no sky; sky (H, W) bool."""
+        keep = (sky < SKY).float()
+        both = torch.stack((depth * keep, keep))[None]
+        both = F.interpolate(both, size=size, mode='bilinear', align_corners=False)[0]
+        return both[0] / both[1], both[1] < 0.5  # 0 / 0 is NaN: sky all around
+
+
+def _shortest_side(height: int, width: int, side: int) -> tuple[int, int]:
+    """Patches (p, q) such that no side is below `side` px; versions 1 and 2."""
+    scale = max(side / height, side / width)
+
+    def patches(length: int) -> int:
+        n = round(scale * length / PATCH)  # half to even
+        return n if n * PATCH >= side else math.ceil(scale * length / PATCH)
+
+    return patches(height), patches(width)
+
+
+def _longest_side(height: int, width: int, side: int) -> tuple[int, int]:
+    """Patches (p, q) such that the longest side is `side` px; version 3."""
+    scale = side / max(height, width)
+
+    def patches(length: int) -> int:
+        return max(1, math.floor(round(scale * length) / PATCH + 0.5))  # ties up
+
+    return patches(height), patches(width)

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The layers: timm's DINOv2 encoder and a DPT head.
+
+Names are ours; `checkpoint` translates the published ones. B batch, h x w input [px], p x q
+patches of 14 px, C width of the encoder, F features of the head.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from depth_ros.errors import ConfigError
+
+PATCH = 14
+TRAINED_GRID = 37  # 518 px / 14, the grid of the stored position table
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What grows from ViT-S to ViT-L.
+
+    Args:
+        encoder: timm's name.
+        width: C.
+        features: F.
+        channels: of the four maps the head is fed with, fine to coarse.
+        spread: encoder blocks (0-based) versions 2 and 3 tap; version 1 taps the last four.
+    """
+
+    encoder: str
+    width: int
+    features: int
+    channels: tuple[int, int, int, int]
+    spread: tuple[int, int, int, int]
+
+
+SIZES = {
+    'vits': Size('vit_small_patch14_dinov2', 384, 64, (48, 96, 192, 384), (2, 5, 8, 11)),
+    'vitb': Size('vit_base_patch14_dinov2', 768, 128, (96, 192, 384, 768), (2, 5, 8, 11)),
+    'vitl': Size('vit_large_patch14_dinov2', 1024, 256, (256, 512, 1024, 1024), (4, 11, 17, 23)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What a preset's `variant` says, such as v2_metric20_vits.
+
+    Args:
+        version: 1, 2 or 3.
+        role: '' relative (versions 1 and 2), 'metric', or 'mono' (version 3).
+        max_depth: of the metric version 2 networks [m]; 0 for all others.
+        size: a key of `SIZES`.
+    """
+
+    version: int
+    role: str
+    max_depth: float
+    size: str
+
+    @classmethod
+    def parse(cls, text: str) -> Variant:
+        """Read `text`.
+
+        Raises:
+            ConfigError: it is no variant of this family.
+        """
+        match = re.fullmatch(r'v([123])_(?:(metric|mono)(\d*)_)?(vit[sbl])', text)
+        if match is None:
+            raise ConfigError(
+                f'variant {text!r} is none of depth_anything; such as v2_metric20_vits'
+            )
+        return cls(int(match[1]), match[2] or '', float(match[3] or 0), match[4])
+
+    @property
+    def taps(self) -> tuple[int, ...]:
+        """Encoder blocks (0-based) the head is fed from."""
+        spread = SIZES[self.size].spread
+        return tuple(range(spread[-1] - 3, spread[-1] + 1)) if self.version == 1 else spread
+
+
+class ResidualUnit(nn.Module):
+    """x + conv(relu(conv(relu(x)))); the residual is x before the rectifier."""
+
+    def __init__(self, features: int) -> None:
+        """Two 3x3 convolutions."""
+        super().__init__()
+        self.conv1 = nn.Conv2d(features, features, 3, padding=1)
+        self.conv2 = nn.Conv2d(features, features, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, F, ., .) -> the same shape."""
+        y: Tensor = self.conv2(F.relu(self.conv1(F.relu(x))))
+        return x + y
+
+
+class Fusion(nn.Module):
+    """Adds a finer map to the coarser path and brings the sum to the next size."""
+
+    def __init__(self, features: int, *, lateral: bool) -> None:
+        """`lateral`: whether there is a map to add; the coarsest stage has none."""
+        super().__init__()
+        self.lateral = ResidualUnit(features) if lateral else None
+        self.unit = ResidualUnit(features)
+        self.out = nn.Conv2d(features, features, 1)
+
+    def forward(self, x: Tensor, lateral: Tensor | None, size: tuple[int, int]) -> Tensor:
+        """Path (B, F, a, b) and lateral map of its shape -> (B, F, *size)."""
+        if self.lateral is not None and lateral is not None:
+            x = x + self.lateral(lateral)
+        # The publishers upsample first. A 1x1 convolution commutes with interpolation, whose
+        # weights add up to one, and costs a quarter before it.
+        x = self.out(self.unit(x))
+        return F.interpolate(x, size=size, mode='bilinear', align_corners=True)
+
+
+class Head(nn.Module):
+    """Dense prediction head: four maps of tokens to one number a pixel (two with `sky`).
+
+    Source: Ranftl et al. 2021, arXiv 2103.13413; here without readout of the class token.
+    """
+
+    def __init__(self, size: Size, *, sky: bool) -> None:
+        """`sky`: a second branch says how much a pixel is sky (version 3)."""
+        super().__init__()
+        c, features = size.channels, size.features
+        self.projects = nn.ModuleList(nn.Conv2d(size.width, n, 1) for n in c)
+        self.resizes = nn.ModuleList(
+            [
+                nn.ConvTranspose2d(c[0], c[0], 4, stride=4),
+                nn.ConvTranspose2d(c[1], c[1], 2, stride=2),
+                nn.Identity(),
+                nn.Conv2d(c[3], c[3], 3, stride=2, padding=1),
+            ]
+        )
+        self.laterals = nn.ModuleList(nn.Conv2d(n, features, 3, padding=1, bias=False) for n in c)
+        self.fusions = nn.ModuleList(Fusion(features, lateral=i < 3) for i in range(4))
+        self.neck = nn.Conv2d(features, features // 2, 3, padding=1)
+        self.depth = self._branch(features // 2)
+        self.sky = self._branch(features // 2) if sky else None
+
+    @staticmethod
+    def _branch(channels: int) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 1, 1))
+
+    def forward(self, taps: list[Tensor], grid: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+        """Four (B, p*q, C) -> depth and sky before their activation, (B, 14 p, 14 q) each."""
+        maps = []
+        for tap, project, resize, lateral in zip(
+            taps, self.projects, self.resizes, self.laterals, strict=True
+        ):
+            x = tap.transpose(1, 2).reshape(len(tap), -1, *grid)  # (B, C, p, q)
+            maps.append(lateral(resize(project(x))))  # (B, F, 4p | 2p | p | p/2, ...)
+        x = maps[3]
+        x = self.fusions[3](x, None, maps[2].shape[2:])
+        x = self.fusions[2](x, maps[2], maps[1].shape[2:])
+        x = self.fusions[1](x, maps[1], maps[0].shape[2:])
+        x = self.fusions[0](x, maps[0], (8 * grid[0], 8 * grid[1]))
+        x = self.neck(x)  # (B, F/2, 8p, 8q)
+        pixels = (PATCH * grid[0], PATCH * grid[1])
+        x = F.interpolate(x, size=pixels, mode='bilinear', align_corners=True)
+        depth = self.depth(x)[:, 0]
+        return depth, None if self.sky is None else self.sky(x)[:, 0]
+
+
+class DepthAnything(nn.Module):
+    """Encoder, head and the last activation of one variant.
+
+    Args:
+        variant: which.
+        pos_embed: 'official' passes the scale (p + 0.1) / 37 to the interpolation as the
+            publishers do, 'size' the size as transformers does; they agree on 37x37 patches only.
+
+    Source: arXiv 2401.10891 (version 1), 2406.09414 (2), 2511.10647 (3); encoder arXiv 2304.07193.
+    """
+
+    def __init__(self, variant: Variant, *, pos_embed: str = 'official') -> None:
+        """Build with random weights; on the meta device this takes no time and no memory."""
+        super().__init__()
+        shape = SIZES[variant.size]
+        self.variant, self.pos_embed = variant, pos_embed
+        encoder: Any = timm.create_model(
+            shape.encoder, pretrained=False, num_classes=0, img_size=518, dynamic_img_size=True
+        )
+        if variant.version == 3:
+            encoder.norm.eps = 1e-5  # the blocks keep 1e-6
+        self.encoder: Any = encoder  # timm has no types
+        self.head = Head(shape, sky=variant.version == 3)
+        self._tables: dict[tuple[object, ...], Tensor] = {}
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Depth (inverse depth for the relative versions 1 and 2) and sky, in float32.
+
+        Args:
+            x: (B, 3, h, w) normalised RGB, h and w multiples of 14.
+
+        Returns:
+            (B, h, w) each; sky, larger is surer, is None for versions 1 and 2.
+        """
+        grid = (x.shape[2] // PATCH, x.shape[3] // PATCH)
+        depth, sky = self.head(self.taps(x), grid)
+        depth = depth.float()  # exp and sigmoid in full precision
+        if sky is not None:
+            return depth.exp(), F.relu(sky.float())
+        max_depth = self.variant.max_depth
+        return (depth.sigmoid() * max_depth if max_depth else F.relu(depth)), None
+
+    def taps(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, h, w) -> four (B, p*q, C) after the final norm, without the class token."""
+        encoder, tapped, taps = self.encoder, self.variant.taps, []
+        x = encoder.patch_embed.proj(x)  # (B, C, p, q)
+        table = self._table(x.shape[2], x.shape[3], x.dtype, x.device)  # (1, 1 + p*q, C)
+        x = x.flatten(2).transpose(1, 2)
+        x = torch.cat((encoder.cls_token.expand(len(x), -1, -1), x), dim=1) + table
+        for i, block in enumerate(encoder.blocks):
+            x = block(x)
+            if i in tapped:
+                taps.append(encoder.norm(x)[:, 1:])
+        return taps
+
+    def _table(self, p: int, q: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """The position table for p x q patches, (1, 1 + p*q, C); kept: cameras keep their size."""
+        key = (p, q, dtype, device)
+        if key not in self._tables:
+            self._tables.clear()
+            self._tables[key] = self._interpolated(p, q).to(device, dtype)
+        return self._tables[key]
+
+    def _interpolated(self, p: int, q: int) -> Tensor:
+        stored: Tensor = self.encoder.pos_embed.detach().float()
+        if p == q == TRAINED_GRID:
+            return stored
+        grid = stored[:, 1:].transpose(1, 2).reshape(1, -1, TRAINED_GRID, TRAINED_GRID)
+        if self.pos_embed == 'official':
+            # The 0.1 once guarded against rounding; the scale, not the size, sets the coordinates
+            # torch samples at, so the networks were trained with it.
+            scale = ((p + 0.1) / TRAINED_GRID, (q + 0.1) / TRAINED_GRID)
+            grid = F.interpolate(grid, scale_factor=scale, mode='bicubic')
+        else:
+            grid = F.interpolate(grid, size=(p, q), mode='bicubic')
+        return torch.cat((stored[:, :1], grid.flatten(2).transpose(1, 2)), dim=1)

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Depth Anything: published layouts find their place, and files of something else are refused."""
+
+import json
+import re
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from depth_ros.data import Kind
+from depth_ros.errors import WeightsError
+from depth_ros.models import PRESETS, ModelOptions, load
+from depth_ros.models.depth_anything.checkpoint import LAYOUTS, UNUSED, translate
+from depth_ros.models.depth_anything.network import SIZES, DepthAnything, Variant
+from depth_ros.weights import guess_family
+
+V1, V2 = 'depth_anything_v1_small', 'depth_anything_v2_small'
+INDOOR, OUTDOOR = 'depth_anything_v2_metric_indoor_small', 'depth_anything_v2_metric_outdoor_small'
+METRIC, MONO = 'depth_anything_v3_metric_large', 'depth_anything_v3_mono_large'
+FAMILY = [name for name, preset in PRESETS.items() if preset.family == 'depth_anything']
+
+LAYOUT_OF = {
+    **{f'da1-vit{s}': f'v1_vit{s}' for s in 'sbl'},
+    **{f'da2-vit{s}': f'v2_vit{s}' for s in 'sbl'},
+    'da3metric-large': 'v3_metric_vitl',
+    'da3mono-large': 'v3_mono_vitl',
+}
+
+
+def published(shared, layout):
+    """The layout's names with tensors on the meta device."""
+    entries = json.loads((shared / 'keys' / f'{layout}.json').read_text())
+    return {k: torch.empty(shape, device='meta') for k, (shape, _) in entries.items()}
+
+
+@pytest.mark.parametrize('layout', LAYOUT_OF)
+@pytest.mark.parametrize('form', ['published', 'transformers'])
+def test_every_published_name_and_shape_has_its_place(shared, layout, form):
+    state = published(shared, layout)
+    if form == 'transformers':
+        if layout.startswith('da3'):
+            pytest.skip('version 3 has no transformers form')
+        state = as_transformers(state)
+    with torch.device('meta'):
+        want = DepthAnything(Variant.parse(LAYOUT_OF[layout])).state_dict()
+    have = translate(state, LAYOUTS[guess_family(state)][1])
+    left = {k for k in have if k not in want}
+    assert all(any(re.fullmatch(p, k) for p in UNUSED) for k in left)
+    assert {k: have[k].shape for k in want} == {k: v.shape for k, v in want.items()}
+
+
+def test_every_preset_has_a_network():
+    for name in FAMILY:
+        variant = Variant.parse(PRESETS[name].variant)
+        assert variant.size in SIZES
+        assert (PRESETS[name].kind is Kind.METRIC) == bool(variant.max_depth)
+
+
+# published -> transformers, the other way round than the loader's table
+TRANSFORMERS = [
+    (r'^pretrained\.pos_embed', 'backbone.embeddings.position_embeddings'),
+    (r'^pretrained\.(cls_token|mask_token)', r'backbone.embeddings.\1'),
+    (r'^pretrained\.patch_embed\.proj', 'backbone.embeddings.patch_embeddings.projection'),
+    (r'^pretrained\.norm', 'backbone.layernorm'),
+    (
+        r'^pretrained\.blocks\.(\d+)\.attn\.proj',
+        r'backbone.encoder.layer.\1.attention.output.dense',
+    ),
+    (
+        r'^pretrained\.blocks\.(\d+)\.ls(\d)\.gamma',
+        r'backbone.encoder.layer.\1.layer_scale\2.lambda1',
+    ),
+    (r'^pretrained\.blocks\.', 'backbone.encoder.layer.'),
+    (r'^depth_head\.projects\.(\d)', r'neck.reassemble_stage.layers.\1.projection'),
+    (r'^depth_head\.resize_layers\.(\d)', r'neck.reassemble_stage.layers.\1.resize'),
+    (r'^depth_head\.scratch\.output_conv1', 'head.conv1'),
+    (r'^depth_head\.scratch\.output_conv2\.0', 'head.conv2'),
+    (r'^depth_head\.scratch\.output_conv2\.2', 'head.conv3'),
+    *((rf'^depth_head\.scratch\.layer{i + 1}_rn', f'neck.convs.{i}') for i in range(4)),
+    *(
+        (rf'^depth_head\.scratch\.refinenet{4 - j}\.', f'neck.fusion_stage.layers.{j}.')
+        for j in range(4)
+    ),
+]
+
+
+def as_transformers(state):
+    new = {}
+    for name, value in state.items():
+        for pattern, to in TRANSFORMERS:
+            name, hit = re.subn(pattern, to, name)
+            if hit:
+                break
+        name = re.sub(r'resConfUnit(\d)\.conv(\d)', r'residual_layer\1.convolution\2', name)
+        name = name.replace('out_conv', 'projection')
+        if '.attn.qkv.' in name:
+            for part, rows in zip(('query', 'key', 'value'), value.chunk(3), strict=True):
+                new[name.replace('attn.qkv', f'attention.attention.{part}')] = rows.clone()
+        else:
+            new[name] = value
+    return new
+
+
+def config_beside(path, **values):
+    (path.parent / 'config.json').write_text(json.dumps(values))
+
+
+def test_a_transformers_file_gives_the_same_depth(formula, tmp_path, small_file):
+    file = tmp_path / 'model.safetensors'
+    save_file(as_transformers(formula('da2-vits')), file)
+    config_beside(file, backbone_config={'out_indices': [3, 6, 9, 12]})
+    one, other = (load(V2, ModelOptions(weights=f)).network for f in (file, small_file))
+    file.unlink()  # 99 MB, mapped
+    x = torch.linspace(-2, 2, 3 * 98 * 126).reshape(1, 3, 98, 126)
+    assert torch.equal(one(x)[0], other(x)[0])
+
+
+@pytest.mark.parametrize(
+    ('preset', 'config', 'right'),
+    [
+        (V2, {'backbone_config': {'out_indices': [9, 10, 11, 12]}}, V1),
+        (V1, {'backbone_config': {'out_indices': [3, 6, 9, 12]}}, V2),
+        (V2, {'backbone_config': {}, 'depth_estimation_type': 'metric', 'max_depth': 20}, INDOOR),
+        (
+            INDOOR,
+            {'backbone_config': {}, 'depth_estimation_type': 'metric', 'max_depth': 80},
+            OUTDOOR,
+        ),
+        (INDOOR, {'backbone_config': {'out_indices': [3, 6, 9, 12]}}, V2),
+    ],
+)
+def test_a_config_of_another_variant_is_refused(shared, tmp_path, preset, config, right):
+    file = tmp_path / 'model.safetensors'
+    save_file({k: torch.zeros(1) for k in as_transformers(published(shared, 'da2-vits'))}, file)
+    config_beside(file, **config)
+    with pytest.raises(WeightsError, match=rf'not {preset}: .*set model to .*{right}'):
+        load(preset, ModelOptions(weights=file))
+
+
+def test_version_3_mono_is_not_taken_for_metric(shared, tmp_path):
+    path = tmp_path / 'model.safetensors'
+    names = published(shared, 'da3mono-large')
+    save_file({k: torch.zeros(1) for k in names}, path)
+    config_beside(path, model_name='da3mono-large')
+    with pytest.raises(WeightsError, match=f'not {METRIC}.*da3mono-large.*set model to {MONO}'):
+        load(METRIC, ModelOptions(weights=path))
+
+
+@pytest.mark.parametrize(
+    ('file', 'preset', 'right'),
+    [
+        ('depth_anything_v2_vits.pth', INDOOR, V2),
+        ('depth_anything_v2_metric_hypersim_vits.pth', OUTDOOR, INDOOR),
+        ('depth_anything_v2_metric_vkitti_vits.pth', V2, OUTDOOR),
+        ('depth_anything_vits14.pth', V2, V1),
+    ],
+)
+def test_a_file_named_as_another_preset_is_refused(tmp_path, file, preset, right):
+    (tmp_path / file).touch()
+    with pytest.raises(WeightsError, match=f'not {preset}; set model to {right},'):
+        load(preset, ModelOptions(weights=tmp_path / file))
+
+
+def test_another_size_is_named(small_file):
+    with pytest.raises(
+        WeightsError, match=r'is a ViT-S \(width 384\), depth_anything_v2_large a ViT-L'
+    ):
+        load('depth_anything_v2_large', ModelOptions(weights=small_file))
+
+
+@pytest.mark.parametrize(
+    ('layout', 'family'),
+    [
+        ('glp', 'GLPDepth'),
+        ('depth_pro', 'Depth Pro'),
+        ('da1-metric-vitl', 'ZoeDepth'),
+        ('da3-small', 'any-view'),
+        ('da3mono-large', 'Depth Anything 3'),
+    ],
+)
+def test_another_family_is_named(shared, tmp_path, layout, family):
+    path = tmp_path / 'weights.safetensors'
+    save_file({k: torch.zeros(1) for k in published(shared, layout)}, path)
+    with pytest.raises(WeightsError, match=f'looks like a .*{family}.*; {V2} takes'):
+        load(V2, ModelOptions(weights=path))
+
+
+def test_a_fault_in_the_file_is_named(formula, tmp_path):
+    state = formula('da2-vits')
+    path = tmp_path / 'x.safetensors'
+    del state['pretrained.norm.bias']
+    state['depth_head.surplus'] = torch.zeros(1)
+    save_file(state, path)
+    with pytest.raises(
+        WeightsError, match=r'1 missing: encoder\.norm\.bias; 1 unexpected: depth_head\.surplus'
+    ):
+        load(V2, ModelOptions(weights=path))

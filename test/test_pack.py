@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes into messages."""
+
+import numpy as np
+import torch
+
+from depth_ros import pack
+from depth_ros.camera import Camera
+from depth_ros.data import DepthMap
+
+CAM = Camera(16, 8, 12.0, 12.0, 7.5, 3.5)
+RNG = np.random.default_rng(3)
+RGB = torch.from_numpy(RNG.integers(0, 256, (8, 16, 3), np.uint8))
+nan, inf = torch.nan, torch.inf
+
+
+def test_colours_are_packed_as_pcl_does_and_are_never_nan():
+    cloud = pack.cloud(DepthMap(torch.ones(8, 16), CAM, RGB))
+    memory = cloud.numpy().tobytes()
+    colours = np.frombuffer(memory, np.uint8).reshape(8, 16, 16)[..., 12:]
+    np.testing.assert_array_equal(colours[..., 2::-1], RGB.numpy())  # b g r in memory
+    assert not colours[..., 3].any() and torch.isfinite(cloud).all()
+
+
+def test_strided_cloud_takes_the_pixels_it_names():
+    z = torch.arange(1.0, 129).reshape(8, 16)
+    cloud = pack.cloud(DepthMap(z, CAM, RGB), stride=3)
+    assert cloud.shape == (3, 6, 4)
+    assert (cloud[..., 2] == z[::3, ::3]).all()
+
+
+def test_dense_cloud_has_finite_points_only():
+    z = torch.ones(8, 16)
+    z[0], z[1], z[2] = nan, inf, -inf
+    points = pack.dense(pack.cloud(DepthMap(z, CAM, RGB)))
+    assert points.shape == (5 * 16, 4) and torch.isfinite(points).all()
+
+
+def test_millimetres_are_zero_where_they_do_not_fit():
+    z = torch.tensor([[nan, inf, -inf, 65.535, 65.536, 0.0004, 1.2345, 0.0]])
+    assert pack.millimetres(z).tolist() == [[0, 0, 0, 65535, 0, 0, 1234, 0]]
+
+
+def test_colours_of_depth_tell_near_far_sky_and_invalid_apart():
+    z = torch.tensor([[0.0, 5.0, 10.0, 99.0, nan, inf, -inf]])
+    near, middle, far, beyond, invalid, sky, too_near = pack.colorize(z, 0, 10, 'turbo')[0].tolist()
+    assert far == beyond and len({tuple(c) for c in (near, middle, far, invalid, sky)}) == 5
+    assert invalid == too_near == list(pack.INVALID_COLOR) and sky == list(pack.FAR_COLOR)
+    assert near[0] > near[2] and far[2] > far[0] - 30  # hot is near

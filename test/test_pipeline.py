@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scaling and the meaning of every pixel, without ROS."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from depth_ros import models, pipeline
+from depth_ros.camera import Camera
+from depth_ros.config import ScalingSettings, Settings, with_values
+from depth_ros.data import Frame, Kind, Prediction
+from depth_ros.errors import CameraError, ConfigError, InferenceError
+from depth_ros.pipeline import Pipeline
+from depth_ros.scaling import METHODS, Scaling
+
+CAM = Camera(4, 2, 300.0, 330.0, 1.5, 0.5)
+FRAME = Frame(torch.zeros((2, 4, 3), dtype=torch.uint8), CAM)
+
+
+class Says:
+    """A model with a fixed answer."""
+
+    def __init__(self, values, kind=Kind.METRIC, **extra):
+        self.kind = kind
+        self.prediction = Prediction(torch.as_tensor(values), kind, **extra)
+
+    def predict(self, frame):
+        return self.prediction
+
+
+def depth(values, kind=Kind.METRIC, parameters=None, **extra):
+    settings = with_values(Settings(), parameters or {})
+    return Pipeline(Says(values, kind, **extra), settings)(FRAME).z
+
+
+ONES = torch.ones(2, 4)
+nan, inf = torch.nan, torch.inf
+
+
+def test_invalid_is_nan_far_is_inf_near_is_minus_inf_and_zero_is_no_depth():
+    values = torch.tensor([[1.0, 0.0, -2.0, nan], [0.05, 9.0, 11.0, inf]])
+    expected = torch.tensor([[1.0, nan, nan, nan], [-inf, 9.0, inf, inf]])
+    torch.testing.assert_close(depth(values, parameters={'range.max': 10.0}), expected, equal_nan=True)
+
+
+def test_without_a_limit_nothing_is_too_far():
+    assert (depth(ONES * 1e6) == 1e6).all()
+
+
+def test_sky_is_inf_even_where_the_network_gives_a_number():
+    sky = torch.zeros(2, 4, dtype=torch.bool)
+    sky[0] = True
+    z = depth(ONES, sky=sky)
+    assert (z[0] == inf).all() and (z[1] == 1).all()
+
+
+def test_unsure_pixels_are_nan():
+    confidence = torch.arange(8.0).reshape(2, 4)
+    z = depth(ONES, parameters={'min_confidence': 3.0}, confidence=confidence)
+    assert torch.isnan(z).sum() == 3
+
+
+def test_canonical_depth_is_multiplied_by_the_ratio_of_focal_lengths():
+    z = depth(ONES, Kind.CANONICAL, focal_px=(150.0, 110.0))
+    torch.testing.assert_close(z, ONES * (300 / 150 + 330 / 110) / 2)
+
+
+def test_inverse_depth_is_inverted_after_scale_and_shift():
+    parameters = {'scaling.method': 'constant', 'scaling.scale': 0.5, 'scaling.shift': 0.25}
+    values = torch.tensor([[0.5, 1.5, -0.5, -9.0], [nan, 0, 0, 0]])
+    z = depth(values, Kind.AFFINE_INVERSE, parameters)
+    torch.testing.assert_close(z[0], torch.tensor([2.0, 1.0, inf, inf]))
+    assert torch.isnan(z[1, 0]) and z[1, 1] == 4
+
+
+def test_the_users_factor_counts_for_every_method():
+    assert (depth(ONES, parameters={'scaling.scale': 1.1}) == 1.1).all()
+
+
+@pytest.mark.parametrize('kind', list(Kind))
+@pytest.mark.parametrize('method', list(METHODS))
+def test_mismatch_is_refused_before_any_frame_naming_what_fits(kind, method):
+    settings = ScalingSettings(method=method)
+    if kind in METHODS[method].ACCEPTS:
+        assert Scaling(settings, kind).method == method
+        return
+    with pytest.raises(ConfigError, match='methods that can') as said:
+        Scaling(settings, kind)
+    for name, other in METHODS.items():
+        assert (f"'{name}'" in str(said.value).split('can:')[1]) == (kind in other.ACCEPTS)
+
+
+@pytest.mark.parametrize('kind', [Kind.SCALE_INVARIANT, Kind.AFFINE_INVERSE])
+def test_relative_networks_have_no_automatic_metres(kind):
+    with pytest.raises(ConfigError, match=r"scaling\.method to 'constant'"):
+        Scaling(ScalingSettings(), kind)
+
+
+@pytest.mark.parametrize(
+    ('values', 'said'),
+    [(torch.zeros(0), r'\(0,\)'), (torch.ones(4, 2), r'\(4, 2\)'), (ONES * nan, 'no finite number')],
+)
+def test_an_answer_that_is_no_depth_map_is_an_error(values, said):
+    with pytest.raises(InferenceError, match=said):
+        depth(values)
+
+
+def test_a_frame_and_its_camera_agree_in_size():
+    with pytest.raises(CameraError, match='its camera says 4x2'):
+        Frame(torch.zeros((3, 4, 3), dtype=torch.uint8), CAM)
+
+
+def test_build_says_what_was_chosen():
+    built, choices = pipeline.build(Settings(model='flat_wall'))
+    assert (built(FRAME).z == 2).all()
+    assert str(choices).startswith('model flat_wall (metric, scaling as_is) on ')
+    assert 'licence: Apache-2.0' in str(choices)
+
+
+@pytest.mark.parametrize('name', ['cuda:', 'cpu:x', 'tpu', 'CUDA', 'cuda:99'])
+def test_devices_that_are_not_there_are_refused(name):
+    with pytest.raises(ConfigError, match='device is'):
+        pipeline.choose_device(name)
+
+
+def test_unknown_preset_lists_them_and_proposes_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'fastdepth_nyu'") as said:
+        models.get('fastdepth_nyc')
+    assert 'depth_anything_v3_metric_large' in str(said.value)
+
+
+def test_the_core_imports_no_ros():
+    code = """
+import sys, pkgutil, importlib, depth_ros
+for m in pkgutil.walk_packages(depth_ros.__path__, 'depth_ros.'):
+    if not m.name.startswith(('depth_ros.ros', 'depth_ros.demo')):
+        importlib.import_module(m.name)
+bad = [n for n in sys.modules if n.split('.')[0] in
+       ('rclpy', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'diagnostic_msgs')]
+assert 'depth_ros.pipeline' in sys.modules and not bad, bad
+"""
+    subprocess.run([sys.executable, '-c', code], check=True)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The matrices against the libraries the networks were trained with."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from depth_ros.camera import Camera
+from depth_ros.resample import resize, seen_by, to_camera
+
+RNG = np.random.default_rng(7)
+PICTURE = RNG.random((90, 128), np.float32)
+
+
+def ours(picture, size, kernel):
+    return resize(torch.from_numpy(picture), size, kernel).numpy()
+
+
+@pytest.mark.parametrize('size', [(45, 64), (37, 50), (89, 31), (90, 128)])
+def test_area_is_that_of_opencv(size):
+    theirs = cv2.resize(PICTURE, size[::-1], interpolation=cv2.INTER_AREA)
+    np.testing.assert_allclose(ours(PICTURE, size, 'area'), theirs, atol=2e-5)
+
+
+@pytest.mark.parametrize('kernel', ['linear', 'cubic'])
+@pytest.mark.parametrize('size', [(45, 64), (200, 300), (37, 290)])
+def test_linear_and_cubic_are_those_of_torch(kernel, size):
+    mode = {'linear': 'bilinear', 'cubic': 'bicubic'}[kernel]
+    x = torch.from_numpy(PICTURE)[None, None]
+    theirs = F.interpolate(x, size, mode=mode, align_corners=False)[0, 0].numpy()
+    np.testing.assert_allclose(ours(PICTURE, size, kernel), theirs, atol=1e-5)
+
+
+def test_lanczos_is_that_of_pillow():
+    Image = pytest.importorskip('PIL.Image')
+    theirs = np.asarray(Image.fromarray(PICTURE).resize((50, 37), Image.Resampling.LANCZOS))
+    np.testing.assert_allclose(ours(PICTURE, (37, 50), 'lanczos3'), theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize('kernel', ['area', 'linear', 'cubic', 'lanczos3'])
+def test_a_constant_stays_constant(kernel):
+    np.testing.assert_allclose(ours(np.full((31, 57), 0.3, np.float32), (77, 12), kernel), 0.3, atol=1e-6)
+
+
+def test_another_camera_sees_the_same_scene():
+    def scene(cam):  # a function of the ray alone, smooth
+        x = (np.arange(cam.width) - cam.cx) / cam.fx
+        y = (np.arange(cam.height) - cam.cy) / cam.fy
+        return np.sin(3 * x)[None, :] * np.cos(2 * y)[:, None]
+
+    wide = Camera(320, 240, 200, 210, 163, 117)
+    narrow = Camera(112, 96, 140, 120, 50.5, 47)
+    seen = to_camera(torch.from_numpy(scene(wide)).float(), wide, narrow, 'area').numpy()
+    assert seen_by(wide, narrow, torch.device('cpu')).all()
+    np.testing.assert_allclose(seen, scene(narrow), atol=3e-3)
+
+
+def test_seen_by_knows_the_edge_of_the_picture():
+    inner = Camera(100, 80, 100, 100, 49.5, 39.5)
+    outer = Camera(200, 160, 100, 100, 99.5, 79.5)
+    mask = seen_by(inner, outer, torch.device('cpu')).numpy()
+    assert mask[40:120, 50:150].all() and mask.sum() == 100 * 80

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints: where they are looked for, and what is refused."""
+
+import io
+import json
+import os
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save, save_file
+from torch import nn
+
+from depth_ros.errors import ConfigError, WeightsError
+from depth_ros.models import PRESETS
+from depth_ros.weights import guess_family, load_strict, locate, read
+
+PRESET = PRESETS['depth_anything_v2_small']
+STATE = {'a': torch.arange(1000.0), 'b.c': torch.ones(2, 3)}
+
+
+def saved(state=STATE, **options):
+    buffer = io.BytesIO()
+    torch.save(state, buffer, **options)
+    return buffer.getvalue()
+
+
+class Code:
+    def __reduce__(self):
+        return os.mkdir, ('executed',)
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / 'x.pth'
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        saved(),
+        saved(_use_new_zipfile_serialization=False),
+        save(STATE),
+        saved({'model': STATE, 'epoch': 3}),
+        saved({'state_dict': {f'module.{k}': v for k, v in STATE.items()}}),
+        saved({**STATE, 'height': 192, 'use_stereo': True, 'note': 'x', 'none': None}),
+    ],
+    ids=['zip', 'legacy', 'safetensors', 'wrapped', 'parallel', 'scalars'],
+)
+def test_tensors_are_read_whatever_the_wrapping(path, content):
+    path.write_bytes(content)
+    state = read(path)
+    assert list(state) == list(STATE)
+    assert all(torch.equal(state[k], STATE[k]) for k in STATE)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'', 'is empty; download it again'),
+        (b'<!DOCTYPE html><html>Not found</html>', 'is a web page or text'),
+        (b'\n <html>', 'is a web page or text'),
+        (b'{"error": "Invalid credentials"}', 'is a web page or text'),
+        (
+            b'version https://git-lfs.github.com/spec/v1\noid sha256:0',
+            'is a git-lfs pointer.*git lfs pull',
+        ),
+        (b'\x08\x07\x12\x07pytorch', 'is neither safetensors nor a PyTorch file'),
+        (saved()[:-2000], 'is truncated or broken .*; download it again'),
+        (saved(_use_new_zipfile_serialization=False)[:-2000], 'is truncated or broken'),
+        (saved(_use_new_zipfile_serialization=False)[:40], 'is truncated or broken'),
+        (save(STATE)[:-100], 'is truncated or broken'),
+        (save(STATE)[:30], 'is truncated or broken'),
+        (saved({'a': Code()}), r'pickle of more than tensors \((posix|nt)\.mkdir\)'),
+        (
+            saved({'a': Code()}, _use_new_zipfile_serialization=False),
+            'pickle of more than tensors',
+        ),
+        (
+            pickle.dumps({'a': Code()}, protocol=2),
+            'pickle of more than tensors|is truncated or broken',
+        ),
+        (saved(nn.Linear(2, 2)), 'pickle of more than tensors'),
+        (saved([torch.zeros(1)]), 'holds a list, not named tensors'),
+        (saved({'a': {'b': torch.zeros(1)}}), "'a' is a dict, not a tensor"),
+        (saved({'a': 1}), 'holds no tensors'),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused_and_never_run(path, content, message):
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=message) as error:
+        read(path)
+    assert str(path) in str(error.value)
+    assert not (path.parent / 'executed').exists()
+
+
+def test_a_missing_file_is_named_with_its_whole_path(path):
+    with pytest.raises(WeightsError, match=f'{path} does not exist'):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    'weights', ['./here', 'models/x.pth', '/a/b', 'x.pth', '~/no/such/file', 'a/b/c', 'name']
+)
+def test_a_path_that_does_not_exist_is_named_with_its_whole_path(path, weights):
+    with pytest.raises(
+        WeightsError, match=r'weights: /.* does not exist; give a file, a folder or a hub id'
+    ):
+        locate(weights, PRESET)
+
+
+def test_a_file_is_taken_as_it_is(path, caplog):
+    path.touch()
+    assert locate(str(path), PRESET) == path
+    assert not caplog.records
+
+
+def test_a_file_with_the_published_name_and_other_content_is_taken_with_a_warning(
+    tmp_path, caplog
+):
+    path = tmp_path / PRESET.file
+    path.write_bytes(b'fine-tuned')
+    assert locate(str(path), PRESET) == path
+    assert 'sha256 differs' in caplog.text
+
+
+@pytest.mark.parametrize(
+    ('files', 'taken'),
+    [
+        ([PRESET.file, 'other.pth', 'model.safetensors'], PRESET.file),
+        (['other.bin', 'README.md'], 'other.bin'),
+        (['other.safetensors', 'config.json'], 'other.safetensors'),
+        (['a.pth', 'b.pt'], None),
+        (['README.md', 'model.onnx'], None),
+    ],
+)
+def test_a_folder_holds_the_published_name_or_one_checkpoint(tmp_path, files, taken):
+    for file in files:
+        (tmp_path / file).write_bytes(b'x')
+    if taken:
+        assert locate(str(tmp_path), PRESET) == tmp_path / taken
+        return
+    with pytest.raises(WeightsError, match=r'holds .*and no .*\.pth; set weights') as error:
+        locate(str(tmp_path), PRESET)
+    assert all((f in str(error.value)) == f.endswith(('.pth', '.pt')) for f in files)
+
+
+def test_an_onnx_folder_holds_one_onnx_file(tmp_path):
+    (tmp_path / 'net.onnx').touch()
+    (tmp_path / 'net.pth').touch()
+    assert locate(str(tmp_path), PRESETS['onnx']) == tmp_path / 'net.onnx'
+
+
+def test_presets_without_weights_take_none():
+    assert locate('', PRESETS['flat_wall']) is None
+    with pytest.raises(ConfigError, match='leave it empty'):
+        locate('x.pth', PRESETS['flat_wall'])
+
+
+def test_a_network_of_your_own_must_be_given():
+    with pytest.raises(WeightsError, match=r'set weights to the \.onnx file'):
+        locate('', PRESETS['onnx'])
+
+
+def test_loading_takes_every_tensor_onto_an_empty_module():
+    with torch.device('meta'):
+        module = nn.Linear(2, 3)
+    state = {'weight': torch.ones(3, 2), 'bias': torch.zeros(3), 'old.bias': torch.zeros(1)}
+    load_strict(module, state, path='x.pth', ignore=[r'old\..*'])
+    assert torch.equal(module(torch.ones(2)), torch.full((3,), 2.0))
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'bias': None}, '1 missing: bias$'),
+        ({'surplus': torch.zeros(1)}, '1 unexpected: surplus$'),
+        (
+            {'weight': torch.ones(2, 3)},
+            r'1 of another shape: weight \(2, 3\) instead of \(3, 2\)$',
+        ),
+        ({'bias': torch.tensor([0.0, float('nan'), 1.0])}, '1 tensors are not finite: bias'),
+        ({'bias': torch.tensor([0.0, float('inf'), 1.0])}, '1 tensors are not finite: bias'),
+        ({f's{i}': torch.zeros(1) for i in range(9)}, '9 unexpected: s0, s1, s2, ...$'),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(change, message):
+    state = {'weight': torch.ones(3, 2), 'bias': torch.zeros(3), **change}
+    state = {k: v for k, v in state.items() if v is not None}
+    with pytest.raises(WeightsError, match=message):
+        load_strict(nn.Linear(2, 3), state, path='x.pth')
+
+
+@pytest.mark.parametrize(
+    ('layout', 'family'),
+    [
+        ('da1-vits', 'Depth Anything v1 or v2'),
+        ('da1-metric-vitl', 'Depth Anything v1 metric (ZoeDepth)'),
+        ('da2-vitg', 'Depth Anything v1 or v2'),
+        ('da3-small', 'Depth Anything 3 (any-view)'),
+        ('da3-giant', 'Depth Anything 3 (any-view)'),
+        ('da3metric-large', 'Depth Anything 3 (metric or mono)'),
+        ('da3mono-large', 'Depth Anything 3 (metric or mono)'),
+        ('depth_pro', 'Depth Pro'),
+        ('dust3r-224_linear', 'DUSt3R'),
+        ('dust3r-512_dpt', 'DUSt3R'),
+        ('glp', 'GLPDepth'),
+        ('monodepth2-640x192-encoder', 'Monodepth2 encoder'),
+        ('monodepth2-r50_640x192-encoder', 'Monodepth2 encoder'),
+        ('monodepth2-640x192-depth', 'Monodepth2 decoder'),
+    ],
+)
+def test_a_checkpoint_is_recognised_by_its_names(shared, layout, family):
+    names = json.loads((shared / 'keys' / f'{layout}.json').read_text())
+    assert guess_family(names) == family
+
+
+def test_unknown_names_are_nobodys():
+    assert guess_family(['a', 'b.c']) is None
+
+
+def test_safetensors_are_told_by_content_not_by_name(tmp_path):
+    path = tmp_path / 'x.pth'
+    save_file(STATE, path)
+    assert torch.equal(read(path)['a'], STATE['a'])
