@@ -269,9 +269,10 @@ class Source:
         reliability: str = 'reliable',
         topic: str = 'image',
         info: str = 'camera_info',
+        kind: type = Image,
     ) -> None:
         self.graph = graph
-        self.images = graph.publisher(Image, topic, reliability)
+        self.images = graph.publisher(kind, topic, reliability)
         self.infos = graph.publisher(CameraInfo, info, reliability)
         self.stamp_ns = 1_700_000_000_000_000_000
 

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""package.xml, setup.py and the tree agree."""
+
+import ast
+import re
+import runpy
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+import setuptools
+
+import depth_ros
+from depth_ros.config import preset_values
+from depth_ros.models import PRESETS
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ET.parse(ROOT / 'package.xml').getroot()
+# import name -> rosdep key, where they differ
+KEYS = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy', 'yaml': 'python3-yaml'}
+# installed with pip; see the comment in package.xml
+FROM_PIP = {'huggingface_hub', 'onnxruntime', 'rosbags', 'safetensors', 'timm', 'torch'}
+
+
+@pytest.fixture
+def described(monkeypatch):
+    """What setup.py passes to setuptools."""
+    calls = []
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(setuptools, 'setup', lambda **keywords: calls.append(keywords))
+    runpy.run_path('setup.py')
+    return calls[0]
+
+
+def files(folder, *patterns):
+    return {str(p.relative_to(ROOT)) for g in patterns for p in (ROOT / folder).glob(g)}
+
+
+def test_versions_agree(described):
+    assert described['version'] == depth_ros.__version__ == PACKAGE.findtext('version')
+    changelog = ROOT / 'CHANGELOG.rst'
+    if changelog.is_file():
+        newest = re.search(r'^(Forthcoming|\d+\.\d+\.\d+)', changelog.read_text(), re.MULTILINE)
+        assert newest.group(1) in ('Forthcoming', depth_ros.__version__)
+
+
+def test_names_and_licence_agree(described):
+    assert described['name'] == PACKAGE.findtext('name') == 'depth_ros'
+    assert described['license'] == PACKAGE.findtext('license') == 'Apache-2.0'
+
+
+def test_every_launch_and_config_file_is_installed(described):
+    installed = {name for _, names in described['data_files'] for name in names}
+    assert files('launch', '*') - files('launch', '__pycache__') <= installed
+    assert files('config', '*.*', 'models/*') <= installed
+    assert {'package.xml', 'resource/depth_ros'} <= installed
+
+
+def test_share_mirrors_the_tree(described):
+    for target, names in described['data_files']:
+        if target.startswith('share/depth_ros'):
+            folder = target.removeprefix('share/depth_ros').lstrip('/')
+            assert all(str(Path(name).parent) == (folder or '.') for name in names), target
+
+
+def test_every_folder_of_code_is_installed(described):
+    folders = {p.parent.relative_to(ROOT) for p in (ROOT / 'depth_ros').rglob('*.py')}
+    assert {'.'.join(folder.parts) for folder in folders} == set(described['packages'])
+
+
+def test_executables_exist(described):
+    for line in described['entry_points']['console_scripts']:
+        module, function = line.split(' = ')[1].split(':')
+        tree = ast.parse((ROOT / f'{module.replace(".", "/")}.py').read_text())
+        assert function in {node.name for node in tree.body if hasattr(node, 'name')}, line
+
+
+def test_package_xml_names_what_is_imported():
+    modules = set()
+    for path in [*(ROOT / 'depth_ros').rglob('*.py'), *(ROOT / 'launch').glob('*.py')]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.partition('.')[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                modules.add(node.module.partition('.')[0])
+    modules -= {'depth_ros', *sys.stdlib_module_names, *FROM_PIP}
+    declared = {e.text for e in PACKAGE.findall('exec_depend')}
+    assert {KEYS.get(module, module) for module in modules} == declared
+
+
+@pytest.mark.parametrize('path', sorted((ROOT / 'config/models').glob('*')), ids=lambda p: p.stem)
+def test_model_yaml_names_a_preset_and_sets_known_parameters(path):
+    assert path.suffix == '.yaml'
+    assert path.stem in PRESETS
+    assert preset_values(path.stem).get('model', path.stem) == path.stem
