@@ -50,12 +50,16 @@ def test_straight_lines_of_a_distorted_picture_become_straight(model, coefficien
     cam = Camera(320, 240, 220, 215, 158, 122, model, coefficients)
     k = np.array([[cam.fx, 0, cam.cx], [0, cam.fy, cam.cy], [0, 0, 1]], np.float64)
     # dots on a grid of rays, drawn where the lens puts them
-    rays = np.stack(np.meshgrid(np.linspace(-0.4, 0.4, 5), np.linspace(-0.3, 0.3, 5)), -1).reshape(-1, 1, 2)
+    rays = np.stack(np.meshgrid(np.linspace(-0.4, 0.4, 5), np.linspace(-0.3, 0.3, 5)), -1).reshape(
+        -1, 1, 2
+    )
     d = np.array(coefficients)
     if model == 'equidistant':
         drawn = cv2.fisheye.distortPoints(rays, k, d)
     else:
-        drawn, _ = cv2.projectPoints(np.dstack((rays, np.ones((25, 1, 1)))), np.zeros(3), np.zeros(3), k, d)
+        drawn, _ = cv2.projectPoints(
+            np.dstack((rays, np.ones((25, 1, 1)))), np.zeros(3), np.zeros(3), k, d
+        )
     v, u = np.mgrid[0:240, 0:320]
     picture = np.zeros((240, 320))
     for x, y in drawn.reshape(-1, 2):

@@ -43,7 +43,9 @@ def test_millimetres_are_zero_where_they_do_not_fit():
 
 def test_colours_of_depth_tell_near_far_sky_and_invalid_apart():
     z = torch.tensor([[0.0, 5.0, 10.0, 99.0, nan, inf, -inf]])
-    near, middle, far, beyond, invalid, sky, too_near = pack.colorize(z, 0, 10, 'turbo')[0].tolist()
+    near, middle, far, beyond, invalid, sky, too_near = pack.colorize(z, 0, 10, 'turbo')[
+        0
+    ].tolist()
     assert far == beyond and len({tuple(c) for c in (near, middle, far, invalid, sky)}) == 5
     assert invalid == too_near == list(pack.INVALID_COLOR) and sky == list(pack.FAR_COLOR)
     assert near[0] > near[2] and far[2] > far[0] - 30  # hot is near

@@ -42,7 +42,9 @@ nan, inf = torch.nan, torch.inf
 def test_invalid_is_nan_far_is_inf_near_is_minus_inf_and_zero_is_no_depth():
     values = torch.tensor([[1.0, 0.0, -2.0, nan], [0.05, 9.0, 11.0, inf]])
     expected = torch.tensor([[1.0, nan, nan, nan], [-inf, 9.0, inf, inf]])
-    torch.testing.assert_close(depth(values, parameters={'range.max': 10.0}), expected, equal_nan=True)
+    torch.testing.assert_close(
+        depth(values, parameters={'range.max': 10.0}), expected, equal_nan=True
+    )
 
 
 def test_without_a_limit_nothing_is_too_far():
@@ -100,7 +102,11 @@ def test_relative_networks_have_no_automatic_metres(kind):
 
 @pytest.mark.parametrize(
     ('values', 'said'),
-    [(torch.zeros(0), r'\(0,\)'), (torch.ones(4, 2), r'\(4, 2\)'), (ONES * nan, 'no finite number')],
+    [
+        (torch.zeros(0), r'\(0,\)'),
+        (torch.ones(4, 2), r'\(4, 2\)'),
+        (ONES * nan, 'no finite number'),
+    ],
 )
 def test_an_answer_that_is_no_depth_map_is_an_error(values, said):
     with pytest.raises(InferenceError, match=said):

@@ -41,7 +41,9 @@ def test_lanczos_is_that_of_pillow():
 
 @pytest.mark.parametrize('kernel', ['area', 'linear', 'cubic', 'lanczos3'])
 def test_a_constant_stays_constant(kernel):
-    np.testing.assert_allclose(ours(np.full((31, 57), 0.3, np.float32), (77, 12), kernel), 0.3, atol=1e-6)
+    np.testing.assert_allclose(
+        ours(np.full((31, 57), 0.3, np.float32), (77, 12), kernel), 0.3, atol=1e-6
+    )
 
 
 def test_another_camera_sees_the_same_scene():

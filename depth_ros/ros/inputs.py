@@ -9,7 +9,7 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from depth_ros.ros.middleware import TRANSPORTS, TRANSPORTS_VALUE
+from depth_ros.ros import middleware
 
 
 class Input:
@@ -100,7 +100,7 @@ class Input:
             )
         return (
             f'{len(publishers)} publisher(s) of {self.topic} match but nothing arrives: the driver is paused, or '
-            f"its shared memory is too small for the message: set {TRANSPORTS}='{TRANSPORTS_VALUE}' "
+            f'its shared memory is too small for the message: set {middleware.remedy()} '
             "in the camera driver's environment"
         )
 

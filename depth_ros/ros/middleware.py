@@ -9,16 +9,17 @@ outputs, and a camera driver needs the same environment variable for its images.
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 
-log = logging.getLogger(__name__)
+from depth_ros.config import share_directory
 
 TRANSPORTS = 'FASTDDS_BUILTIN_TRANSPORTS'
 #: segment of 2 x 16 MB: one 1280x720 cloud of 14.7 MB twice
 TRANSPORTS_VALUE = 'DEFAULT?sockets_size=16MB'
+#: the second is the name up to Jazzy; later Fast DDS warns of it
+PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 #: whoever set one of these has tuned Fast DDS already
-TUNED_BY_USER = (TRANSPORTS, 'FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+TUNED_BY_USER = (TRANSPORTS, *PROFILES)
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -31,8 +32,38 @@ def prepare() -> None:
     if os.environ.get('DEPTH_ROS_NO_TUNING') == '1':
         return
     if not any(os.environ.get(name) for name in TUNED_BY_USER):
-        os.environ[TRANSPORTS] = TRANSPORTS_VALUE
+        os.environ.update(tuning())
     _keep_freed_memory()
+
+
+def tuning() -> dict[str, str]:
+    """Environment variables that make room for large messages.
+
+    In a graph kept to this machine rmw_fastrtps ignores `TRANSPORTS` and takes transports of its
+    own with the stock segment; a profiles file it does honour.
+    """
+    if not _this_machine_only():
+        return {TRANSPORTS: TRANSPORTS_VALUE}
+    names = PROFILES[:1] if os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE') else PROFILES
+    profile = str(share_directory() / 'config' / 'fastdds_loopback.xml')
+    return dict.fromkeys(names, profile)
+
+
+def remedy() -> str:
+    """What to set in the environment of another process, as one would type it."""
+    return ' '.join(f"{name}='{value}'" for name, value in tuning().items())
+
+
+def describe() -> str:
+    """The transport setting in force, for the log."""
+    return ', '.join(f'{n}={os.environ[n]}' for n in TUNED_BY_USER if os.environ.get(n)) or 'stock'
+
+
+def _this_machine_only() -> bool:
+    return (
+        os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE', '').upper() == 'LOCALHOST'
+        or os.environ.get('ROS_LOCALHOST_ONLY') == '1'
+    )
 
 
 def _keep_freed_memory() -> None:
@@ -44,8 +75,3 @@ def _keep_freed_memory() -> None:
     if not mallopt(_M_MMAP_THRESHOLD, 1 << 30):
         mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that older glibc takes
     mallopt(_M_TRIM_THRESHOLD, 512 << 20)
-
-
-def describe() -> str:
-    """The transport setting in force, for the log."""
-    return ', '.join(f'{n}={os.environ[n]}' for n in TUNED_BY_USER if os.environ.get(n)) or 'stock'

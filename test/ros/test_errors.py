@@ -248,7 +248,7 @@ def test_silence_is_explained_within_seconds(graph, collect):
         before = len(process.lines)
         graph.wait(lambda: source.images.get_subscription_count(), 'subscription')
         process.said('1 publisher(s) of /front/image match but nothing arrives', since=before)
-        status = trouble(graph, collect, 'FASTDDS_BUILTIN_TRANSPORTS', 'silent')
+        status = trouble(graph, collect, 'FASTDDS_DEFAULT_PROFILES_FILE', 'silent')
         assert status.level == status.ERROR
         source.close()
     finally:

@@ -84,7 +84,9 @@ def metres(message):
 def play(graph, bag, depths, image_topic, info_topic, kind=Image):
     """Publish each image of a bag and wait for its depth: [(image, depth)]."""
     recorded = list(messages(bag))
-    source = Source(graph, topic='image/compressed' if kind is CompressedImage else 'image', kind=kind)
+    source = Source(
+        graph, topic='image/compressed' if kind is CompressedImage else 'image', kind=kind
+    )
     infos = {nanoseconds(m.header.stamp): m for topic, m in recorded if topic == info_topic}
     answers = []
     try:
@@ -115,7 +117,9 @@ def test_a_bag_of_raw_images_gives_sane_metres(fastdepth, graph, collect, data):
     bag = data / 'bags' / 'tum_desk_sqlite3'
     depths, clouds = collect(Image, 'depth/image'), collect(PointCloud2, 'points')
     truth = {
-        nanoseconds(m.header.stamp): metres(m) for topic, m in messages(bag) if topic == '/camera/depth/image_raw'
+        nanoseconds(m.header.stamp): metres(m)
+        for topic, m in messages(bag)
+        if topic == '/camera/depth/image_raw'
     }
     answers = play(graph, bag, depths, '/camera/image_raw', '/camera/camera_info')
     assert len(answers) == 3
@@ -131,7 +135,11 @@ def test_a_bag_of_raw_images_gives_sane_metres(fastdepth, graph, collect, data):
 def test_a_bag_with_two_picture_sizes_keeps_each_frames_camera(fastdepth, graph, collect, data):
     bag = data / 'bags' / 'kitti_object_lidar_mcap'
     depths, infos = collect(Image, 'depth/image'), collect(CameraInfo, 'depth/camera_info')
-    sent = {nanoseconds(m.header.stamp): m for topic, m in messages(bag) if topic == '/camera/camera_info'}
+    sent = {
+        nanoseconds(m.header.stamp): m
+        for topic, m in messages(bag)
+        if topic == '/camera/camera_info'
+    }
     answers = play(graph, bag, depths, '/camera/image_raw', '/camera/camera_info')
     assert len({(i.width, i.height) for i, _ in answers}) == 2
     for image, depth in answers:
@@ -147,7 +155,11 @@ def test_a_bag_of_compressed_images_gives_sane_metres(graph, collect, data):
     bag = data / 'bags' / 'kitchen_7scenes_mcap'
     weights = data / 'weights' / 'fastdepth' / 'fastdepth_nyu_pruned_224.onnx'
     process = NodeProcess(
-        graph, name='compressed', model='fastdepth_nyu', weights=weights, image_transport='compressed'
+        graph,
+        name='compressed',
+        model='fastdepth_nyu',
+        weights=weights,
+        image_transport='compressed',
     )
     try:
         process.said('listening to /image/compressed')

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""config/depth.yaml and the README's table of parameters, written from `depth_ros.config`.
+
+`python -m depth_ros.parameter_docs --write` brings both files up to date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from depth_ros.config import Parameter, parameters
+
+BEGIN, END = '<!-- parameters:begin -->', '<!-- parameters:end -->'
+_HEAD = """\
+# Every parameter of depth_node with its default.
+# Written by `python -m depth_ros.parameter_docs --write` from depth_ros/config.py: edit there.
+#
+# For a file of your own, copy only the lines you change: a line in a params file also beats what
+# the preset in config/models/ says. "live" parameters can be set while the node runs, the others
+# take effect at the next configure.
+/**:
+  ros__parameters:
+"""
+
+
+def yaml_text() -> str:
+    """The text of config/depth.yaml."""
+    return _HEAD + ''.join(f'{line}\n' for line in _yaml_lines())
+
+
+def markdown_table() -> str:
+    """The README's table."""
+    rows = ['| parameter | default | what it does |', '|---|---|---|']
+    for p in parameters():
+        text = f'{p.description} {_facts(p)}'.strip().replace('|', r'\|')
+        rows.append(f'| `{p.name}` | `{_yaml_value(p.default)}` | {text} |')
+    return '\n'.join(rows) + '\n'
+
+
+def with_table(readme: str) -> str:
+    """`readme` with what stands between its two markers replaced by the table.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    if BEGIN not in readme or END not in readme:
+        raise ValueError(f'README.md needs the lines {BEGIN} and {END}')
+    before, rest = readme.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    return f'{before}{BEGIN}\n{markdown_table()}{END}{after}'
+
+
+def main() -> None:
+    """Print the YAML, or write both files."""
+    parser = argparse.ArgumentParser(prog='python -m depth_ros.parameter_docs')
+    parser.add_argument('--write', action='store_true', help='update config/depth.yaml, README.md')
+    if not parser.parse_args().write:
+        print(yaml_text(), end='')
+        return
+    root = Path(__file__).resolve().parents[1]
+    (root / 'config' / 'depth.yaml').write_text(yaml_text())
+    readme = root / 'README.md'
+    if readme.is_file():
+        readme.write_text(with_table(readme.read_text()))
+
+
+def _yaml_lines() -> Iterator[str]:
+    open_group = ''
+    for p in parameters():
+        group, _, leaf = p.name.rpartition('.')
+        if group and group != open_group:
+            yield f'    {group}:'
+        open_group = group
+        indent = ' ' * (6 if group else 4)
+        for text in (p.description, _facts(p)):
+            yield from textwrap.wrap(
+                text, width=99, initial_indent=f'{indent}# ', subsequent_indent=f'{indent}# '
+            )
+        yield f'{indent}{leaf}: {_yaml_value(p.default)}'
+
+
+def _facts(p: Parameter) -> str:
+    facts = ['live'] if p.live else []
+    if p.choices:
+        facts.append(f'one of {", ".join(p.choices)}')
+    elif p.high is not None:
+        facts.append(f'{p.low:g} to {p.high:g}')
+    elif p.low is not None:
+        facts.append(f'at least {p.low:g}')
+    return f'({"; ".join(facts)})' if facts else ''
+
+
+def _yaml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    # Strings always in quotes: a bare true is a boolean, and the node would refuse it.
+    return repr(value)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every row of the table of presets must keep; a new row is tested by being there."""
+
+from importlib import import_module
+
+import pytest
+import torch
+
+from depth_ros import config, models
+from depth_ros.camera import Camera
+from depth_ros.config import Settings, with_values
+from depth_ros.data import Frame, Kind
+from depth_ros.models import PRESETS, ModelOptions
+from depth_ros.pipeline import Pipeline
+
+GEOMETRY_OF = {'v1': 'da1', 'v2': 'da2', 'v3': 'da3'}
+SMALL = [n for n, p in PRESETS.items() if 'vitb' not in p.variant and 'vitl' not in p.variant]
+HEAVY = [pytest.param(n, marks=pytest.mark.slow) for n in PRESETS if n not in SMALL]
+
+
+def layout_of(preset) -> str:
+    """Which layout of the published checkpoints the preset's file has."""
+    version, *_, size = preset.variant.split('_')
+    if version == 'v3':
+        return f'da3{preset.variant.split("_")[1]}-large'
+    return f'{GEOMETRY_OF[version]}-{size}'
+
+
+@pytest.fixture
+def load(request, tmp_path):
+    """`load(name)`: the preset with stand-in weights in a file of its published kind."""
+
+    def load(name):
+        preset = PRESETS[name]
+        settings = with_values(Settings(model=name), config.preset_values(name))
+        weights = None
+        if preset.family == 'depth_anything':
+            formula = request.getfixturevalue('formula')
+            weights = tmp_path / 'stand-in.pth'
+            torch.save(formula(layout_of(preset)), weights)
+        elif preset.family == 'onnx':
+            folder = request.getfixturevalue('data') / 'weights' / 'fastdepth'
+            weights = folder / 'fastdepth_nyu_pruned_224.onnx'
+        options = ModelOptions(weights=weights, input_size=settings.input_size, onnx=settings.onnx)
+        if preset.family == 'depth_anything':
+            options = ModelOptions(weights=weights, input_size=126)
+        return models.load(name, options), settings
+
+    return load
+
+
+@pytest.mark.parametrize('name', PRESETS)
+def test_a_row_says_what_a_user_must_know(name):
+    preset = PRESETS[name]
+    assert preset.licence
+    assert hasattr(import_module(f'depth_ros.models.{preset.family}'), 'load')
+    assert bool(preset.repo) == bool(preset.file)
+    if preset.repo:
+        assert preset.paper.startswith('https://') and preset.kind is not None
+
+
+@pytest.mark.parametrize(
+    'name', [n for n, p in PRESETS.items() if p.needs_weights and n != 'onnx']
+)
+def test_a_row_has_a_file_of_parameters_that_names_it(name):
+    assert config.preset_values(name)['model'] == name
+
+
+@pytest.mark.parametrize('name', [*SMALL, *HEAVY])
+def test_a_preset_answers_for_every_pixel_of_any_frame(load, name):
+    model, settings = load(name)
+    assert model.kind is (PRESETS[name].kind or Kind(settings.onnx.kind))
+    for height, width in ((90, 130), (131, 77)):
+        camera = Camera(width, height, 100.0, 101.0, width / 2, height / 2)
+        picture = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8)
+        with torch.inference_mode():
+            prediction = model.predict(Frame(picture, camera))
+        assert prediction.values.shape == (height, width)
+        assert prediction.values.dtype == torch.float32
+        assert prediction.kind is model.kind
+        assert torch.isfinite(prediction.values).any()
+        assert (prediction.focal_px is not None) == (model.kind is Kind.CANONICAL)
+        for extra in (prediction.confidence, prediction.sky):
+            assert extra is None or extra.shape == (height, width)
+
+
+@pytest.mark.parametrize('name', [*SMALL, *HEAVY])
+def test_a_preset_reaches_metres_or_says_that_it_cannot(load, name):
+    model, settings = load(name)
+    if model.kind in (Kind.SCALE_INVARIANT, Kind.AFFINE_INVERSE):
+        settings = with_values(settings, {'scaling.method': 'constant'})
+    camera = Camera(130, 90, 120.0, 120.0, 64.5, 44.5)
+    picture = torch.randint(0, 256, (90, 130, 3), dtype=torch.uint8)
+    depth = Pipeline(model, settings)(Frame(picture, camera))
+    assert depth.z.shape == (90, 130) and not (depth.z == 0).any()
+    if model.kind is Kind.CANONICAL:
+        tele = Camera(130, 90, 240.0, 240.0, 64.5, 44.5)
+        zoomed = Pipeline(model, settings)(Frame(picture, tele))
+        both = torch.isfinite(depth.z) & torch.isfinite(zoomed.z)
+        torch.testing.assert_close(zoomed.z[both], 2 * depth.z[both])
