@@ -58,8 +58,9 @@ class Camera:
         counts = DISTORTION_MODELS.get(self.distortion_model)
         if counts is None:
             raise CameraError(
-                f'distortion_model is {self.distortion_model!r}; known: {sorted(DISTORTION_MODELS)}. '
-                'Rectify the image first (image_proc) and subscribe to image_rect.'
+                f'distortion_model is {self.distortion_model!r}; known: '
+                f'{sorted(DISTORTION_MODELS)}. Rectify the image first (image_proc) and '
+                'subscribe to image_rect.'
             )
         if len(self.distortion) not in counts:
             raise CameraError(
@@ -101,7 +102,7 @@ class Camera:
         """The camera of the image resized to width x height, aspect free.
 
         Pixel centres: cx' = (cx + 0.5) s - 0.5, exact for cv2.resize and for
-        `interpolate(align_corners=False)`; image_proc multiplies plainly and is off by 0.5 |1 - s| px.
+        `interpolate(align_corners=False)`; image_proc multiplies plainly, 0.5 |1 - s| px off.
         """
         sx, sy = width / self.width, height / self.height
         return replace(

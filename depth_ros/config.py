@@ -1,245 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every parameter, declared once: the node, config/depth.yaml and the README table come from here."""
+"""Settings as flat ROS names and values, and the layers they come from."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from depth_ros.errors import ConfigError
-
-
-def setting(
-    default: Any,
-    description: str,
-    *,
-    live: bool = False,
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[str, ...] = (),
-) -> Any:
-    """A dataclass field that is a parameter.
-
-    Args:
-        default: its value where nobody sets it; its type is the parameter's type.
-        description: one sentence for `ros2 param describe`, YAML and README.
-        live: honoured while the node runs; otherwise a change needs cleanup and configure.
-        low: smallest value allowed.
-        high: largest value allowed.
-        choices: the only strings allowed.
-    """
-    meta = {'description': description, 'live': live, 'low': low, 'high': high, 'choices': choices}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=meta)
-    return field(default=default, metadata=meta)
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Depths that are believed."""
-
-    min: float = setting(0.1, 'Nearer than this is -Inf [m].', live=True, low=0.0, high=1e4)
-    max: float = setting(
-        0.0,
-        'Farther than this is +Inf, nothing in range [m]; 0 means no limit.',
-        live=True,
-        low=0.0,
-        high=1e4,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class ScalingSettings:
-    """From a network's number to metres."""
-
-    method: str = setting(
-        'auto',
-        'How a prediction becomes metres; auto takes as_is for metric and canonical_focal for '
-        'canonical networks and refuses the others, which need constant.',
-        live=True,
-        choices=('auto', 'as_is', 'canonical_focal', 'constant'),
-    )
-    scale: float = setting(
-        1.0,
-        'Factor on depth (on inverse depth for affine-inverse networks), from a calibration of yours.',
-        live=True,
-        low=1e-6,
-        high=1e6,
-    )
-    shift: float = setting(
-        0.0,
-        'Added to inverse depth after the factor [1/m]; affine-inverse networks with constant only.',
-        live=True,
-        low=-1e3,
-        high=1e3,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Points:
-    """The cloud."""
-
-    rate: float = setting(
-        0.0,
-        'Most clouds a second, by image stamps [Hz]; 0 means one for every depth image.',
-        live=True,
-        low=0.0,
-        high=1000.0,
-    )
-    stride: int = setting(
-        2, 'Take every n-th column and row of the depth image.', live=True, low=1, high=64
-    )
-    organized: bool = setting(
-        False,
-        'True: height x width with NaN for invalid points (PCL normals, RTAB-Map); '
-        'False: valid points only (Nav2, OctoMap).',
-        live=True,
-    )
-    color: bool = setting(True, 'Fill the rgb field from the image.', live=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Colorized:
-    """The picture for people."""
-
-    min: float = setting(
-        0.0, 'Depth at the near end of the colours [m].', live=True, low=0.0, high=1e4
-    )
-    max: float = setting(
-        10.0, 'Depth at the far end of the colours [m].', live=True, low=0.1, high=1e4
-    )
-    colormap: str = setting(
-        'turbo',
-        'OpenCV colour map; near is its hot end.',
-        live=True,
-        choices=('turbo', 'inferno', 'magma', 'viridis', 'jet', 'bone'),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Onnx:
-    """Description of a network of your own (family `onnx`)."""
-
-    kind: str = setting(
-        'metric',
-        'What its output means.',
-        choices=('metric', 'canonical', 'scale_invariant', 'affine_inverse'),
-    )
-    input_size: list[int] = setting(
-        [0, 0], 'Width and height of its input [px]; 0 0 reads them from the file.'
-    )
-    mean: list[float] = setting([0.0, 0.0, 0.0], 'Subtracted from RGB in 0..1.')
-    std: list[float] = setting([1.0, 1.0, 1.0], 'RGB is divided by it after the mean.')
-    canonical_focal: float = setting(
-        0.0,
-        'Canonical networks: the focal length their metres are for, at input size [px].',
-        low=0.0,
-        high=1e5,
-    )
-    training_camera: list[float] = setting(
-        [0.0, 0.0, 0.0, 0.0],
-        'fx fy cx cy at input size [px] of the one camera it was trained with: the picture is resampled into '
-        'that camera and the depth brought back; 0 0 0 0 resizes the whole picture instead.',
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """All parameters of depth_node."""
-
-    model: str = setting('depth_anything_v3_metric_large', 'Preset, a name of the model table.')
-    weights: str = setting(
-        '',
-        "Checkpoint file, its folder, or a hub id owner/name; empty takes the preset's own source.",
-    )
-    device: str = setting(
-        'auto', 'auto, cpu, or cuda:N; auto takes the first GPU if there is one.'
-    )
-    precision: str = setting(
-        'auto',
-        'Arithmetic of the network; auto is fp16 on a GPU and fp32 on a CPU.',
-        choices=('auto', 'fp32', 'fp16', 'bf16'),
-    )
-    threads: int = setting(
-        1, 'CPU threads of the network; keep below the number of cores.', low=1, high=256
-    )
-    input_size: int = setting(
-        0,
-        "Side the network's input is scaled to [px]; 0 takes the preset's own.",
-        low=0,
-        high=4096,
-    )
-    max_tokens: int = setting(
-        2500,
-        'Most patches a transformer is given; wide pictures are scaled down to fit.',
-        low=16,
-        high=100000,
-    )
-    image_transport: str = setting(
-        'raw',
-        'raw subscribes image; compressed subscribes image/compressed.',
-        choices=('raw', 'compressed'),
-    )
-    rectified: str = setting(
-        'auto',
-        'Whether the image is already undistorted (then P is used, else K and D); auto: all D are zero or the '
-        'topic name says rect.',
-        choices=('auto', 'true', 'false'),
-    )
-    rate: float = setting(
-        0.0,
-        'Most depth images a second, by image stamps [Hz]; 0 means every frame the device can do.',
-        live=True,
-        low=0.0,
-        high=1000.0,
-    )
-    depth_encoding: str = setting(
-        '32FC1',
-        'Encoding of depth/image: metres, or millimetres with 0 for invalid.',
-        live=True,
-        choices=('32FC1', '16UC1'),
-    )
-    frame_id: str = setting(
-        '', "Replaces the image's frame_id in the outputs; empty keeps it.", live=True
-    )
-    min_confidence: float = setting(
-        0.0,
-        'Pixels the network is less sure of are NaN, in its own unit; 0 keeps all.',
-        live=True,
-        low=0.0,
-        high=1e9,
-    )
-    range: Range = field(default_factory=Range)
-    scaling: ScalingSettings = field(default_factory=ScalingSettings)
-    points: Points = field(default_factory=Points)
-    colorized: Colorized = field(default_factory=Colorized)
-    onnx: Onnx = field(default_factory=Onnx)
-    image_reliability: str = setting(
-        'auto',
-        'QoS of the image subscription; auto is reliable where every publisher offers it, else best_effort.',
-        choices=('auto', 'reliable', 'best_effort'),
-    )
-    output_reliability: str = setting(
-        'reliable',
-        'QoS of the outputs; reliable reaches every subscriber.',
-        choices=('reliable', 'best_effort'),
-    )
-    patience: float = setting(
-        3.0,
-        'Seconds without an image or camera_info after which the log says why [s].',
-        live=True,
-        low=0.5,
-        high=3600.0,
-    )
-    autostart: bool = setting(
-        True, 'Configure and activate at start; False waits for a lifecycle manager.'
-    )
+from depth_ros.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +89,7 @@ def share_directory() -> Path:
         ConfigError: the package was installed without its config folder.
     """
     package = Path(__file__).resolve().parent
-    # the source tree, else share/ under whichever parent is the install prefix (pip, colcon, Debian)
+    # the source tree, else share/ under whichever parent is the prefix (pip, colcon, Debian)
     prefixes = (*package.parents, Path(sys.prefix))
     for place in (package.parent, *(prefix / 'share' / 'depth_ros' for prefix in prefixes)):
         if (place / 'config' / 'depth.yaml').is_file():

@@ -55,7 +55,7 @@ class Prediction:
         kind: what `values` means.
         focal_px: CANONICAL only: (fx, fy) [px], at the frame's resolution, of the camera `values`
             are metres for.
-        confidence: (H, W) float32, larger is surer, in the network's own unit; None if it has none.
+        confidence: (H, W) float32, larger is surer, in the network's own unit, or None.
         sky: (H, W) bool, True where nothing is in range; None if the network does not say.
     """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pixels, rays and points of a camera, in its optical frame (x right, y down, z forward; REP 103)."""
+"""Pixels, rays and points in the optical frame: x right, y down, z forward (REP 103)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def back_project(z: Tensor, camera: Camera, stride: int = 1, out: Tensor | None 
     z = z[::stride, ::stride]
     x, y = rays(camera, str(z.device), stride)
     out = z.new_empty((*z.shape, 3)) if out is None else out
-    # Inf times a ray is Inf or NaN by chance; a cloud knows only NaN (contract of PointCloud2 readers)
+    # Inf times a ray is Inf or NaN by chance; readers of clouds know only NaN
     out[..., 2].copy_(z).masked_fill_(~torch.isfinite(z), torch.nan)
     torch.mul(out[..., 2], x, out=out[..., 0])
     torch.mul(out[..., 2], y, out=out[..., 1])
@@ -54,7 +54,7 @@ def back_project(z: Tensor, camera: Camera, stride: int = 1, out: Tensor | None 
 
 
 def project(points: Tensor, camera: Camera) -> Tensor:
-    """Points (..., 3) [m] in the optical frame -> pixels (..., 2), column then row; no distortion."""
+    """Points (..., 3) [m] in the optical frame -> pixels (..., 2), column then row; no lens."""
     x, y, z = points.unbind(-1)
     return torch.stack((x / z * camera.fx + camera.cx, y / z * camera.fy + camera.cy), -1)
 
@@ -63,8 +63,8 @@ def undistort(frame: Frame) -> tuple[Frame, Tensor | None]:
     """The frame a pinhole with the same intrinsics would have taken.
 
     Returns:
-        The frame, its camera without distortion, and (H, W) bool, True where the lens saw something;
-        the frame itself and None if there is nothing to do.
+        That frame and (H, W) bool, True where the lens saw something; the frame itself and None if
+        there is nothing to do.
     """
     if not frame.camera.is_distorted:
         return frame, None

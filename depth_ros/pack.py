@@ -54,7 +54,7 @@ def millimetres(z: Tensor) -> Tensor:
 
 
 def colorize(z: Tensor, near: float, far: float, colormap: str) -> Tensor:
-    """(H, W) depth [m] -> (H, W, 3) uint8 RGB; near is the map's hot end, invalid black, sky grey."""
+    """(H, W) depth [m] -> (H, W, 3) uint8 RGB; near is hot, invalid black, sky grey."""
     table = _colors(colormap, str(z.device))  # (258, 3)
     index = 255 - ((z - near) * (255 / max(far - near, 1e-6))).clamp(0, 255)
     index = torch.where(torch.isfinite(z), index, torch.where(z == torch.inf, 257, 256))

@@ -10,12 +10,12 @@ import torch
 
 from depth_ros import models, weights
 from depth_ros.camera import Camera
-from depth_ros.config import Settings
 from depth_ros.data import DepthMap, Frame, Prediction
 from depth_ros.errors import ConfigError, InferenceError
 from depth_ros.geometry import undistort
 from depth_ros.models import DepthModel, ModelOptions, Preset
 from depth_ros.scaling import Scaling
+from depth_ros.settings import Settings
 
 log = logging.getLogger(__name__)
 DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
@@ -87,7 +87,7 @@ def _check(prediction: Prediction, frame: Frame) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What was chosen for a pipeline; for the log and the diagnostics, so that nothing is silent."""
+    """What was chosen for a pipeline; for the log and the diagnostics."""
 
     model: str
     kind: str
@@ -128,7 +128,7 @@ def build(settings: Settings) -> tuple[Pipeline, Choices]:
         onnx=settings.onnx,
     )
     pipeline = Pipeline(models.load(settings.model, options), settings)
-    # the first run allocates and compiles; better now than in the first frame, and it shows a broken network
+    # the first run allocates and compiles: better now than with a frame, and a broken one shows
     grey = torch.full((480, 640, 3), 128, dtype=torch.uint8, device=device)
     pipeline(Frame(grey, Camera(640, 480, 525.0, 525.0, 319.5, 239.5)))
     choices = Choices(
@@ -177,7 +177,8 @@ def choose_precision(name: str, device: torch.device, preset: Preset) -> str:
         if name in ('auto', 'fp32'):
             return 'fp32'
         raise ConfigError(
-            f'precision is {name!r} but family {preset.family!r} computes in its own; set it to auto'
+            f'precision is {name!r} but family {preset.family!r} computes in its own; '
+            'set it to auto'
         )
     if name == 'auto':
         return 'fp16' if device.type == 'cuda' else 'fp32'

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resampling along rows and columns, each a small matrix: resize, crop and change of pinhole camera.
+"""Resampling along rows and columns by a matrix each: resize, crop, change of pinhole camera.
 
 Between two pinholes that share centre and orientation the map is separable: column u of the target
-looks at column x(u) = (u - cx_t) fx_s / fx_t + cx_s of the source, and rows likewise. One matrix an
-axis does it exactly, with the kernel's own low-pass filter, on any device, and is cached.
+looks at column x(u) = (u - cx_t) fx_s / fx_t + cx_s of the source, and rows likewise. One matrix
+an axis does it exactly, with the kernel's own low-pass filter, on any device, and is cached.
 """
 
 from __future__ import annotations

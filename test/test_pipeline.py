@@ -9,11 +9,12 @@ import torch
 
 from depth_ros import models, pipeline
 from depth_ros.camera import Camera
-from depth_ros.config import ScalingSettings, Settings, with_values
+from depth_ros.config import with_values
 from depth_ros.data import Frame, Kind, Prediction
 from depth_ros.errors import CameraError, ConfigError, InferenceError
 from depth_ros.pipeline import Pipeline
 from depth_ros.scaling import METHODS, Scaling
+from depth_ros.settings import ScalingSettings, Settings
 
 CAM = Camera(4, 2, 300.0, 330.0, 1.5, 0.5)
 FRAME = Frame(torch.zeros((2, 4, 3), dtype=torch.uint8), CAM)

@@ -17,9 +17,9 @@ from typing import Protocol
 
 import torch
 
-from depth_ros.config import Onnx
 from depth_ros.data import Frame, Kind, Prediction
 from depth_ros.errors import ConfigError
+from depth_ros.settings import Onnx
 
 
 class DepthModel(Protocol):

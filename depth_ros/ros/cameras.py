@@ -18,8 +18,8 @@ def to_camera(info: CameraInfo, width: int, height: int, rectified: bool | None)
     """The camera of an image of width x height.
 
     Args:
-        info: REP 104: K and D are for the raw image, P for the rectified one, all at the calibrated
-            size; roi and binning say how the published image was cut from it.
+        info: K and D are for the raw image, P for the rectified one, all at the calibrated size;
+            roi and binning say how the published image was cut from it (REP 104).
         width: columns of the image.
         height: rows of it.
         rectified: use P without distortion; False: K with D; None: P if all of D is zero.
@@ -30,10 +30,8 @@ def to_camera(info: CameraInfo, width: int, height: int, rectified: bool | None)
     if rectified is None:
         rectified = not any(info.d)
     k, p = info.k, info.p
-    if rectified and p[0] > 0:
-        intrinsics = (p[0], p[5], p[2], p[6])
-    else:
-        intrinsics = (k[0], k[4], k[2], k[5])
+    of_p, of_k = (p[0], p[5], p[2], p[6]), (k[0], k[4], k[2], k[5])
+    intrinsics = of_p if rectified and any(of_p) else of_k
     if not any(intrinsics):
         raise CameraError(
             'camera_info is all zeros: the camera is not calibrated. Calibrate it '
@@ -49,8 +47,8 @@ def to_camera(info: CameraInfo, width: int, height: int, rectified: bool | None)
     sx, sy = width / camera.width, height / camera.height
     if abs(sx / sy - 1) > ASPECT_TOLERANCE:
         raise CameraError(
-            f'image is {width}x{height} but camera_info says {camera.width}x{camera.height}, another shape. '
-            'Publish both from the same stream, or set roi in camera_info.'
+            f'image is {width}x{height} but camera_info says {camera.width}x{camera.height}, '
+            'another shape. Publish both from the same stream, or set roi in camera_info.'
         )
     return camera.resized(width, height)
 

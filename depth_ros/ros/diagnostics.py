@@ -22,7 +22,7 @@ class Timing:
         self._frames: deque[tuple[float, float, float]] = deque(maxlen=size)
 
     def add(self, now_s: float, latency_s: float, busy_s: float) -> None:
-        """A frame published at `now_s` (monotonic), `latency_s` after its stamp, `busy_s` in work."""
+        """Published at `now_s` (monotonic), `latency_s` after its stamp, `busy_s` of it work."""
         with self._lock:
             self._frames.append((now_s, latency_s, busy_s))
 
@@ -32,7 +32,7 @@ class Timing:
             self._frames.clear()
 
     def summary(self, now_s: float, window_s: float = 5.0) -> dict[str, float]:
-        """Rate [Hz] and p50/p99 of latency and work [ms] over the last `window_s`; empty if idle."""
+        """Rate [Hz], latency and work [ms] over the last `window_s`; empty if idle."""
         with self._lock:
             frames = [f for f in self._frames if now_s - f[0] <= window_s]
         if len(frames) < 2:

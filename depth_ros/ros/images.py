@@ -89,8 +89,8 @@ def _rows(message: Any, height: int, channels: int, dtype: np.dtype[Any]) -> NDA
         raise ImageError(f'image is {message.width}x{message.height}; it is empty')
     if message.step < row:
         raise ImageError(
-            f'image step is {message.step} but a row of {message.width} px {message.encoding} takes {row} '
-            'bytes; mend the publisher'
+            f'image step is {message.step} but a row of {message.width} px {message.encoding} '
+            f'takes {row} bytes; mend the publisher'
         )
     needed = message.step * (height - 1) + row  # the last row may come without padding
     if len(message.data) < needed:
@@ -108,7 +108,8 @@ def _decompressed(message: Any) -> Picture:
     picture = cv2.imdecode(data, flags) if data.size else None
     if picture is None:
         raise ImageError(
-            f'compressed image of format {message.format!r}, {data.size} bytes, is no picture OpenCV can decode'
+            f'compressed image of format {message.format!r}, {data.size} bytes, is no picture '
+            'that OpenCV can decode'
         )
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
@@ -119,8 +120,8 @@ def _through_cv_bridge(message: Any) -> Picture:
         from cv_bridge import CvBridge
     except ImportError:
         raise ImageError(
-            f'image encoding {message.encoding!r} is not supported; supported: {", ".join(ENCODINGS)}. '
-            'Change it in the driver, or install cv_bridge.'
+            f'image encoding {message.encoding!r} is not supported; supported: '
+            f'{", ".join(ENCODINGS)}. Change it in the driver, or install cv_bridge.'
         ) from None
     try:
         return np.ascontiguousarray(CvBridge().imgmsg_to_cv2(message, 'rgb8'), np.uint8)

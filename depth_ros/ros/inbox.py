@@ -70,8 +70,8 @@ class Inbox:
     def take(self) -> tuple[Any, CameraInfo] | None:
         """Wait for the newest image with a camera_info for it; None when closed.
 
-        The camera_info of the same stamp if it is there; one of the same frame and size at once; any
-        other only after `INFO_WAIT_S`, in case the right one is on its way.
+        The camera_info of the same stamp if it is there; one of the same frame and size at once;
+        any other only after `INFO_WAIT_S`, in case the right one is on its way.
         """
         with self._changed:
             while not self.closed:

@@ -88,20 +88,20 @@ class Input:
         wanted = f'{self.message_type.__module__.split(".")[0]}/msg/{self.message_type.__name__}'
         types = {info.topic_type for info in publishers}
         if wanted not in types:
-            return f'{self.topic} carries {", ".join(sorted(types))}, not {wanted}: remap to another topic'
+            return f'{self.topic} carries {", ".join(sorted(types))}, not {wanted}: remap it'
         offers = [info.qos_profile.reliability for info in publishers]
         if (
             self.qos.reliability == ReliabilityPolicy.RELIABLE
             and ReliabilityPolicy.RELIABLE not in offers
         ):
             return (
-                f'{self.topic} is published best effort but subscribed reliable, which never connects: '
-                'set image_reliability to auto'
+                f'{self.topic} is published best effort but subscribed reliable, which never '
+                'connects: set image_reliability to auto'
             )
         return (
-            f'{len(publishers)} publisher(s) of {self.topic} match but nothing arrives: the driver is paused, or '
-            f'its shared memory is too small for the message: set {middleware.remedy()} '
-            "in the camera driver's environment"
+            f'{len(publishers)} publisher(s) of {self.topic} match but nothing arrives: the '
+            'driver is paused, or its shared memory is too small for the message: set '
+            f"{middleware.remedy()} in the camera driver's environment"
         )
 
     def _suggestion(self) -> str:
@@ -114,5 +114,10 @@ class Input:
         own = self.node.get_namespace().rstrip('/')
         topics = [t for t in topics if not t.startswith(f'{own}/depth/')]
         if not topics:
-            return f', nor any other {wanted}: is the camera driver running, and in this ROS_DOMAIN_ID?'
-        return f'; {wanted} topics here: {", ".join(topics)}. Remap: --ros-args -r {self.relative}:={topics[0]}'
+            return (
+                f', nor any other {wanted}: is the camera driver running, in this ROS_DOMAIN_ID?'
+            )
+        return (
+            f'; {wanted} topics here: {", ".join(topics)}. '
+            f'Remap: --ros-args -r {self.relative}:={topics[0]}'
+        )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """depth_node: a camera in, metres out.
 
-The executor's thread stores the newest image and answers services; one worker infers and publishes.
+The executor's thread stores the newest image and answers services; a worker infers and publishes.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from depth_ros import pipeline
-from depth_ros.config import Settings
 from depth_ros.errors import DepthRosError
 from depth_ros.ros import middleware
 from depth_ros.ros.log import forward_to_ros
 from depth_ros.ros.parameters import Parameters
 from depth_ros.ros.session import Session
+from depth_ros.settings import Settings
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -40,7 +40,7 @@ class DepthNode(LifecycleNode):
             self.session.update(settings)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the network; FAILURE with the reason if it cannot be, and try again after a change."""
+        """Load the network; FAILURE with the reason if it cannot be, to be tried again."""
         try:
             settings = self.parameters.resolve()
             depth, choices = pipeline.build(settings)

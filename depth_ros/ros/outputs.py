@@ -14,10 +14,10 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from torch import Tensor
 
 from depth_ros import pack
-from depth_ros.config import Settings
 from depth_ros.data import DepthMap
 from depth_ros.ros import cameras
 from depth_ros.ros.inbox import RateLimit, nanoseconds
+from depth_ros.settings import Settings
 
 POINT_STEP = 16
 FIELDS = [
@@ -37,7 +37,7 @@ class Bytes:
     """Message data that live as long as the node: a tensor is copied straight into them.
 
     `array.array('B')` is the one type that message setters take without looking at each byte, on
-    every distribution; rclpy has copied the data when `publish` returns, so they can be used again.
+    every distribution; rclpy has copied the data when `publish` returns, so they are used again.
     """
 
     def __init__(self) -> None:
@@ -85,7 +85,6 @@ class Outputs:
 
     def publish(self, depth: DepthMap, header: Any, settings: Settings) -> None:
         """Send what is listened to, every message with this header."""
-        height, width = depth.camera.size
         if self.watched('depth/image'):
             narrow = settings.depth_encoding == '16UC1'
             values = pack.millimetres(depth.z) if narrow else depth.z

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS parameters from `depth_ros.config`: declared, layered over the preset, checked, live or refused."""
+"""ROS parameters from `depth_ros.settings`: layered over the preset, checked, live or refused."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from depth_ros import config
-from depth_ros.config import Parameter, Settings
+from depth_ros.config import Parameter
 from depth_ros.errors import ConfigError, DepthRosError
+from depth_ros.settings import Settings
 
 #: declared by rclpy itself
 _FOREIGN = (
@@ -95,7 +96,7 @@ class Parameters:
         return {**defaults, **config.preset_values(model), **self.explicit}
 
     def _checked(self, name: str, value: Any) -> Any:
-        """The value in the parameter's type: 5 is a float where one is wanted; nothing else is bent."""
+        """The value in the parameter's type: 5 is a float where one is wanted, no more."""
         if name not in self.known:
             near = difflib.get_close_matches(name, self.known, n=1)
             hint = f'did you mean {near[0]}?' if near else f'known: {", ".join(self.known)}'
@@ -108,7 +109,8 @@ class Parameters:
             value = [float(v) for v in value] if isinstance(value, list) else value
         if type(value) is not type(parameter.default):
             raise ConfigError(
-                f'{name} is {value!r}, {type(value).__name__}; it is of type {type(parameter.default).__name__}'
+                f'{name} is {value!r}, {type(value).__name__}; '
+                f'it is of type {type(parameter.default).__name__}'
             )
         parameter.check(value)
         return value

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What lives from configure to cleanup: pipeline, publishers, and while active inputs and worker."""
+"""What lives from configure to cleanup: pipeline, publishers; while active inputs and worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depth_ros.camera import Camera
-from depth_ros.config import Settings
 from depth_ros.data import Frame
 from depth_ros.errors import DepthRosError
 from depth_ros.pipeline import Choices, Pipeline
@@ -26,6 +25,7 @@ from depth_ros.ros.images import to_rgb
 from depth_ros.ros.inbox import Counters, Inbox, RateLimit, nanoseconds
 from depth_ros.ros.inputs import Input
 from depth_ros.ros.outputs import Outputs
+from depth_ros.settings import Settings
 
 TICK_S = 0.2  #: how often a silent input looks for its publishers
 REPORT_S = 1.0  #: period of /diagnostics
@@ -172,23 +172,23 @@ class Session:
         """Say once what the camera is, and what is odd about it."""
         self.camera = camera
         self.log.info(
-            f'camera {camera}; field of view {camera.hfov_deg:.1f} x {camera.vfov_deg:.1f} deg, frame '
-            f'{header.frame_id!r}' + ('; undistorting' if camera.is_distorted else '')
+            f'camera {camera}; field of view {camera.hfov_deg:.1f} x {camera.vfov_deg:.1f} deg, '
+            f'frame {header.frame_id!r}' + ('; undistorting' if camera.is_distorted else '')
         )
         if (info.width, info.height) != (camera.width, camera.height):
             self.log.warning(
-                f'camera_info says {info.width}x{info.height}, the image is {camera.width}x{camera.height}: '
-                'the intrinsics are scaled to the image'
+                f'camera_info says {info.width}x{info.height}, the image is '
+                f'{camera.width}x{camera.height}: the intrinsics are scaled to the image'
             )
         if info.header.frame_id != header.frame_id:
             self.log.warning(
-                f'image frame_id is {header.frame_id!r} but camera_info says {info.header.frame_id!r}; '
-                "the image's is used"
+                f'image frame_id is {header.frame_id!r} but camera_info says '
+                f"{info.header.frame_id!r}; the image's is used"
             )
         if 'optical' not in header.frame_id:
             self.log.warning(
-                f'frame_id {header.frame_id!r} does not say optical: clouds are right only if its z axis looks '
-                'forward (REP 103)'
+                f'frame_id {header.frame_id!r} does not say optical: clouds are right only if its '
+                'z axis looks forward (REP 103)'
             )
 
     def _fail(self, trouble: str) -> None:

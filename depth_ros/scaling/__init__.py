@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from depth_ros.camera import Camera
-from depth_ros.config import ScalingSettings
 from depth_ros.data import Kind, Prediction
 from depth_ros.errors import ConfigError
 from depth_ros.scaling import as_is, canonical_focal, constant
+from depth_ros.settings import ScalingSettings
 
 METHODS: dict[str, ModuleType] = {
     'as_is': as_is,
@@ -45,7 +45,7 @@ class Scaling:
         self.settings = settings
 
     def __call__(self, prediction: Prediction, camera: Camera) -> Tensor:
-        """Z along the optical axis, (H, W) float32 [m]; not positive or not finite where unknown."""
+        """Z along the optical axis, (H, W) float32 [m]; NaN or not positive where unknown."""
         z: Tensor = METHODS[self.method].to_metres(prediction, camera) * self.settings.scale
         if prediction.kind is Kind.AFFINE_INVERSE:  # Z = 1 / (scale * value + shift)
             inverse = z + self.settings.shift

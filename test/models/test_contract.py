@@ -8,10 +8,11 @@ import torch
 
 from depth_ros import config, models
 from depth_ros.camera import Camera
-from depth_ros.config import Settings, with_values
+from depth_ros.config import with_values
 from depth_ros.data import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.pipeline import Pipeline
+from depth_ros.settings import Settings
 
 GEOMETRY_OF = {'v1': 'da1', 'v2': 'da2', 'v3': 'da3'}
 SMALL = [n for n, p in PRESETS.items() if 'vitb' not in p.variant and 'vitl' not in p.variant]

@@ -13,10 +13,10 @@ from onnx import TensorProto, helper  # noqa: E402
 
 from depth_ros import models  # noqa: E402
 from depth_ros.camera import Camera  # noqa: E402
-from depth_ros.config import Onnx  # noqa: E402
 from depth_ros.data import Frame, Kind  # noqa: E402
 from depth_ros.errors import ConfigError, WeightsError  # noqa: E402
 from depth_ros.models import ModelOptions  # noqa: E402
+from depth_ros.settings import Onnx  # noqa: E402
 
 
 def network(path, shape=(1, 3, 48, 64), inputs=1, pool=1):
@@ -104,7 +104,7 @@ def test_a_canonical_focal_length_is_brought_to_the_frame(tmp_path):
 def test_any_size_networks_take_the_size_described(tmp_path):
     path = network(tmp_path / 'n.onnx', shape=(1, 3, 'h', 'w'))
     assert load(path, input_size=[80, 56]).predict(frame(CAM)).values.shape == (120, 200)
-    with pytest.raises(ConfigError, match='takes any size; set onnx.input_size'):
+    with pytest.raises(ConfigError, match='takes any size; set onnx'):
         load(path)
 
 

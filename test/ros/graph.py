@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import os
 import signal
 import subprocess
@@ -104,10 +105,8 @@ class Graph:
         self.thread.start()
 
     def _spin(self) -> None:
-        try:
+        with contextlib.suppress(ExternalShutdownException):
             self.executor.spin()
-        except ExternalShutdownException:
-            pass
 
     def close(self) -> None:
         self.context.try_shutdown()
@@ -294,7 +293,7 @@ class Source:
         return self.stamp_ns
 
     def answer(self, received, cam: Camera, rgb=None, tries: int = 10, **kw):
-        """Publish until one stamp has come back on `received`, one or a list; that message or those."""
+        """Publish until one stamp came back on `received`, one or a list; that or those."""
         wanted = received if type(received) is list else [received]
         self.ready()
         stamps = []

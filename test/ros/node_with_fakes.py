@@ -56,7 +56,8 @@ def register():
     module.load = load
     sys.modules[module.__name__] = module
     for variant in (
-        'red', 'slow0.1', 'slow2', 'late_nan', 'late_empty', 'late_crash', 'always_nan', 'holes', 'confident'
+        'red', 'slow0.1', 'slow2', 'late_nan', 'late_empty', 'late_crash', 'always_nan', 'holes',
+        'confident',
     ):  # fmt: skip
         PRESETS[f'fake_{variant}'] = Preset(
             'fake', variant, Kind.METRIC, 'none', '', needs_weights=False, casts=False

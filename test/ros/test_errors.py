@@ -74,7 +74,7 @@ def test_values_out_of_range_are_refused_with_the_reason(node):
     for values, reason in [
         ({'points__stride': 0}, 'Min: 1, Max: 64, value: 0'),
         ({'range__min': -1.0}, 'Min: 0.0, Max: 10000.0, value: -1.0'),
-        ({'range__min': float('nan')}, 'NaN'),
+        ({'range__min': float('nan')}, 'value: nan'),
         ({'depth_encoding': '64FC1'}, '32FC1, 16UC1'),
         ({'rate': 'fast'}, 'it is of type float'),
         ({'points__stride': 1.5}, 'it is of type int'),

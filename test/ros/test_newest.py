@@ -66,7 +66,7 @@ def test_a_slow_network_gets_the_newest_frame_and_the_rest_is_counted(
         for m, t in arrivals
         if nanoseconds(m.header.stamp) in film.sent
     ]
-    # the frame is at most one period old when its 0.1 s begin; a queue of depth n would add n times that
+    # a frame is at most a period old when its 0.1 s begin; a queue of n would add n times that
     assert len(ages) > 20
     assert np.median(ages) < 0.1 + 0.05
     _, values = counters(graph, collect)
@@ -128,7 +128,7 @@ def test_nothing_is_computed_that_nobody_listens_to(node, source, collect, graph
     source.ready()
     with Film(source, 30):
         time.sleep(1.5)
-        status, values = counters(graph, collect)
+        _, values = counters(graph, collect)
     assert int(values['published']) == 0 and int(values['unwatched']) > 10
 
 

@@ -126,7 +126,7 @@ def test_a_bag_of_raw_images_gives_sane_metres(fastdepth, graph, collect, data):
     for image, depth in answers:
         assert depth.header == image.header
         z, expected = depth_of(depth), truth[nanoseconds(image.header.stamp)]
-        # the network is bad at this desk (0.23 by its own account); a wrong unit or camera is far off
+        # the network is poor at this desk (0.23 on its card); a wrong unit or camera is far off
         assert errors(z, np.nan_to_num(expected))[0] < 0.4
     cloud = points_of(graph.wait(lambda: clouds and clouds[-1], 'a cloud'))
     assert np.isfinite(cloud).all() and (np.linalg.norm(cloud[..., :3], axis=-1) > 0.05).all()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No network at all: a wall, or a level floor. For the demo, the tests and measuring the node itself."""
+"""No network: a wall, or a level floor. For the demo, the tests and measuring the node itself."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network of your own in an ONNX file, described by the parameters `onnx.*` (see config.Onnx).
 
-Input (1, 3, h, w) RGB, normalised; output h x w numbers of the stated kind, leading axes of 1 allowed.
-A network trained with one camera is shown what that camera would have seen, and its depth is brought
+Input (1, 3, h, w) RGB, normalised; output h x w numbers of the stated kind, axes of 1 allowed. A
+network trained with one camera is shown what that camera would have seen, and its depth is brought
 back to the pixels it belongs to; pixels outside that camera's view are NaN.
 """
 
@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from depth_ros.camera import Camera
-from depth_ros.config import Onnx
 from depth_ros.data import Frame, Kind, Prediction
 from depth_ros.errors import ConfigError, InferenceError, WeightsError
 from depth_ros.models import ModelOptions, Preset
 from depth_ros.resample import seen_by, to_camera
+from depth_ros.settings import Onnx
 
 
 class OnnxModel:
@@ -56,7 +56,8 @@ class OnnxModel:
     def _input_camera(self, camera: Camera) -> Camera:
         """The pinhole whose picture the network is given."""
         if any(self.described.training_camera):
-            return Camera(self.width, self.height, *self.described.training_camera)
+            fx, fy, cx, cy = self.described.training_camera
+            return Camera(self.width, self.height, fx, fy, cx, cy)
         # the whole picture, aspect kept, centred; the rest of the input repeats the picture's edge
         s = min(self.width / camera.width, self.height / camera.height)
         return dataclasses.replace(
@@ -86,8 +87,7 @@ def load(preset: Preset, options: ModelOptions) -> OnnxModel:
     if (
         len(session.get_inputs()) != 1
         or len(shape) != 4
-        or (shape[1] not in (3, None)
-        and not isinstance(shape[1], str))
+        or (shape[1] not in (3, None) and not isinstance(shape[1], str))
     ):
         raise WeightsError(
             f'{options.weights} takes {[(i.name, i.shape) for i in session.get_inputs()]}; '
@@ -120,7 +120,8 @@ def _check(described: Onnx) -> None:
         raise ConfigError('onnx.kind is canonical: set onnx.canonical_focal [px at input size]')
     if described.kind != 'canonical' and described.canonical_focal:
         raise ConfigError(
-            f'onnx.canonical_focal is set but onnx.kind is {described.kind}; set the kind to canonical'
+            f'onnx.canonical_focal is set but onnx.kind is {described.kind}; '
+            'set the kind to canonical'
         )
 
 
@@ -137,7 +138,8 @@ def _session(path: Path, options: ModelOptions) -> Any:
         if provider not in onnxruntime.get_available_providers():
             raise ConfigError(
                 f'device is {options.device} but this onnxruntime has only '
-                f'{onnxruntime.get_available_providers()}: pip install onnxruntime-gpu, or set device to cpu'
+                f'{onnxruntime.get_available_providers()}: pip install onnxruntime-gpu, '
+                'or set device to cpu'
             )
     how = onnxruntime.SessionOptions()
     how.intra_op_num_threads = options.threads

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The package as colcon (ament_python) and pip install it."""
+
+import re
+from glob import glob
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = 'depth_ros'
+# Read, not imported: pip builds this package before its dependencies are there.
+INIT = Path(__file__).resolve().parent / NAME / '__init__.py'
+VERSION = re.search(r"^__version__ = '(.+)'$", INIT.read_text(), re.MULTILINE).group(1)
+
+EXTRAS = {
+    # Real ROS 2 from PyPI, for machines without an apt installation of it. The newest wheels are
+    # Kilted (rclpy 9.1.2); `make test-jazzy` holds them at Jazzy (7.1.6). They exist for x86-64.
+    'ros': [
+        'ros-rclpy[fastrtps]>=7.1.6',
+        'ros-diagnostic-msgs>=5.3.6',
+        'ros-lifecycle-msgs>=2.0.3',
+        'ros-sensor-msgs>=5.3.6',
+    ],
+    'onnx': ['onnxruntime'],
+    'test': ['mypy', 'onnx', 'pytest', 'rosbags', 'ruff'],
+}
+
+setup(
+    name=NAME,
+    version=VERSION,
+    packages=find_packages(include=[NAME, f'{NAME}.*']),
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+        (f'share/{NAME}', ['package.xml']),
+        (f'share/{NAME}/launch', sorted(glob('launch/*.launch.py'))),
+        (f'share/{NAME}/config', sorted(glob('config/*.*'))),
+        (f'share/{NAME}/config/models', sorted(glob('config/models/*.yaml'))),
+    ],
+    python_requires='>=3.10',
+    # Under colcon nobody installs or checks these: OpenCV may be apt's python3-opencv there.
+    install_requires=[
+        'huggingface_hub',
+        'numpy',
+        'opencv-python-headless',
+        'PyYAML',
+        'safetensors',
+        'timm',
+        'torch',
+    ],
+    extras_require={**EXTRAS, 'all': [name for extra in EXTRAS.values() for name in extra]},
+    entry_points={
+        'console_scripts': [
+            'depth_node = depth_ros.ros.node:main',
+            'synthetic_camera = depth_ros.demo.camera:main',
+        ],
+    },
+    zip_safe=True,
+    maintainer='depth_ros maintainers',
+    maintainer_email='depth_ros@example.org',
+    description='Metric depth and point clouds from one camera, for ROS 2',
+    long_description='See README.md.',
+    license='Apache-2.0',
+    classifiers=['Programming Language :: Python :: 3', 'Topic :: Scientific/Engineering'],
+)
