@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+import cv2
 import torch
 
 from depth_ros import models, weights
@@ -28,9 +29,12 @@ class Pipeline:
         ConfigError: the scaling method does not fit the network; raised here, not per frame.
     """
 
-    def __init__(self, model: DepthModel, settings: Settings) -> None:
-        """Check that model and settings fit."""
+    def __init__(
+        self, model: DepthModel, settings: Settings, device: torch.device | None = None
+    ) -> None:
+        """Check that model and settings fit; `device` is where frames must be, CPU if absent."""
         self.model = model
+        self.device = device or torch.device('cpu')
         self.update(settings)
 
     def update(self, settings: Settings) -> None:
@@ -117,6 +121,8 @@ def build(settings: Settings) -> tuple[Pipeline, Choices]:
     precision = choose_precision(settings.precision, device, preset)
     if device.type == 'cpu':
         torch.set_num_threads(settings.threads)
+    # a picture is decoded in under a millisecond; waking other threads for it takes longer
+    cv2.setNumThreads(1)
     path = weights.locate(settings.weights, preset)
     options = ModelOptions(
         weights=path,
@@ -127,7 +133,7 @@ def build(settings: Settings) -> tuple[Pipeline, Choices]:
         max_tokens=settings.max_tokens,
         onnx=settings.onnx,
     )
-    pipeline = Pipeline(models.load(settings.model, options), settings)
+    pipeline = Pipeline(models.load(settings.model, options), settings, device)
     # the first run allocates and compiles: better now than with a frame, and a broken one shows
     grey = torch.full((480, 640, 3), 128, dtype=torch.uint8, device=device)
     pipeline(Frame(grey, Camera(640, 480, 525.0, 525.0, 319.5, 239.5)))

@@ -88,10 +88,6 @@ class CameraInfos:
         """Remember one."""
         self._recent.append(info)
 
-    def clear(self) -> None:
-        """Forget all, as when time jumps back."""
-        self._recent.clear()
-
     def exact(self, header: Any) -> CameraInfo | None:
         """The one of the image's own stamp and frame."""
         return next((i for i in reversed(self._recent) if i.header == header), None)

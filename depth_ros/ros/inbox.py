@@ -38,16 +38,11 @@ class Inbox:
         self.last_image_s = self.last_info_s = 0.0  #: monotonic time of arrival, 0 for never
         self.infos = CameraInfos()
         self._image: Any = None
-        self._newest_ns = 0
         self._changed = threading.Condition()
 
     def put_image(self, message: Any) -> None:
         """Keep `message`, dropping an older one that nobody took."""
-        stamp_ns = nanoseconds(message.header.stamp)
         with self._changed:
-            if stamp_ns < self._newest_ns:  # a bag started over: what was said before is void
-                self.infos.clear()
-            self._newest_ns = stamp_ns
             self.counters.received += 1
             self.counters.dropped += self._image is not None
             self.last_image_s = time.monotonic()

@@ -8,7 +8,9 @@ outputs, and a camera driver needs the same environment variable for its images.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import gc
 import os
 
 from depth_ros.config import share_directory
@@ -34,6 +36,13 @@ def prepare() -> None:
     if not any(os.environ.get(name) for name in TUNED_BY_USER):
         os.environ.update(tuning())
     _keep_freed_memory()
+
+
+def release_memory() -> None:
+    """Give freed memory back to the kernel, as after a network was dropped."""
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def tuning() -> dict[str, str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import traceback
@@ -19,7 +20,7 @@ from depth_ros.camera import Camera
 from depth_ros.data import Frame
 from depth_ros.errors import DepthRosError
 from depth_ros.pipeline import Choices, Pipeline
-from depth_ros.ros import cameras, diagnostics
+from depth_ros.ros import cameras, diagnostics, middleware
 from depth_ros.ros.diagnostics import ERROR, OK, WARN, Timing
 from depth_ros.ros.images import to_rgb
 from depth_ros.ros.inbox import Counters, Inbox, RateLimit, nanoseconds
@@ -27,7 +28,7 @@ from depth_ros.ros.inputs import Input
 from depth_ros.ros.outputs import Outputs
 from depth_ros.settings import Settings
 
-TICK_S = 0.2  #: how often a silent input looks for its publishers
+TICK_S = 0.2  #: how often the inputs look at their publishers
 REPORT_S = 1.0  #: period of /diagnostics
 REPEAT_S = 5.0  #: a lasting trouble is logged this often
 
@@ -114,6 +115,7 @@ class Session:
         self.node.destroy_publisher(self.diagnostics)
         self.outputs.destroy()
         del self.pipeline
+        middleware.release_memory()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -157,15 +159,15 @@ class Session:
         height, width = rgb.shape[:2]
         choice = self.settings.rectified
         rectified = {'true': True, 'false': False}.get(choice)
-        if rectified is None and 'rect' in self.inputs[0].topic.rsplit('/', 2)[-1]:
-            rectified = True
+        if rectified is None and re.search(r'(^|[/_])rect', self.inputs[0].topic):
+            rectified = True  # image_rect, image_rect_color, left_rect
         camera = cameras.to_camera(info, width, height, rectified)
         seen = (camera, header.frame_id, info.header.frame_id, info.width, info.height)
         if seen != self._introduced:
             self._introduced = seen
             self._introduce(camera, header, info)
-        device = torch.device(self.choices.device.split(' ')[0])
-        tensor = torch.from_numpy(np.require(rgb, requirements='W')).to(device)
+        tensor = torch.from_numpy(np.require(rgb, requirements='W'))  # torch wants it writable
+        tensor = tensor.to(self.pipeline.device)
         return Frame(tensor, camera, nanoseconds(header.stamp), header.frame_id)
 
     def _introduce(self, camera: Camera, header: Any, info: CameraInfo) -> None:
@@ -201,6 +203,8 @@ class Session:
 
     def _tick(self) -> None:
         now_s = time.monotonic()
+        for source in self.inputs:
+            source.refresh()
         silence = self._silence(now_s)
         if silence and self._due(silence):
             self.log.warning(silence)
@@ -217,8 +221,6 @@ class Session:
         reasons = []
         for source, last_s in arrivals:
             quiet_s = now_s - (last_s or self._started_s)
-            if not last_s or quiet_s > self.settings.patience:
-                source.refresh()
             # camera_info may be published once for ever
             if quiet_s > self.settings.patience and not (source is info and last_s):
                 reasons.append(f'no {source.relative} for {quiet_s:.0f} s: {source.why_silent()}')

@@ -19,6 +19,10 @@ class Fake:
     kind: Kind
     calls: int = 0
 
+    def __post_init__(self):
+        if self.variant == 'big':
+            self.weights = torch.ones(64 << 20)  # 256 MB
+
     def predict(self, frame):
         self.calls += 1
         size = frame.camera.size
@@ -57,7 +61,7 @@ def register():
     sys.modules[module.__name__] = module
     for variant in (
         'red', 'slow0.1', 'slow2', 'late_nan', 'late_empty', 'late_crash', 'always_nan', 'holes',
-        'confident',
+        'confident', 'big',
     ):  # fmt: skip
         PRESETS[f'fake_{variant}'] = Preset(
             'fake', variant, Kind.METRIC, 'none', '', needs_weights=False, casts=False

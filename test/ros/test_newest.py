@@ -230,3 +230,16 @@ def test_every_quality_of_service_connects(node, graph, collect, publisher, list
         )
     finally:
         source.close()
+
+
+def resident_mb(process):
+    with open(f'/proc/{process.process.pid}/status') as status:
+        return next(int(line.split()[1]) for line in status if line.startswith('VmRSS')) / 1024
+
+
+def test_cleanup_frees_the_network(node, process):
+    node(model='fake_big')
+    loaded = resident_mb(process)
+    assert process.change(Transition.TRANSITION_DEACTIVATE)
+    assert process.change(Transition.TRANSITION_CLEANUP)
+    assert resident_mb(process) < loaded - 200  # of 256

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters: declared once, all of them read by something, bad ones refused by name."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from depth_ros import config, settings
+from depth_ros.config import parameters, preset_values, with_values
+from depth_ros.errors import ConfigError
+from depth_ros.settings import Settings
+
+PACKAGE = Path(settings.__file__).parent
+
+
+def attribute_chains():
+    """Every a.b and a.b.c that the package reads, as the names behind the first dot."""
+    for path in PACKAGE.rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute):
+                yield node.attr, getattr(node.value, 'attr', getattr(node.value, 'id', ''))
+
+
+def test_every_parameter_is_read_somewhere():
+    # names that stand for a group where it is read
+    groups = {'points', 'range', 'scaling', 'colorized', 'onnx'}
+    aliases = {'look': 'colorized', 'described': 'onnx', 'settings': 'scaling'}
+    read = set()
+    for attr, owner in attribute_chains():
+        group = aliases.get(owner, owner)
+        read |= {attr, f'{group}.{attr}'} if group in groups else {attr}
+    by_name = {'onnx.mean', 'onnx.std', 'onnx.input_size', 'onnx.training_camera'}
+    unread = [p.name for p in parameters() if p.name not in read | by_name]
+    assert not unread
+
+
+def test_every_number_has_a_range_and_every_parameter_a_description():
+    for p in parameters():
+        assert p.description.endswith('.'), p.name
+        if isinstance(p.default, (int, float)) and not isinstance(p.default, bool):
+            assert p.low is not None and p.low <= p.default <= p.high, p.name
+        if p.choices:
+            assert p.default in p.choices
+
+
+def test_values_are_put_into_their_groups():
+    changed = with_values(Settings(), {'points.stride': 4, 'rate': 5.0})
+    assert (changed.points.stride, changed.rate) == (4, 5.0)
+    assert changed.points.color is Settings().points.color
+
+
+@pytest.mark.parametrize(
+    ('values', 'said'),
+    [
+        ({'pionts.stride': 1}, 'pionts.stride is not a parameter'),
+        ({'points.stride': 0}, 'the least is 1'),
+        ({'rate': 1e9}, 'the most is 1000'),
+        ({'rate': float('nan')}, 'rate is NaN'),
+        ({'precision': 'fp8'}, 'choose one of auto, fp32, fp16, bf16'),
+    ],
+)
+def test_bad_values_are_refused_by_name(values, said):
+    with pytest.raises(ConfigError, match=said):
+        with_values(Settings(), values)
+
+
+def test_a_preset_changes_only_what_it_names():
+    assert preset_values('fastdepth_nyu')['onnx.input_size'] == [224, 224]
+    assert preset_values('flat_wall') == {}
+    assert (config.share_directory() / 'config' / 'depth.yaml').is_file()
