@@ -4,7 +4,7 @@
 #   make test-slow    those that take minutes
 #   make test-jazzy   the tests on ROS 2 Jazzy
 #   make check        format, lint and types
-#   make docs         config/depth.yaml and the README's table, from the code
+#   make docs         config/depth.yaml, MODELS.md and the README's table, from the code
 #   make clean        remove what make and colcon made here
 PYTHON ?= python3
 ARGS ?=
@@ -33,7 +33,7 @@ check: .venv/ready
 	.venv/bin/mypy
 
 docs: .venv/ready
-	.venv/bin/python -m depth_ros.parameter_docs --write
+	.venv/bin/python -m depth_ros.docs --write
 
 clean:
 	rm -rf .venv .venv-jazzy build install log demo

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""config/depth.yaml and the README's table of parameters, written from `depth_ros.config`.
+"""What is written from the code: config/depth.yaml, the README's parameters, and MODELS.md.
 
-`python -m depth_ros.parameter_docs --write` brings both files up to date.
+`python -m depth_ros.docs --write` brings the three files up to date.
 """
 
 from __future__ import annotations
@@ -13,17 +13,34 @@ from pathlib import Path
 from typing import Any
 
 from depth_ros.config import Parameter, parameters
+from depth_ros.models import PRESETS
 
 BEGIN, END = '<!-- parameters:begin -->', '<!-- parameters:end -->'
 _HEAD = """\
 # Every parameter of depth_node with its default.
-# Written by `python -m depth_ros.parameter_docs --write` from depth_ros/config.py: edit there.
+# Written by `python -m depth_ros.docs --write` from depth_ros/settings.py: edit there.
 #
 # For a file of your own, copy only the lines you change: a line in a params file also beats what
 # the preset in config/models/ says. "live" parameters can be set while the node runs, the others
 # take effect at the next configure.
 /**:
   ros__parameters:
+"""
+
+_MODELS_HEAD = """\
+# Presets
+
+Written by `python -m depth_ros.docs --write` from the table in depth_ros/models/__init__.py.
+
+`model:=<preset>` downloads the weights from the hub at first use; `weights:=<file, folder or hub
+id>` takes yours. What the second column means, and which scaling fits, stands in the README under
+*Metres*: metric presets know the cameras they were trained with, canonical ones ask your
+intrinsics, the others have no metres of their own.
+
+**The licence of the weights is the publisher's, not ours.** It is repeated as the publisher states
+it (not legal advice), and the node logs it when it loads them. `flat_wall` and `flat_ground` are
+geometry for tests and the demo: a wall 2 m away, a level floor 1.2 m below.
+
 """
 
 
@@ -54,18 +71,35 @@ def with_table(readme: str) -> str:
     return f'{before}{BEGIN}\n{markdown_table()}{END}{after}'
 
 
+def models_page() -> str:
+    """The text of MODELS.md."""
+    rows = [
+        '| preset | answers with | licence of the weights | weights | paper |',
+        '|---|---|---|---|---|',
+    ]
+    for name, preset in PRESETS.items():
+        kind = preset.kind.value.replace('_', '-') if preset.kind else '`onnx.kind`'
+        source = f'[{preset.repo}](https://huggingface.co/{preset.repo})' if preset.repo else ''
+        if not preset.needs_weights:
+            source = 'none needed'
+        paper = f'[{preset.paper.rpartition("/")[2]}]({preset.paper})' if preset.paper else ''
+        cells = (f'`{name}`', kind, preset.licence, source or 'your file', paper)
+        rows.append(f'| {" | ".join(cells)} |')
+    return _MODELS_HEAD + '\n'.join(rows) + '\n'
+
+
 def main() -> None:
-    """Print the YAML, or write both files."""
-    parser = argparse.ArgumentParser(prog='python -m depth_ros.parameter_docs')
-    parser.add_argument('--write', action='store_true', help='update config/depth.yaml, README.md')
+    """Print the YAML, or write the three files."""
+    parser = argparse.ArgumentParser(prog='python -m depth_ros.docs')
+    parser.add_argument('--write', action='store_true', help='update the files')
     if not parser.parse_args().write:
         print(yaml_text(), end='')
         return
     root = Path(__file__).resolve().parents[1]
     (root / 'config' / 'depth.yaml').write_text(yaml_text())
+    (root / 'MODELS.md').write_text(models_page())
     readme = root / 'README.md'
-    if readme.is_file():
-        readme.write_text(with_table(readme.read_text()))
+    readme.write_text(with_table(readme.read_text()))
 
 
 def _yaml_lines() -> Iterator[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written about the parameters is what the code does."""
+"""What is written about parameters and presets is what the code says."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from depth_ros.config import _flat, parameters
-from depth_ros.parameter_docs import BEGIN, END, markdown_table, with_table, yaml_text
+from depth_ros.docs import BEGIN, END, markdown_table, models_page, with_table, yaml_text
 
 ROOT = Path(__file__).resolve().parents[1]
 HINT = 'run `make docs`'
@@ -18,10 +18,12 @@ def test_depth_yaml_is_up_to_date():
 
 
 def test_readme_table_is_up_to_date():
-    readme = ROOT / 'README.md'
-    if not readme.is_file():
-        pytest.skip('no README.md here')
-    assert with_table(readme.read_text()) == readme.read_text(), HINT
+    readme = (ROOT / 'README.md').read_text()
+    assert with_table(readme) == readme, HINT
+
+
+def test_models_page_is_up_to_date():
+    assert (ROOT / 'MODELS.md').read_text() == models_page(), HINT
 
 
 def test_depth_yaml_says_the_defaults():
