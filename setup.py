@@ -44,8 +44,8 @@ setup(
         'opencv-python-headless',
         'PyYAML',
         'safetensors',
-        'timm',
-        'torch',
+        'timm>=1.0',
+        'torch>=2.3',
     ],
     extras_require={**EXTRAS, 'all': [name for extra in EXTRAS.values() for name in extra]},
     entry_points={

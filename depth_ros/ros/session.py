@@ -138,13 +138,19 @@ class Session:
         settings = self.settings
         if not self.outputs.watched():
             self.counters.unwatched += 1
+            if hasattr(message, 'width'):  # what is wrong with the camera is said all the same
+                self._camera_of(message.header, info, message.width, message.height)
             return
         if not self.rate.admits(nanoseconds(message.header.stamp), settings.rate):
             self.counters.limited += 1
             return
         started_s = time.monotonic()
         rgb = to_rgb(message)
-        frame = self._frame(rgb, message.header, info)
+        height, width = rgb.shape[:2]
+        camera = self._camera_of(message.header, info, width, height)
+        pixels = torch.from_numpy(np.require(rgb, requirements='W'))  # torch wants them writable
+        stamp_ns = nanoseconds(message.header.stamp)
+        frame = Frame(pixels.to(self.pipeline.device), camera, stamp_ns, message.header.frame_id)
         depth = self.pipeline(frame)
         header = message.header
         if settings.frame_id:
@@ -153,10 +159,10 @@ class Session:
         self.counters.published += 1
         now_ns = self.node.get_clock().now().nanoseconds
         done_s = time.monotonic()
-        self.timing.add(done_s, (now_ns - frame.stamp_ns) * 1e-9, done_s - started_s)
+        self.timing.add(done_s, (now_ns - stamp_ns) * 1e-9, done_s - started_s)
 
-    def _frame(self, rgb: np.ndarray, header: Any, info: CameraInfo) -> Frame:
-        height, width = rgb.shape[:2]
+    def _camera_of(self, header: Any, info: CameraInfo, width: int, height: int) -> Camera:
+        """The camera of an image, introduced once."""
         choice = self.settings.rectified
         rectified = {'true': True, 'false': False}.get(choice)
         if rectified is None and re.search(r'(^|[/_])rect', self.inputs[0].topic):
@@ -166,9 +172,7 @@ class Session:
         if seen != self._introduced:
             self._introduced = seen
             self._introduce(camera, header, info)
-        tensor = torch.from_numpy(np.require(rgb, requirements='W'))  # torch wants it writable
-        tensor = tensor.to(self.pipeline.device)
-        return Frame(tensor, camera, nanoseconds(header.stamp), header.frame_id)
+        return camera
 
     def _introduce(self, camera: Camera, header: Any, info: CameraInfo) -> None:
         """Say once what the camera is, and what is odd about it."""

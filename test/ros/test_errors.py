@@ -235,6 +235,22 @@ def test_one_crash_of_the_network_costs_one_frame(node, source, collect):
     assert 'illegal memory access' in running.log
 
 
+def test_an_uncalibrated_camera_is_named_before_anybody_listens(node, source):
+    running = node()
+    source.ready()
+    before = len(running.lines)
+    for _ in range(20):
+        source.stamp_ns += 10**9
+        source.infos.publish(bad_info(k=[0.0] * 9))
+        source.images.publish(image(noise(CAM), source.stamp_ns))
+        try:
+            running.said('the camera is not calibrated', 0.5, since=before)
+            break
+        except AssertionError:
+            continue
+    assert 'the camera is not calibrated' in ''.join(running.lines[before:])
+
+
 def test_silence_is_explained_within_seconds(graph, collect):
     process = NodeProcess(
         graph, '-r', 'image:=/front/image', name='silent', model='fake_red', patience=0.5

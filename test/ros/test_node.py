@@ -158,3 +158,14 @@ def test_frame_id_can_be_replaced(node, source, collect):
     assert (
         source.answer(collect(Image, 'depth/image'), CAM).header.frame_id == 'other_optical_frame'
     )
+
+
+def test_the_cloud_is_read_by_ros_own_reader(node, source, collect):
+    reader = pytest.importorskip(
+        'sensor_msgs_py.point_cloud2', reason='sensor_msgs_py is only in a ROS installation'
+    )
+    node(model='fake_holes', points__stride=1, points__organized=True)
+    cloud = source.answer(collect(PointCloud2, 'points'), CAM)
+    theirs = reader.read_points_numpy(cloud, ('x', 'y', 'z'), skip_nans=True)
+    ours = points_of(cloud)[..., :3]
+    np.testing.assert_array_equal(theirs, ours[np.isfinite(ours[..., 2])])
