@@ -22,7 +22,7 @@ def environment(folder: Path) -> dict[str, str]:
     # 1..100: higher domains reach into the ports Linux hands out to others
     own.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
     # on this machine only; each process then gives Fast DDS room with `middleware.prepare`
-    return own | {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST', 'ROS_LOCALHOST_ONLY': '1'}
+    return own | {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
 
 
 class Child:

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import gc
 import os
+from importlib.metadata import PackageNotFoundError, version
 
 from depth_ros.config import share_directory
 
@@ -53,7 +54,7 @@ def tuning() -> dict[str, str]:
     """
     if not _this_machine_only():
         return {TRANSPORTS: TRANSPORTS_VALUE}
-    names = PROFILES[:1] if os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE') else PROFILES
+    names = PROFILES if _up_to_jazzy() else PROFILES[:1]
     profile = str(share_directory() / 'config' / 'fastdds_loopback.xml')
     return dict.fromkeys(names, profile)
 
@@ -73,6 +74,13 @@ def _this_machine_only() -> bool:
         os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE', '').upper() == 'LOCALHOST'
         or os.environ.get('ROS_LOCALHOST_ONLY') == '1'
     )
+
+
+def _up_to_jazzy() -> bool:
+    try:
+        return int(version('rclpy').split('.')[0]) < 8
+    except PackageNotFoundError:
+        return True  # both names work everywhere; the newer Fast DDS only warns
 
 
 def _keep_freed_memory() -> None:

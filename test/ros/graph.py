@@ -94,7 +94,6 @@ class Graph:
         # a domain of our own, on this machine only; children inherit it
         os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
         os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-        os.environ['ROS_LOCALHOST_ONLY'] = '1'
         middleware.prepare()
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
