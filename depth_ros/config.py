@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,12 +29,24 @@ class Parameter:
     high: float | None
     choices: tuple[str, ...]
 
-    def check(self, value: Any) -> None:
-        """Refuse a value outside the parameter's range.
+    def checked(self, value: Any) -> Any:
+        """`value` in the parameter's type: 5 is a float where one is wanted, no more is bent.
 
         Raises:
-            ConfigError: the value is out of range, or none of the choices.
+            ConfigError: another type, out of range, or none of the choices.
         """
+        if isinstance(self.default, float) and type(value) is int:
+            value = float(value)
+        if isinstance(self.default, list) and isinstance(value, list):
+            kind = type(self.default[0])
+            value = [kind(v) if type(v) in (int, kind) else v for v in value]
+            if not all(type(v) is kind for v in value):
+                raise ConfigError(f'{self.name} is {value}; it is a list of {kind.__name__}')
+        if type(value) is not type(self.default):
+            raise ConfigError(
+                f'{self.name} is {value!r}, {type(value).__name__}; '
+                f'it is of type {type(self.default).__name__}'
+            )
         if self.choices and value not in self.choices:
             raise ConfigError(f'{self.name} is {value!r}; choose one of {", ".join(self.choices)}')
         if isinstance(value, float) and value != value:
@@ -42,6 +55,21 @@ class Parameter:
             raise ConfigError(f'{self.name} is {value:g}; the least is {self.low:g}')
         if self.high is not None and value > self.high:
             raise ConfigError(f'{self.name} is {value:g}; the most is {self.high:g}')
+        return value
+
+
+def checked(name: str, value: Any) -> Any:
+    """`value` in the type of the parameter `name`.
+
+    Raises:
+        ConfigError: there is no such parameter, or it cannot have that value.
+    """
+    known = {p.name: p for p in parameters()}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f'did you mean {near[0]}?' if near else f'known: {", ".join(known)}'
+        raise ConfigError(f'{name} is not a parameter of depth_node; {hint}')
+    return known[name].checked(value)
 
 
 def parameters(settings: Any = None, prefix: str = '') -> Iterator[Parameter]:
@@ -62,11 +90,7 @@ def with_values(settings: Any, values: Mapping[str, Any]) -> Any:
     Raises:
         ConfigError: a name is no parameter, or a value is out of range.
     """
-    known = {p.name: p for p in parameters()}
-    for name, value in values.items():
-        if name not in known:
-            raise ConfigError(f'{name} is not a parameter; known: {", ".join(known)}')
-        known[name].check(value)
+    values = {name: checked(name, value) for name, value in values.items()}
     return _replaced(settings, values, '')
 
 
@@ -119,3 +143,18 @@ def _flat(tree: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]
             yield from _flat(value, f'{prefix}{name}.')
         else:
             yield f'{prefix}{name}', value
+
+
+def parse(rules: list[str]) -> dict[str, Any]:
+    """Values from the command line, each `name:=value` in YAML as ROS takes it.
+
+    Raises:
+        ConfigError: a rule without `:=`.
+    """
+    values = {}
+    for rule in rules:
+        name, separator, text = rule.partition(':=')
+        if not separator:
+            raise ConfigError(f'{rule!r} is not name:=value')
+        values[name] = yaml.safe_load(text)
+    return values

@@ -50,6 +50,21 @@ def test_values_are_put_into_their_groups():
     assert changed.points.color is Settings().points.color
 
 
+def test_whole_numbers_are_taken_for_real_ones():
+    changed = with_values(Settings(), {'rate': 5, 'onnx.mean': [0, 1, 0.5]})
+    assert type(changed.rate) is float and changed.onnx.mean == [0.0, 1.0, 0.5]
+
+
+def test_rules_of_the_command_line_are_yaml():
+    assert config.parse(['points.stride:=4', 'onnx.mean:=[0, 1, 2]', 'model:=x']) == {
+        'points.stride': 4,
+        'onnx.mean': [0, 1, 2],
+        'model': 'x',
+    }
+    with pytest.raises(ConfigError, match='is not name:=value'):
+        config.parse(['rate=5'])
+
+
 @pytest.mark.parametrize(
     ('values', 'said'),
     [
@@ -57,6 +72,9 @@ def test_values_are_put_into_their_groups():
         ({'points.stride': 0}, 'the least is 1'),
         ({'rate': 1e9}, 'the most is 1000'),
         ({'rate': float('nan')}, 'rate is NaN'),
+        ({'rate': 'fast'}, "'fast', str; it is of type float"),
+        ({'points.stride': True}, 'it is of type int'),
+        ({'onnx.mean': [0, 'x', 0]}, 'a list of float'),
         ({'precision': 'fp8'}, 'choose one of auto, fp32, fp16, bf16'),
     ],
 )

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -59,7 +58,7 @@ class Parameters:
         for name, value in given.items():
             node.undeclare_parameter(name)
             try:
-                self.explicit[name] = self._checked(name, value)
+                self.explicit[name] = config.checked(name, list_or_self(value))
             except ConfigError as error:
                 self.problems[name] = str(error)
         values = self._layered()
@@ -95,26 +94,6 @@ class Parameters:
         model = self.explicit.get('model', defaults['model'])
         return {**defaults, **config.preset_values(model), **self.explicit}
 
-    def _checked(self, name: str, value: Any) -> Any:
-        """The value in the parameter's type: 5 is a float where one is wanted, no more."""
-        if name not in self.known:
-            near = difflib.get_close_matches(name, self.known, n=1)
-            hint = f'did you mean {near[0]}?' if near else f'known: {", ".join(self.known)}'
-            raise ConfigError(f'{name} is not a parameter of depth_node; {hint}')
-        parameter = self.known[name]
-        value = list_or_self(value)
-        if isinstance(parameter.default, float) and type(value) is int:
-            value = float(value)
-        if isinstance(parameter.default, list) and isinstance(parameter.default[0], float):
-            value = [float(v) for v in value] if isinstance(value, list) else value
-        if type(value) is not type(parameter.default):
-            raise ConfigError(
-                f'{name} is {value!r}, {type(value).__name__}; '
-                f'it is of type {type(parameter.default).__name__}'
-            )
-        parameter.check(value)
-        return value
-
     def _on_set(self, changes: list[RosParameter]) -> SetParametersResult:
         """Accept all of the changes, in force from now on, or none with the reason."""
         values = {}
@@ -122,7 +101,8 @@ class Parameters:
             for change in changes:
                 if change.name.startswith(_FOREIGN):
                     continue
-                values[change.name] = self._checked(change.name, change.value)
+                value = list_or_self(change.value)
+                values[change.name] = config.checked(change.name, value)
                 if self.configured and not self.known[change.name].live:
                     raise ConfigError(
                         f'{change.name} is fixed while the node is configured: '
