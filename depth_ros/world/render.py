@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of scenes with the exact depth of every pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from depth_ros.camera import Camera
+from depth_ros.errors import CameraError
+from depth_ros.world.batch import Batch, Rays
+from depth_ros.world.edges import smoothed
+from depth_ros.world.lighting import radiance
+from depth_ros.world.scene import Scene
+from depth_ros.world.sensor import develop
+from depth_ros.world.trace import first_hits
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A picture, or B of them with B in front of every shape.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        z: (H, W) float32 [m], along the optical axis at pixel centres; +Inf where there is sky.
+    """
+
+    rgb: Tensor
+    z: Tensor
+
+    @property
+    def sky(self) -> Tensor:
+        """(H, W) bool, True where nothing is in range."""
+        return torch.isinf(self.z)
+
+
+def render(
+    scene: Scene,
+    camera: Camera,
+    pose: Tensor,
+    *,
+    seed: int | None = None,
+    frame: int = 0,
+    sensor: bool = True,
+    supersample: int = 1,
+) -> View:
+    """What a camera sees. See `render_many`; `frame` is the picture's number in a video."""
+    view = render_many(
+        [scene],
+        [camera],
+        [pose],
+        seeds=[scene.seed if seed is None else seed],
+        frames=[frame],
+        sensor=sensor,
+        supersample=supersample,
+    )
+    return View(view.rgb[0], view.z[0])
+
+
+def render_many(
+    scenes: Sequence[Scene],
+    cameras: Sequence[Camera],
+    poses: Sequence[Tensor],
+    *,
+    seeds: Sequence[int] | None = None,
+    frames: Sequence[int] | None = None,
+    sensor: bool = True,
+    supersample: int = 1,
+) -> View:
+    """One picture per scene, all at once.
+
+    Args:
+        scenes: on one device; the same may occur several times.
+        cameras: of one size; intrinsics and lens may differ.
+        poses: T_world_camera, (4, 4) each.
+        seeds: of the sensors; those of the scenes if None.
+        frames: numbers in a video: its noise changes from one to the next, its lens does not.
+        sensor: False for a perfect one: no noise, blur, cast, vignetting or compression.
+        supersample: colour is the mean of n x n rays; depth always is that of the pixel's centre.
+
+    Returns:
+        B views, on the scenes' device.
+
+    Raises:
+        CameraError: the cameras differ in size.
+    """
+    sizes = {camera.size for camera in cameras}
+    if len(sizes) != 1:
+        raise CameraError(f'cameras of one batch have one size; these have {sorted(sizes)}')
+    device = scenes[0].device
+    batch = Batch.of(scenes)
+    where = torch.stack([p.to(device, torch.float64) for p in poses])
+    rays = _rays(cameras, where)
+    hits = first_hits(batch, rays)
+    z = rays.pictures(hits.z).float()
+    fx = torch.tensor([c.fx * supersample for c in cameras], device=device)
+    if supersample > 1:
+        finer = [c.resized(c.width * supersample, c.height * supersample) for c in cameras]
+        rays = _rays(finer, where)
+        hits = first_hits(batch, rays)
+    light = radiance(batch, rays, hits, [s.light for s in scenes], fx)
+    light = smoothed(light, batch, rays, hits, fx)
+    if supersample > 1:
+        light = F.avg_pool2d(light, supersample)
+    if not sensor:
+        return View(develop(light, None, []), z)
+    numbers = [s.seed for s in scenes] if seeds is None else list(seeds)
+    return View(develop(light, numbers, list(frames or [0] * len(scenes))), z)
+
+
+def _rays(cameras: Sequence[Camera], poses: Tensor) -> Rays:
+    grids = [_grid(camera, str(poses.device)) for camera in cameras]
+    return Rays.of(torch.stack([x for x, _ in grids]), torch.stack([y for _, y in grids]), poses)
+
+
+@lru_cache(maxsize=64)
+def _grid(camera: Camera, device: str) -> tuple[Tensor, Tensor]:
+    """Where pixels look at Z = 1, through the lens: x and y, (H, W) float64."""
+    columns, rows = np.meshgrid(
+        np.arange(camera.width, dtype=np.float64), np.arange(camera.height, dtype=np.float64)
+    )
+    x, y = (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
+    if camera.is_distorted:
+        x, y = _through_lens(camera, np.stack((x, y), -1).reshape(-1, 1, 2))
+    return torch.from_numpy(x.copy()).to(device), torch.from_numpy(y.copy()).to(device)
+
+
+def _through_lens(camera: Camera, seen: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Directions, (2, H, W), that the lens bends to the normalised image points (N, 1, 2)."""
+    lens, eye, zero = np.array(camera.distortion), np.eye(3), np.zeros(3)
+    if camera.distortion_model == 'equidistant':
+        points = np.asarray(cv2.fisheye.undistortPoints(seen, eye, lens), np.float64)
+        return points.reshape(*camera.size, 2).transpose(2, 0, 1)
+    points = np.asarray(cv2.undistortPoints(seen, eye, lens), np.float64)
+    for _ in range(20):  # OpenCV stops after five steps, hundredths of a pixel off
+        flat = np.concatenate((points, np.ones_like(points[..., :1])), -1)
+        miss = seen - np.asarray(cv2.projectPoints(flat, zero, zero, eye, lens)[0])
+        points = points + miss
+        if np.abs(miss).max() < 1e-9:
+            break
+    return points.reshape(*camera.size, 2).transpose(2, 0, 1)
+
+
+def looking(
+    position: tuple[float, float, float], yaw: float, pitch: float = 0.0, roll: float = 0.0
+) -> Tensor:
+    """T_world_camera of an optical frame, (4, 4) float64.
+
+    Args:
+        position: x, y, z in the world [m].
+        yaw: heading, 0 along +x, left is positive [rad].
+        pitch: up is positive [rad].
+        roll: clockwise as the camera sees itself [rad].
+    """
+    cy, sy, cp, sp, cr, sr = (f(a) for a in (yaw, pitch, roll) for f in (np.cos, np.sin))
+    forward = np.array([cy * cp, sy * cp, sp])
+    right, down = np.array([sy, -cy, 0.0]), np.array([cy * sp, sy * sp, -cp])
+    pose = np.eye(4)
+    pose[:3, :3] = np.stack((cr * right + sr * down, cr * down - sr * right, forward), 1)
+    pose[:3, 3] = position
+    return torch.from_numpy(pose)
