@@ -51,6 +51,7 @@ setup(
     entry_points={
         'console_scripts': [
             'depth_node = depth_ros.ros.node:main',
+            'depth-ros = depth_ros.cli:main',
             'synthetic_camera = depth_ros.demo.camera:main',
         ],
     },

@@ -8,8 +8,14 @@ from dataclasses import dataclass, replace
 
 from depth_ros.errors import CameraError
 
-#: Coefficients each distortion model takes, as in sensor_msgs/CameraInfo.
-DISTORTION_MODELS = {'plumb_bob': (4, 5), 'rational_polynomial': (8, 12, 14), 'equidistant': (4,)}
+#: How many coefficients OpenCV takes for its polynomial lens; both names are parts of it.
+_POLYNOMIAL = (4, 5, 8, 12, 14)
+#: Coefficients each distortion model of CameraInfo takes; drivers mix up the first two.
+DISTORTION_MODELS = {
+    'plumb_bob': _POLYNOMIAL,
+    'rational_polynomial': _POLYNOMIAL,
+    'equidistant': (4,),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class Parameter:
         if isinstance(self.default, list) and isinstance(value, list):
             kind = type(self.default[0])
             value = [kind(v) if type(v) in (int, kind) else v for v in value]
-            if not all(type(v) is kind for v in value):
+            if not all(type(v) is kind and v == v for v in value):
                 raise ConfigError(f'{self.name} is {value}; it is a list of {kind.__name__}')
         if type(value) is not type(self.default):
             raise ConfigError(
@@ -91,7 +91,14 @@ def with_values(settings: Any, values: Mapping[str, Any]) -> Any:
         ConfigError: a name is no parameter, or a value is out of range.
     """
     values = {name: checked(name, value) for name, value in values.items()}
-    return _replaced(settings, values, '')
+    settings = _replaced(settings, values, '')
+    for low, high in (('range.min', 'range.max'), ('colorized.min', 'colorized.max')):
+        group = getattr(settings, low.partition('.')[0])
+        if group.max and group.min >= group.max:
+            raise ConfigError(
+                f'{low} is {group.min:g} and {high} is {group.max:g}; it must be more'
+            )
+    return settings
 
 
 def _replaced(settings: Any, values: Mapping[str, Any], prefix: str) -> Any:

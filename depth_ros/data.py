@@ -6,6 +6,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from depth_ros.camera import Camera
@@ -81,3 +83,53 @@ class DepthMap:
     camera: Camera
     rgb: Tensor
     confidence: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """Where a second camera stood, seen from the first; lengths in the unit of a `Pair`.
+
+    Args:
+        T_first_second: (4, 4) float64, maps points of the second optical frame into the first.
+        covariance: (6, 6) float64, in the order of geometry_msgs: x y z, then rotations about the
+            x y z axes of the first frame [rad]. The unit's own error is not in it.
+        inliers: share of the compared pixels that agree with the pose, 0..1.
+        compared: how many pixels that were.
+    """
+
+    T_first_second: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    inliers: float
+    compared: int
+
+    @property
+    def length(self) -> float:
+        """Distance of the cameras."""
+        return float(np.linalg.norm(self.T_first_second[:3, 3]))
+
+    @property
+    def length_std(self) -> float:
+        """Standard deviation of `length`; in every direction's worst where there is no length."""
+        t, c = self.T_first_second[:3, 3], self.covariance[:3, :3]
+        along = t @ c @ t / (t @ t) if self.length > 0 else np.linalg.eigvalsh(c)[-1]
+        return float(np.sqrt(max(along, 0.0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two views at once, up to one unknown factor common to all lengths; NaN where unknown.
+
+    Args:
+        z: (H, W) float32, along the optical axis of the first view, for its pixels.
+        confidence: (H, W) float32, larger is surer, in the network's own unit.
+        points_second: (H2, W2, 3) float32, what the second view's pixels show, in the optical
+            frame of the first.
+        confidence_second: (H2, W2) float32.
+        pose: of the second camera; None where the pictures do not show enough in common.
+    """
+
+    z: Tensor
+    confidence: Tensor
+    points_second: Tensor
+    confidence_second: Tensor
+    pose: Pose | None

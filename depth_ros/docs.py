@@ -32,14 +32,17 @@ _MODELS_HEAD = """\
 
 Written by `python -m depth_ros.docs --write` from the table in depth_ros/models/__init__.py.
 
-`model:=<preset>` downloads the weights from the hub at first use; `weights:=<file, folder or hub
-id>` takes yours. What the second column means, and which scaling fits, stands in the README under
-*Metres*: metric presets know the cameras they were trained with, canonical ones ask your
-intrinsics, the others have no metres of their own.
+`model:=<preset>` downloads the weights from their publisher at first use; `weights:=<file, folder,
+zip or hub id>` takes yours. What the second column means, and which scaling fits, stands in the
+README under *Metres*: metric presets know the cameras they were trained with, canonical ones ask
+your intrinsics, the others have no metres of their own.
 
 **The licence of the weights is the publisher's, not ours.** It is repeated as the publisher states
-it (not legal advice), and the node logs it when it loads them. `flat_wall` and `flat_ground` are
-geometry for tests and the demo: a wall 2 m away, a level floor 1.2 m below.
+it (not legal advice), and the node logs it when it loads them. Weights with restrictions are
+downloaded only once the parameter `accept_licence` is true.
+
+`flat_wall` and `flat_ground` are geometry for tests and the demo: a wall 2 m away, a level floor
+1.2 m below the camera.
 
 """
 
@@ -74,16 +77,19 @@ def with_table(readme: str) -> str:
 def models_page() -> str:
     """The text of MODELS.md."""
     rows = [
-        '| preset | answers with | licence of the weights | weights | paper |',
-        '|---|---|---|---|---|',
+        '| preset | answers with | licence of the weights | weights | MB | paper |',
+        '|---|---|---|---|---|---|',
     ]
     for name, preset in PRESETS.items():
         kind = preset.kind.value.replace('_', '-') if preset.kind else '`onnx.kind`'
         source = f'[{preset.repo}](https://huggingface.co/{preset.repo})' if preset.repo else ''
+        if preset.url:
+            source = f'[{preset.variant}.zip]({preset.url})'
         if not preset.needs_weights:
             source = 'none needed'
+        size = str(preset.megabytes or '')
         paper = f'[{preset.paper.rpartition("/")[2]}]({preset.paper})' if preset.paper else ''
-        cells = (f'`{name}`', kind, preset.licence, source or 'your file', paper)
+        cells = (f'`{name}`', kind, preset.licence, source or 'your file', size, paper)
         rows.append(f'| {" | ".join(cells)} |')
     return _MODELS_HEAD + '\n'.join(rows) + '\n'
 

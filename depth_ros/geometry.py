@@ -75,6 +75,12 @@ def undistort(frame: Frame) -> tuple[Frame, Tensor | None]:
     return Frame(rgb, frame.camera.undistorted(), frame.stamp_ns, frame.frame_id), seen
 
 
+def forget() -> None:
+    """Free what is kept for each camera."""
+    rays.cache_clear()
+    _undistort_grid.cache_clear()
+
+
 @lru_cache(maxsize=8)
 def _undistort_grid(camera: Camera, device: str) -> tuple[Tensor, Tensor]:
     """(1, H, W, 2) grid for grid_sample(align_corners=True), and which pixels have a source."""
@@ -91,5 +97,23 @@ def _undistort_grid(camera: Camera, device: str) -> tuple[Tensor, Tensor]:
         maps = cv2.initUndistortRectifyMap(matrix, coefficients, None, matrix, size, cv2.CV_32FC1)
     x, y = (torch.from_numpy(m) for m in maps)  # (H, W) source columns and rows [px]
     seen = (x >= 0) & (x <= camera.width - 1) & (y >= 0) & (y <= camera.height - 1)
+    seen &= _before_the_fold(camera, x, y)
     grid = torch.stack((2 * x / (camera.width - 1) - 1, 2 * y / (camera.height - 1) - 1), -1)
     return grid[None].to(device), seen.to(device)
+
+
+def _before_the_fold(camera: Camera, x: Tensor, y: Tensor) -> Tensor:
+    """Where the lens model still grows outwards: (H, W) bool.
+
+    A polynomial turns back at some angle; beyond it the picture would be repeated inside out.
+
+    Args:
+        camera: with distortion.
+        x: (H, W) source columns.
+        y: (H, W) source rows.
+    """
+    (x_v, x_u), (y_v, y_u) = torch.gradient(x), torch.gradient(y)
+    turned = x_u * y_v <= x_v * y_u  # the map no longer keeps its orientation
+    slope_x, slope_y = rays(camera, str(x.device))
+    radius = torch.hypot(slope_x, slope_y)
+    return radius < radius[turned].min() if turned.any() else torch.ones_like(turned)

@@ -64,6 +64,11 @@ def colorize(z: Tensor, near: float, far: float, colormap: str) -> Tensor:
     return table[index.long()]
 
 
+def forget() -> None:
+    """Free the colours."""
+    _colors.cache_clear()
+
+
 @lru_cache(maxsize=8)
 def _colors(colormap: str, device: str) -> Tensor:
     ramp = np.arange(256, dtype=np.uint8)[:, None]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from depth_ros.camera import Camera
 
-KERNELS = ('area', 'linear', 'cubic', 'lanczos3')
+KERNELS = ('area', 'linear', 'cubic', 'catmull_rom', 'lanczos3')
 
 
 def resize(x: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
@@ -25,7 +25,8 @@ def resize(x: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
         x: (..., H, W) float.
         size: (h, w) of the result.
         kernel: 'area' and 'lanczos3' low-pass when shrinking (as cv2.INTER_AREA and PIL do);
-            'linear' and 'cubic' (a = -0.75) do not (as cv2 does not).
+            'linear' and 'cubic' (a = -0.75) do not (as cv2 does not), nor does 'catmull_rom'
+            (a = -0.5, as PIL's BICUBIC when growing).
 
     Returns:
         (..., h, w) float.
@@ -59,6 +60,18 @@ def to_camera(x: Tensor, source: Camera, target: Camera, kernel: str) -> Tensor:
     return _apply(x, rows, cols)
 
 
+def depth_to_camera(z: Tensor, source: Camera, target: Camera) -> Tensor:
+    """Depth (H, W) of `source` for the pixels of `target`, bilinear in Z.
+
+    What is not finite has no weight, so that a hole stays a hole and grows over nothing; NaN where
+    most of the weight is missing, or `source` did not look.
+    """
+    valid = torch.isfinite(z)
+    weight = to_camera(valid.to(z.dtype), source, target, 'linear')
+    values = to_camera(torch.where(valid, z, 0.0), source, target, 'linear') / weight
+    return torch.where((weight >= 0.5) & seen_by(source, target, z.device), values, torch.nan)
+
+
 def seen_by(source: Camera, target: Camera, device: torch.device) -> Tensor:
     """Which pixels of `target` lie inside `source`'s picture: (h, w) bool."""
     inside = []
@@ -81,6 +94,11 @@ def _apply(x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
     return rows @ (x @ cols.T)
 
 
+def forget() -> None:
+    """Free the matrices."""
+    _matrix.cache_clear()
+
+
 @lru_cache(maxsize=64)
 def _matrix(kernel: str, n_in: int, n_out: int, step: float, start: float, device: str) -> Tensor:
     """(n_out, n_in) float32 weights; output i looks at source coordinate start + i * step."""
@@ -88,9 +106,13 @@ def _matrix(kernel: str, n_in: int, n_out: int, step: float, start: float, devic
     shrink = max(step, 1.0) if kernel in ('area', 'lanczos3') else 1.0
     if kernel == 'area' and step <= 1:
         kernel = 'linear'  # a box narrower than a pixel would only repeat pixels
-    reach = {'area': 0.5 * shrink + 0.5, 'linear': 1.0, 'cubic': 2.0, 'lanczos3': 3.0 * shrink}[
-        kernel
-    ]
+    reach = {
+        'area': 0.5 * shrink + 0.5,
+        'linear': 1.0,
+        'cubic': 2.0,
+        'catmull_rom': 2.0,
+        'lanczos3': 3.0 * shrink,
+    }[kernel]
     taps = torch.arange(int(2 * reach) + 2, dtype=torch.float64)
     index = torch.floor(centre - reach)[:, None] + taps  # (n_out, T) source columns within reach
     d = index - centre[:, None]
@@ -101,18 +123,19 @@ def _matrix(kernel: str, n_in: int, n_out: int, step: float, start: float, devic
         ).clamp(min=0)
     elif kernel == 'linear':
         weight = (1 - d.abs()).clamp(min=0)
-    elif kernel == 'cubic':
-        weight = _cubic(d.abs())
+    elif kernel in ('cubic', 'catmull_rom'):
+        weight = _cubic(d.abs(), -0.75 if kernel == 'cubic' else -0.5)
     else:
         weight = torch.sinc(d / shrink) * torch.sinc(d / shrink / 3) * (d.abs() < reach)
-    if kernel == 'lanczos3':  # PIL leaves out what lies outside; the others replicate the edge
+    if kernel in ('catmull_rom', 'lanczos3'):
+        # PIL leaves out what lies outside; the others replicate the edge
         weight = weight * ((index >= 0) & (index < n_in))
     matrix = torch.zeros(n_out, n_in, dtype=torch.float64)
     matrix.scatter_add_(1, index.clamp(0, n_in - 1).long(), weight)
     return (matrix / matrix.sum(1, keepdim=True)).to(torch.float32).to(device)
 
 
-def _cubic(d: Tensor, a: float = -0.75) -> Tensor:
+def _cubic(d: Tensor, a: float) -> Tensor:
     near = ((a + 2) * d - (a + 3)) * d * d + 1
     far = ((d - 5) * d + 8) * d * a - 4 * a
     return torch.where(d <= 1, near, torch.where(d < 2, far, torch.zeros_like(d)))

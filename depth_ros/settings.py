@@ -154,6 +154,11 @@ class Settings:
         '',
         "Checkpoint file, its folder, or a hub id owner/name; empty takes the preset's source.",
     )
+    accept_licence: bool = setting(
+        False,
+        'You agree to the licence of weights that may not be used for everything (MODELS.md); '
+        'without it they are not downloaded.',
+    )
     device: str = setting(
         'auto', 'auto, cpu, or cuda:N; auto takes the first GPU if there is one.'
     )
@@ -182,11 +187,11 @@ class Settings:
         'raw subscribes image; compressed subscribes image/compressed.',
         choices=('raw', 'compressed'),
     )
-    rectified: str = setting(
+    rectification: str = setting(
         'auto',
-        'Whether the image is already undistorted (then P is used, else K and D); auto: all D are '
-        'zero or the topic name says rect.',
-        choices=('auto', 'true', 'false'),
+        'Whether the image is already undistorted (rectified: P is used) or not (raw: K and D); '
+        'auto: rectified where all D are zero or the topic name says rect.',
+        choices=('auto', 'rectified', 'raw'),
     )
     rate: float = setting(
         0.0,

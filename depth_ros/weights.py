@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
-import hashlib
+import argparse
+import json
 import logging
 import pickle
 import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,14 +20,23 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from depth_ros.errors import ConfigError, WeightsError
+from depth_ros.fetch import cached, fetch
+from depth_ros.hub import ask_licence, checksum, download
 from depth_ros.models import Preset
 
 log = logging.getLogger(__name__)
 
-#: Names many publishers use, which say nothing about the content.
-GENERIC_FILES = ('model.safetensors', 'pytorch_model.bin')
+#: What a checkpoint may hold beside tensors.
+Value = bool | int | float | str | None
 
-_SUFFIXES = ('.safetensors', '.pth', '.pt', '.bin')
+#: Patterns of published names -> ours; of several that match, the first is taken.
+Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
+
+#: Classes that may lie beside the tensors and hold names and values only: DUSt3R keeps its command
+#: line. Their content is never looked at.
+_INERT = [argparse.Namespace]
+
+_SUFFIXES = ('.safetensors', '.pth', '.pt', '.bin', '.ckpt')
 _HUB_ID = re.compile(r'[\w][\w.-]*/[\w][\w.-]*')
 
 # family -> prefixes that all occur among the names of its checkpoint; the first match wins
@@ -45,19 +57,21 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
 }
 
 
-def locate(weights: str, preset: Preset) -> Path | None:
+def locate(weights: str, preset: Preset, licence_accepted: bool = False) -> Path | None:
     """The checkpoint file, downloaded to the hub's cache if it has to be.
 
     Args:
         weights: '' for the preset's own source, or a file, a folder, or a hub id owner/name.
         preset: what is to be loaded.
+        licence_accepted: the user agrees to a licence that restricts use.
 
     Returns:
         The file; None for presets that need none.
 
     Raises:
         ConfigError: the preset takes no weights.
-        WeightsError: there is no such file, folder or hub repository, or it cannot be reached.
+        WeightsError: there is no such file, folder or hub repository, it cannot be reached, or its
+            licence was not accepted.
     """
     if not preset.needs_weights:
         if weights:
@@ -65,25 +79,30 @@ def locate(weights: str, preset: Preset) -> Path | None:
                 f'weights is {weights!r}, but {preset.family} has none; leave it empty'
             )
         return None
+    by_hand = f'download {preset.url}, unzip it and set weights:=<folder>, or to the zip itself'
     if not weights:
+        if preset.url:
+            if not cached(preset.url):
+                ask_licence(preset, licence_accepted)
+                log.info('downloading %s; licence: %s', preset.url, preset.licence)
+            return fetch(preset.url, preset.md5)
         if not preset.repo:
             raise WeightsError(
                 f'{preset.family!r} has no weights of its own; set weights to the .onnx file'
             )
-        return _download(preset.repo, preset)
+        return download(preset.repo, preset, licence_accepted)
     path = Path(weights).expanduser()
     if path.is_dir():
         return _in_folder(path, preset)
     if path.is_file():
-        if preset.sha256 and path.name == preset.file and _sha256(path) != preset.sha256:
+        published = preset.sha256 if path.name == preset.file else ''
+        if published and checksum(path, 'sha256') != published:
             log.warning('%s is not the published file of that name (sha256 differs)', path)
         return path
-    if not _HUB_ID.fullmatch(weights) or path.suffix in (*_SUFFIXES, '.onnx'):
-        raise WeightsError(
-            f'weights: {path.absolute()} does not exist; '
-            'give a file, a folder or a hub id owner/name'
-        )
-    return _download(weights, preset)
+    if preset.url or not _HUB_ID.fullmatch(weights) or path.suffix in (*_SUFFIXES, '.onnx'):
+        give = by_hand if preset.url else 'give a file, a folder or a hub id owner/name'
+        raise WeightsError(f'weights: {path.absolute()} does not exist; {give}')
+    return download(weights, preset)
 
 
 def _in_folder(folder: Path, preset: Preset) -> Path:
@@ -98,69 +117,6 @@ def _in_folder(folder: Path, preset: Preset) -> Path:
     raise WeightsError(
         f'weights: {folder.absolute()} holds {what}{named}; set weights to one file'
     )
-
-
-def _download(repo: str, preset: Preset) -> Path:
-    """`preset.file` (or the usual name) of a hub repository, from its cache or the network."""
-    try:
-        from huggingface_hub import errors, hf_hub_download
-    except ImportError as error:
-        raise WeightsError(
-            f'{repo} is on the Hugging Face hub: pip install huggingface_hub, or download '
-            f'{preset.file} by hand and set weights:=<path>'
-        ) from error
-    own = repo == preset.repo
-    usual = 'model.onnx' if preset.family == 'onnx' else 'model.safetensors'
-    names = [preset.file] if own else list(dict.fromkeys(filter(None, (preset.file, usual))))
-    remedy = (
-        f'download {names[0]} by hand from https://huggingface.co/{repo} and set weights:=<path>'
-    )
-    offline: Exception | None = None
-    for name in names:
-        try:
-            path = Path(hf_hub_download(repo, name))
-        except errors.GatedRepoError as error:
-            raise WeightsError(
-                f'{repo}: accept the licence on the hub and run hf auth login, or {remedy}'
-            ) from error
-        except errors.RepositoryNotFoundError as error:
-            nor = '' if own else f', and {Path(repo).absolute()} is no file either'
-            raise WeightsError(
-                f'{repo} is not on the hub, or private{nor}; or {remedy}'
-            ) from error
-        except errors.LocalEntryNotFoundError as error:
-            offline = error  # the next name may be in the cache
-            continue
-        except errors.EntryNotFoundError:
-            log.debug('%s has no %s', repo, name)
-            continue
-        except Exception as error:  # the hub's client raises its HTTP library's errors as they are
-            raise WeightsError(
-                f'{repo}: {name} failed ({type(error).__name__}: {error}); {remedy}'
-            ) from error
-        if own and preset.sha256 and _sha256(path) != preset.sha256:
-            raise WeightsError(
-                f'{path}: sha256 is not that of the published {name}; delete it and start again'
-            )
-        if not own and name in GENERIC_FILES:  # config.json beside it tells which variant it is
-            try:
-                hf_hub_download(repo, 'config.json')
-            except Exception as error:  # a help, not a need
-                log.debug('%s: no config.json (%s)', repo, error)
-        return path
-    if offline:
-        raise WeightsError(
-            f'{repo}: cannot reach the hub, and its cache lacks {" and ".join(names)}; {remedy}'
-        ) from offline
-    raise WeightsError(f'{repo} has no {" and no ".join(names)}; set weights to a downloaded file')
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -178,6 +134,11 @@ def read(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: the file is missing, broken, no checkpoint, or needs code to run.
     """
+    return read_with_values(path)[0]
+
+
+def read_with_values(path: Path) -> tuple[dict[str, Tensor], dict[str, Value]]:
+    """As `read`, and what that leaves out: name -> plain number, string or None."""
     path = Path(path)
     again = 'download it again'
     if not path.is_file():
@@ -200,7 +161,8 @@ def read(path: Path) -> dict[str, Tensor]:
         elif head.startswith((b'PK', b'\x80')):
             # legacy files (before torch 1.6) are no zip archives and cannot be mapped
             mapped = zipfile.is_zipfile(path)
-            content = torch.load(path, map_location='cpu', weights_only=True, mmap=mapped)
+            with _inert_allowed():
+                content = torch.load(path, map_location='cpu', weights_only=True, mmap=mapped)
         else:
             raise WeightsError(
                 f'{path} is neither safetensors nor a PyTorch file; set weights to one that is'
@@ -215,27 +177,58 @@ def read(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise WeightsError(f'{path} is truncated or broken ({reason}); {again}') from error
-    return _tensors(content, path)
+    return _sorted(content, path)
 
 
-def _tensors(content: object, path: Path) -> dict[str, Tensor]:
+def _inert_allowed() -> AbstractContextManager[None]:
+    # new in torch 2.5; an older one refuses such files and says which class it is
+    allow = getattr(torch.serialization, 'safe_globals', None)
+    allowed: AbstractContextManager[None] = allow(_INERT) if allow else nullcontext()
+    return allowed
+
+
+def _sorted(content: object, path: Path) -> tuple[dict[str, Tensor], dict[str, Value]]:
     for wrapper in ('model', 'state_dict'):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict):
         raise WeightsError(f'{path} holds a {type(content).__name__}, not named tensors')
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
+    values: dict[str, Value] = {}
     for name, value in content.items():
         if isinstance(value, Tensor):
             tensors[str(name).removeprefix('module.')] = value
-        elif not isinstance(value, (bool, int, float, str, type(None))):
+        elif isinstance(value, (bool, int, float, str, type(None))):
+            values[str(name)] = value
+        else:
             raise WeightsError(
                 f'{path}: {name!r} is a {type(value).__name__}, not a tensor; '
                 'set weights to the network alone'
             )
     if not tensors:
         raise WeightsError(f'{path} holds no tensors')
-    return tensors
+    return tensors, values
+
+
+def config_beside(path: Path) -> dict[str, Any]:
+    """The config.json in a checkpoint's folder; empty if there is none that can be read."""
+    try:
+        config = json.loads((path.parent / 'config.json').read_text())
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def rename(state: dict[str, Tensor], rules: Rules) -> dict[str, Tensor]:
+    """Published names -> ours; a name no rule matches stays."""
+    ours: dict[str, Tensor] = {}
+    for name, value in state.items():
+        for pattern, to in rules:
+            name, hit = re.subn(pattern, to, name)
+            if hit:
+                break
+        ours[name] = value
+    return ours
 
 
 def load_strict(
@@ -298,3 +291,10 @@ def guess_family(names: Iterable[str]) -> str | None:
         if all(any(n.startswith(p) for n in names) for p in prefixes):
             return family
     return None
+
+
+def describe(names: Iterable[str]) -> str:
+    """Whose checkpoint has such names, as the middle of a sentence about the file."""
+    names = tuple(names)
+    family = guess_family(names)
+    return f'looks like a {family} checkpoint' if family else f'has names such as {names[0]!r}'

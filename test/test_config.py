@@ -14,24 +14,31 @@ from depth_ros.settings import Settings
 PACKAGE = Path(settings.__file__).parent
 
 
-def attribute_chains():
-    """Every a.b and a.b.c that the package reads, as the names behind the first dot."""
+def attributes_read():
+    """Every owner.attribute that the package reads, as (name of the owner, attribute)."""
     for path in PACKAGE.rglob('*.py'):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute):
-                yield node.attr, getattr(node.value, 'attr', getattr(node.value, 'id', ''))
+                yield getattr(node.value, 'attr', getattr(node.value, 'id', '')), node.attr
 
 
 def test_every_parameter_is_read_somewhere():
-    # names that stand for a group where it is read
-    groups = {'points', 'range', 'scaling', 'colorized', 'onnx'}
-    aliases = {'look': 'colorized', 'described': 'onnx', 'settings': 'scaling'}
-    read = set()
-    for attr, owner in attribute_chains():
-        group = aliases.get(owner, owner)
-        read |= {attr, f'{group}.{attr}'} if group in groups else {attr}
-    by_name = {'onnx.mean', 'onnx.std', 'onnx.input_size', 'onnx.training_camera'}
-    unread = [p.name for p in parameters() if p.name not in read | by_name]
+    # the names under which settings, or a group of them, are at hand where they are read
+    owners = {
+        '': {'settings'},
+        'range': {'range'},
+        'scaling': {'settings'},
+        'points': {'points'},
+        'colorized': {'look'},
+        'onnx': {'described'},
+    }
+    read = set(attributes_read())
+    unread = [
+        p.name
+        for p in parameters()
+        for group, _, leaf in [p.name.rpartition('.')]
+        if not any((owner, leaf) in read for owner in owners[group])
+    ]
     assert not unread
 
 
@@ -75,6 +82,10 @@ def test_rules_of_the_command_line_are_yaml():
         ({'rate': 'fast'}, "'fast', str; it is of type float"),
         ({'points.stride': True}, 'it is of type int'),
         ({'onnx.mean': [0, 'x', 0]}, 'a list of float'),
+        ({'onnx.mean': [0.0, float('nan'), 0.0]}, 'a list of float'),
+        ({'onnx.input_size': [32.5, 24.0]}, 'a list of int'),
+        ({'range.min': 5.0, 'range.max': 3.0}, 'range.min is 5 and range.max is 3'),
+        ({'colorized.min': 20.0}, 'it must be more'),
         ({'precision': 'fp8'}, 'choose one of auto, fp32, fp16, bf16'),
     ],
 )

@@ -81,6 +81,15 @@ def test_what_the_lens_did_not_see_is_marked():
     assert not seen[0, 0] and not seen[-1, -1] and seen[60, 80]
 
 
+def test_beyond_the_turning_point_of_a_lens_nothing_was_seen():
+    # r (1 - 0.35 r^2) grows up to r = 0.976; f = 100 looks out to r = 1.0 at the corners
+    cam = Camera(160, 120, 100, 100, 79.5, 59.5, 'plumb_bob', (-0.35, 0, 0, 0, 0))
+    _, seen = undistort(Frame(torch.zeros((120, 160, 3), dtype=torch.uint8), cam))
+    v, u = torch.meshgrid(torch.arange(120.0) - 59.5, torch.arange(160.0) - 79.5, indexing='ij')
+    radius = torch.hypot(u, v) / 100
+    assert not seen[radius > 0.99].any() and seen[radius < 0.95].all()
+
+
 def test_undistorting_a_real_picture_is_opencvs_undistort(data):
     folder = data / 'images' / 'euroc_v101_micro'
     k = json.loads((folder / 'intrinsics.json').read_text())

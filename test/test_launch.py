@@ -16,7 +16,7 @@ FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
 @pytest.mark.parametrize('path', FILES, ids=lambda p: p.name)
 def test_launch_file_is_short_and_evaluates_no_text(path):
     text = path.read_text()
-    assert len(text.splitlines()) < 80
+    assert len(text.splitlines()) <= 80
     names = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
     assert not names & {'eval', 'exec', 'PythonExpression'}
 

@@ -36,6 +36,11 @@ def test_dense_cloud_has_finite_points_only():
     assert points.shape == (5 * 16, 4) and torch.isfinite(points).all()
 
 
+def test_a_cloud_of_nothing_is_empty():
+    points = pack.dense(pack.cloud(DepthMap(torch.full((8, 16), inf), CAM, RGB)))
+    assert points.shape == (0, 4)
+
+
 def test_millimetres_are_zero_where_they_do_not_fit():
     z = torch.tensor([[nan, inf, -inf, 65.535, 65.536, 0.0004, 1.2345, 0.0]])
     assert pack.millimetres(z).tolist() == [[0, 0, 0, 65535, 0, 0, 1234, 0]]

@@ -72,7 +72,9 @@ def test_every_folder_of_code_is_installed(described):
 def test_executables_exist(described):
     for line in described['entry_points']['console_scripts']:
         module, function = line.split(' = ')[1].split(':')
-        tree = ast.parse((ROOT / f'{module.replace(".", "/")}.py').read_text())
+        path = ROOT / module.replace('.', '/')
+        path = path / '__init__.py' if path.is_dir() else path.with_suffix('.py')
+        tree = ast.parse(path.read_text())
         assert function in {node.name for node in tree.body if hasattr(node, 'name')}, line
 
 

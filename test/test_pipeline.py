@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from depth_ros import models, pipeline
+from depth_ros import models
 from depth_ros.camera import Camera
 from depth_ros.config import with_values
 from depth_ros.data import Frame, Kind, Prediction
@@ -57,6 +57,10 @@ def test_sky_is_inf_even_where_the_network_gives_a_number():
     sky[0] = True
     z = depth(ONES, sky=sky)
     assert (z[0] == inf).all() and (z[1] == 1).all()
+
+
+def test_a_picture_of_nothing_but_sky_is_an_answer():
+    assert (depth(ONES * nan, sky=torch.ones(2, 4, dtype=torch.bool)) == inf).all()
 
 
 def test_unsure_pixels_are_nan():
@@ -117,19 +121,6 @@ def test_an_answer_that_is_no_depth_map_is_an_error(values, said):
 def test_a_frame_and_its_camera_agree_in_size():
     with pytest.raises(CameraError, match='its camera says 4x2'):
         Frame(torch.zeros((3, 4, 3), dtype=torch.uint8), CAM)
-
-
-def test_build_says_what_was_chosen():
-    built, choices = pipeline.build(Settings(model='flat_wall'))
-    assert (built(FRAME).z == 2).all()
-    assert str(choices).startswith('model flat_wall (metric, scaling as_is) on ')
-    assert 'licence: Apache-2.0' in str(choices)
-
-
-@pytest.mark.parametrize('name', ['cuda:', 'cpu:x', 'tpu', 'CUDA', 'cuda:99'])
-def test_devices_that_are_not_there_are_refused(name):
-    with pytest.raises(ConfigError, match='device is'):
-        pipeline.choose_device(name)
 
 
 def test_unknown_preset_lists_them_and_proposes_the_nearest():

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from depth_ros.camera import Camera
-from depth_ros.resample import resize, seen_by, to_camera
+from depth_ros.resample import depth_to_camera, resize, seen_by, to_camera
 
 RNG = np.random.default_rng(7)
 PICTURE = RNG.random((90, 128), np.float32)
@@ -57,6 +57,16 @@ def test_another_camera_sees_the_same_scene():
     seen = to_camera(torch.from_numpy(scene(wide)).float(), wide, narrow, 'area').numpy()
     assert seen_by(wide, narrow, torch.device('cpu')).all()
     np.testing.assert_allclose(seen, scene(narrow), atol=3e-3)
+
+
+def test_a_hole_in_depth_stays_a_hole():
+    near = Camera(40, 30, 40, 40, 19.5, 14.5)
+    z = torch.full((30, 40), 2.0)
+    z[10, 10], z[20, 20] = torch.nan, torch.inf
+    big = depth_to_camera(z, near, near.resized(120, 90))
+    holes = torch.isnan(big)
+    assert holes[31, 31] and holes[61, 61] and 9 <= holes.sum() <= 30
+    torch.testing.assert_close(big[~holes], torch.full_like(big[~holes], 2.0))
 
 
 def test_seen_by_knows_the_edge_of_the_picture():

@@ -7,6 +7,7 @@ import http.server
 import json
 import threading
 from typing import ClassVar
+from urllib.parse import unquote
 
 import pytest
 from huggingface_hub import constants
@@ -24,7 +25,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
     files: ClassVar[dict[str, bytes]] = {}
 
     def do_HEAD(self):
-        repo, _, name = self.path.lstrip('/').partition('/resolve/main/')
+        repo, _, name = unquote(self.path).lstrip('/').partition('/resolve/main/')
         content = self.files.get(f'{repo}/{name}')
         refusal = {'no/repo': (401, 'RepoNotFound'), 'closed/repo': (403, 'GatedRepo')}.get(repo)
         if content is None or refusal:
@@ -76,6 +77,15 @@ def test_the_published_file_is_downloaded_and_checked(hub):
         locate('', PRESET)
 
 
+def test_a_file_in_a_folder_of_a_space_is_downloaded(hub):
+    preset = PRESETS['depth_anything_v1_metric_indoor_large']
+    space, _, folder = preset.repo.partition('/tree/main/')
+    hub[f'{space}/{folder}/{preset.file}'] = b'published'
+    path = locate('', preset)
+    assert path.name == preset.file
+    assert path.read_bytes() == b'published'
+
+
 def test_another_repository_may_use_the_usual_name_and_brings_its_config(hub):
     hub['some/one/model.safetensors'] = b'x'
     hub['some/one/config.json'] = json.dumps({'max_depth': 20}).encode()
@@ -116,3 +126,20 @@ def test_without_network_the_message_says_what_to_fetch_by_hand(hub, monkeypatch
         locate('', PRESET)
     for part in (PRESET.repo, PRESET.file, 'by hand', 'set weights:=<path>'):
         assert part in str(error.value)
+
+
+def test_a_restricted_licence_must_be_accepted_before_the_first_download(hub):
+    preset = PRESETS['depth_anything_v2_base']
+    hub[f'{preset.repo}/{preset.file}'] = b'published'
+    with pytest.raises(WeightsError, match=r"'CC-BY-NC-4.0', which restricts .*accept_licence"):
+        locate('', preset)
+    path = locate('', preset, licence_accepted=True)
+    assert locate('', preset) == path
+
+
+def test_which_licences_restrict():
+    restricted = {name for name, preset in PRESETS.items() if preset.restricted}
+    assert {'depth_anything_v2_base', 'depth_pro', 'glpdepth_nyu', 'glpdepth_kitti'} <= restricted
+    assert {n for n in PRESETS if n.startswith('monodepth2')} <= restricted
+    free = {'depth_anything_v3_metric_large', 'depth_anything_v2_small', 'onnx', 'flat_wall'}
+    assert not free & restricted

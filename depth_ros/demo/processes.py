@@ -52,7 +52,7 @@ class Child:
                 stdout=subprocess.PIPE if speaks else log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C reaches only the parent, which ends all in order
-                preexec_fn=_in_child,
+                preexec_fn=end_with_parent,
             )
         self._rest = b''
         if self.process.stdout:
@@ -98,7 +98,7 @@ def stop(children: Sequence[Child], patience_s: float = 10.0) -> list[str]:
     return [child.name for child in killed]
 
 
-def _in_child() -> None:
+def end_with_parent() -> None:
     """Die with the parent, however it ends; and hear SIGINT even if a shell started us with &."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -9,11 +9,12 @@ rows here, and a YAML of differences in config/models; the contract test walks t
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import quote
 
 import torch
 
@@ -65,9 +66,13 @@ class Preset:
         kind: what its output means; None: config/models/<preset>.yaml says (onnx.kind).
         licence: of the weights, as the publisher states it.
         paper: where the network is described.
-        repo: hub id of the published weights; '' if there is none.
-        file: name of the checkpoint in `repo`.
+        repo: hub id of the published weights, or spaces/<id>/tree/main/<folder>; '' if there is
+            none.
+        file: name of the checkpoint in `repo`, or in the zip at `url`.
         sha256: of that file, where known.
+        url: of a zip on the publisher's own server, for weights that are in no `repo`.
+        md5: of that zip, where known.
+        megabytes: of the file or zip; 0 if not known.
         needs_weights: False for presets that are only geometry.
         casts: False if the family does not follow the parameter `precision`.
     """
@@ -80,25 +85,75 @@ class Preset:
     repo: str = ''
     file: str = ''
     sha256: str = ''
+    url: str = ''
+    md5: str = ''
+    megabytes: int = 0
     needs_weights: bool = True
     casts: bool = True
+
+    @property
+    def restricted(self) -> bool:
+        """Whether the licence of the weights forbids some uses, such as commercial ones."""
+        words = ('non-commercial', '-nc', 'by-nc', 'research', 'sample')
+        return any(word in self.licence.lower() for word in words)
 
 
 _DA1 = 'https://arxiv.org/abs/2401.10891'
 _DA2 = 'https://arxiv.org/abs/2406.09414'
 _DA3 = 'https://arxiv.org/abs/2511.10647'
 _NC = 'CC-BY-NC-4.0'
+_SPACE = 'spaces/LiheYoung/Depth-Anything/tree/main/checkpoints_metric_depth'
 _HYPERSIM = 'depth-anything/Depth-Anything-V2-Metric-Hypersim-'
 _VKITTI = 'depth-anything/Depth-Anything-V2-Metric-VKITTI-'
 # The cards of the metric version 2 models say Apache-2.0 for every size, while the teacher's weights
 # and Virtual KITTI 2 are non-commercial: only what the card says is repeated here, with the doubt.
 _CARD = 'Apache-2.0 (model card; training data and teacher have other terms)'
 
+# Apple's repository has a licence of the kind of its sample code, the card of the same file another
+# one, for research only: the narrower is what a user can rely on.
+_APPLE = 'research only (model card: apple-amlr; repository: Apple sample code licence)'
+
 
 def _row(
     variant: str, kind: Kind, licence: str, paper: str, repo: str, file: str, sha256: str = ''
 ) -> Preset:
-    return Preset('depth_anything', variant, kind, licence, paper, repo, file, sha256)
+    sizes = {'any_vits': 137, 'any_vitb': 540, 'vits': 99, 'vitb': 390, 'vitl': 1340}
+    megabytes = next(mb for end, mb in sizes.items() if variant.endswith(end))
+    return Preset(
+        'depth_anything', variant, kind, licence, paper, repo, file, sha256, megabytes=megabytes
+    )
+
+
+_MONODEPTH2 = 'https://storage.googleapis.com/niantic-lon-static/research/monodepth2/'
+# The network and its parts have three publishers, who disagree.
+_GLP = "non-commercial (authors); encoder under NVIDIA's Source Code License; hub card: Apache-2.0"
+
+
+def _monodepth2(variant: str, md5: str = '') -> Preset:
+    return Preset(
+        'monodepth2',
+        variant,
+        Kind.SCALE_INVARIANT if variant.startswith('mono_') else Kind.METRIC,
+        'Niantic, non-commercial',
+        'https://arxiv.org/abs/1806.01260',
+        file='encoder.pth',
+        url=f'{_MONODEPTH2}{quote(variant)}.zip',
+        md5=md5,
+        megabytes=0 if 'resnet50' in variant else 99,
+    )
+
+
+def _dust3r(variant: str) -> Preset:
+    return Preset(
+        'dust3r',
+        variant,
+        Kind.SCALE_INVARIANT,
+        'CC-BY-NC-SA-4.0, and the terms of its training sets (MapFree and others)',
+        'https://arxiv.org/abs/2312.14132',
+        f'naver/DUSt3R_ViTLarge_BaseDecoder_{variant}',
+        'model.safetensors',
+        megabytes=2280 if variant.endswith('dpt') else 2130,
+    )
 
 
 #: name -> preset
@@ -106,6 +161,8 @@ PRESETS: dict[str, Preset] = {
     'depth_anything_v1_small': _row('v1_vits', Kind.AFFINE_INVERSE, 'Apache-2.0', _DA1, 'LiheYoung/depth_anything_vits14', 'pytorch_model.bin'),
     'depth_anything_v1_base': _row('v1_vitb', Kind.AFFINE_INVERSE, 'Apache-2.0', _DA1, 'LiheYoung/depth_anything_vitb14', 'pytorch_model.bin'),
     'depth_anything_v1_large': _row('v1_vitl', Kind.AFFINE_INVERSE, 'Apache-2.0', _DA1, 'LiheYoung/depth_anything_vitl14', 'pytorch_model.bin'),
+    'depth_anything_v1_metric_indoor_large': _row('v1_metric10_vitl', Kind.METRIC, 'Apache-2.0', _DA1, _SPACE, 'depth_anything_metric_depth_indoor.pt'),
+    'depth_anything_v1_metric_outdoor_large': _row('v1_metric80_vitl', Kind.METRIC, 'Apache-2.0', _DA1, _SPACE, 'depth_anything_metric_depth_outdoor.pt'),
     'depth_anything_v2_small': _row('v2_vits', Kind.AFFINE_INVERSE, 'Apache-2.0', _DA2, 'depth-anything/Depth-Anything-V2-Small', 'depth_anything_v2_vits.pth', '715fade13be8f229f8a70cc02066f656f2423a59effd0579197bbf57860e1378'),
     'depth_anything_v2_base': _row('v2_vitb', Kind.AFFINE_INVERSE, _NC, _DA2, 'depth-anything/Depth-Anything-V2-Base', 'depth_anything_v2_vitb.pth'),
     'depth_anything_v2_large': _row('v2_vitl', Kind.AFFINE_INVERSE, _NC, _DA2, 'depth-anything/Depth-Anything-V2-Large', 'depth_anything_v2_vitl.pth'),
@@ -117,6 +174,24 @@ PRESETS: dict[str, Preset] = {
     'depth_anything_v2_metric_outdoor_large': _row('v2_metric80_vitl', Kind.METRIC, _CARD, _DA2, _VKITTI + 'Large', 'depth_anything_v2_metric_vkitti_vitl.pth'),
     'depth_anything_v3_metric_large': _row('v3_metric_vitl', Kind.CANONICAL, 'Apache-2.0', _DA3, 'depth-anything/DA3METRIC-LARGE', 'model.safetensors'),
     'depth_anything_v3_mono_large': _row('v3_mono_vitl', Kind.SCALE_INVARIANT, 'Apache-2.0', _DA3, 'depth-anything/DA3MONO-LARGE', 'model.safetensors'),
+    'monodepth2_mono_640x192': _monodepth2('mono_640x192', 'a964b8356e08a02d009609d9e3928f7c'),
+    'monodepth2_stereo_640x192': _monodepth2('stereo_640x192', '3dfb76bcff0786e4ec07ac00f658dd07'),
+    'monodepth2_mono_stereo_640x192': _monodepth2('mono+stereo_640x192', 'c024d69012485ed05d7eaa9617a96b81'),
+    'monodepth2_mono_1024x320': _monodepth2('mono_1024x320', '0ab0766efdfeea89a0d9ea8ba90e1e63'),
+    'monodepth2_stereo_1024x320': _monodepth2('stereo_1024x320', 'afc2f2126d70cf3fdf26b550898b501a'),
+    'monodepth2_mono_stereo_1024x320': _monodepth2('mono+stereo_1024x320', 'cdc5fc9b23513c07d5b19235d9ef08f7'),
+    'monodepth2_mono_no_pt_640x192': _monodepth2('mono_no_pt_640x192', '9c2f071e35027c895a4728358ffc913a'),
+    'monodepth2_stereo_no_pt_640x192': _monodepth2('stereo_no_pt_640x192', '41ec2de112905f85541ac33a854742d1'),
+    'monodepth2_mono_stereo_no_pt_640x192': _monodepth2('mono+stereo_no_pt_640x192', '46c3b824f541d143a45c37df65fbab0a'),
+    'monodepth2_mono_resnet50_640x192': _monodepth2('mono_resnet50_640x192'),
+    'glpdepth_nyu': Preset('glpdepth', 'nyu', Kind.METRIC, _GLP, 'https://arxiv.org/abs/2201.07436', 'vinvino02/glpn-nyu', 'model.safetensors', megabytes=245),
+    'glpdepth_kitti': Preset('glpdepth', 'kitti', Kind.METRIC, _GLP, 'https://arxiv.org/abs/2201.07436', 'vinvino02/glpn-kitti', 'pytorch_model.bin', megabytes=245),
+    'depth_anything_v3_small': _row('v3_any_vits', Kind.SCALE_INVARIANT, 'Apache-2.0', _DA3, 'depth-anything/DA3-SMALL', 'model.safetensors'),
+    'depth_anything_v3_base': _row('v3_any_vitb', Kind.SCALE_INVARIANT, 'Apache-2.0', _DA3, 'depth-anything/DA3-BASE', 'model.safetensors'),
+    'depth_pro': Preset('depth_pro', 'depth_pro', Kind.CANONICAL, _APPLE, 'https://arxiv.org/abs/2410.02073', 'apple/DepthPro', 'depth_pro.pt', megabytes=1900),
+    'dust3r_224_linear': _dust3r('224_linear'),
+    'dust3r_512_linear': _dust3r('512_linear'),
+    'dust3r_512_dpt': _dust3r('512_dpt'),
     'onnx': Preset('onnx', 'described', None, 'that of your network', '', casts=False),
     'fastdepth_nyu': Preset('onnx', 'described', None, 'MIT', 'https://arxiv.org/abs/1903.03273', casts=False),
     'flat_wall': Preset('flat', 'wall', Kind.METRIC, 'Apache-2.0', '', needs_weights=False, casts=False),
@@ -136,6 +211,16 @@ def get(name: str, table: Mapping[str, Preset] | None = None) -> Preset:
     near = difflib.get_close_matches(name, table, n=1)
     hint = f'did you mean {near[0]!r}? ' if near else ''
     raise ConfigError(f'model {name!r} is not a preset; {hint}presets: {", ".join(table)}')
+
+
+def name_of(preset: Preset) -> str:
+    """The table's name for `preset`; its variant where it is no row of the table."""
+    return next((name for name, other in PRESETS.items() if other == preset), preset.variant)
+
+
+def presets_where(fits: Callable[[Preset], bool]) -> str:
+    """Names of the rows that fit, for a message: 'a or b', '' for none."""
+    return ' or '.join(name for name, preset in PRESETS.items() if fits(preset))
 
 
 def load(name: str, options: ModelOptions) -> DepthModel:

@@ -14,7 +14,7 @@ from depth_ros.errors import CameraError
 ASPECT_TOLERANCE = 0.01  #: of a camera_info that only differs in scale
 
 
-def to_camera(info: CameraInfo, width: int, height: int, rectified: bool | None) -> Camera:
+def camera_from(info: CameraInfo, width: int, height: int, rectified: bool | None) -> Camera:
     """The camera of an image of width x height.
 
     Args:
@@ -37,7 +37,7 @@ def to_camera(info: CameraInfo, width: int, height: int, rectified: bool | None)
             'camera_info is all zeros: the camera is not calibrated. Calibrate it '
             '(ros2 run camera_calibration cameracalibrator) and give the result to the driver.'
         )
-    lens = ('', ()) if rectified or not any(info.d) else (info.distortion_model, tuple(info.d))
+    lens = ('', ()) if rectified or not any(info.d) else (_model(info), tuple(info.d))
     camera = Camera(info.width or width, info.height or height, *intrinsics, *lens)
     if (width, height) == (camera.width, camera.height):
         return camera
@@ -51,6 +51,13 @@ def to_camera(info: CameraInfo, width: int, height: int, rectified: bool | None)
             'another shape. Publish both from the same stream, or set roi in camera_info.'
         )
     return camera.resized(width, height)
+
+
+def _model(info: CameraInfo) -> str:
+    """The distortion model, also where a driver gives coefficients without a name."""
+    if info.distortion_model == 'fisheye':  # OpenCV's name for it
+        return 'equidistant'
+    return info.distortion_model or 'plumb_bob'
 
 
 def _as_published(camera: Camera, info: CameraInfo) -> Camera:
@@ -88,13 +95,19 @@ class CameraInfos:
         """Remember one."""
         self._recent.append(info)
 
-    def exact(self, header: Any) -> CameraInfo | None:
-        """The one of the image's own stamp and frame."""
-        return next((i for i in reversed(self._recent) if i.header == header), None)
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._recent)
 
-    def nearest(self, header: Any, width: int = 0, height: int = 0) -> CameraInfo | None:
-        """The latest of the image's frame, of its size if there is one; else the latest of all."""
+    def exact(self, header: Any) -> CameraInfo | None:
+        """The one of the image's own stamp; of the image's frame, if there are several."""
+        same = [i for i in reversed(self._recent) if i.header.stamp == header.stamp]
+        of_frame = [i for i in same if i.header.frame_id == header.frame_id]
+        return next(iter(of_frame or same), None)
+
+    def nearest(self, header: Any, size: tuple[int, int] | None = None) -> CameraInfo | None:
+        """The latest of the image's frame, of its (width, height) if there is one; else of all."""
         infos = [i for i in reversed(self._recent) if i.header.frame_id == header.frame_id]
         infos = infos or list(reversed(self._recent))
-        of_size = [i for i in infos if (i.width, i.height) == (width, height)]
+        of_size = [i for i in infos if (i.width, i.height) == size]
         return next(iter(of_size or infos), None)

@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
+import time
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+if TYPE_CHECKING:
+    from depth_ros.ros.inputs import Input
+    from depth_ros.ros.session import Session
+    from depth_ros.ros.worker import Worker
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
@@ -26,11 +33,6 @@ class Timing:
         with self._lock:
             self._frames.append((now_s, latency_s, busy_s))
 
-    def clear(self) -> None:
-        """Forget all."""
-        with self._lock:
-            self._frames.clear()
-
     def summary(self, now_s: float, window_s: float = 5.0) -> dict[str, float]:
         """Rate [Hz], latency and work [ms] over the last `window_s`; empty if idle."""
         with self._lock:
@@ -38,15 +40,61 @@ class Timing:
         if len(frames) < 2:
             return {}
         t, latency, busy = np.array(frames).T
-        return {
+        seen = {
             'rate [Hz]': (len(frames) - 1) / max(t[-1] - t[0], 1e-9),
-            'latency p50 [ms]': 1e3 * float(np.percentile(latency, 50)),
-            'latency p99 [ms]': 1e3 * float(np.percentile(latency, 99)),
-            'processing p50 [ms]': 1e3 * float(np.percentile(busy, 50)),
+            'processing p50 [ms]': 1e3 * float(np.median(busy)),
         }
+        if np.isfinite(latency).all():
+            seen['latency p50 [ms]'] = 1e3 * float(np.percentile(latency, 50))
+            seen['latency p99 [ms]'] = 1e3 * float(np.percentile(latency, 99))
+        return seen
 
 
-def status(name: str, level: bytes, message: str, values: dict[str, Any]) -> DiagnosticStatus:
+def report(session: Session, silence: str) -> DiagnosticArray:
+    """What a session is doing.
+
+    Args:
+        session: the configured node at work.
+        silence: why no images come; '' if they do, or if the node is not active.
+    """
+    node, worker = session.node, session.worker
+    name = node.get_fully_qualified_name()
+    message = DiagnosticArray(
+        status=[
+            _camera(f'{name}: camera', session.inputs, worker, silence),
+            _depth(f'{name}: depth', session, worker),
+        ]
+    )
+    message.header.stamp = node.get_clock().now().to_msg()
+    return message
+
+
+def _camera(
+    name: str, inputs: list[Input], worker: Worker | None, silence: str
+) -> DiagnosticStatus:
+    trouble = silence or (worker.trouble if worker else '')
+    known = str(worker.camera) if worker and worker.camera else ''
+    values = {f'topic {i.relative}': i.topic for i in inputs}
+    values |= {f'reliability {i.relative}': i.qos.reliability.name.lower() for i in inputs}
+    said = trouble or known or ('waiting' if worker else 'inactive')
+    return _status(name, ERROR if trouble else OK, said, values)
+
+
+def _depth(name: str, session: Session, worker: Worker | None) -> DiagnosticStatus:
+    values: dict[str, Any] = dataclasses.asdict(session.choices)
+    level, said = OK, 'active' if worker else 'inactive'
+    if worker:
+        seen = worker.timing.summary(time.monotonic())
+        values |= seen | dataclasses.asdict(worker.counters)
+        wanted, got = session.settings.rate, seen.get('rate [Hz]', 0.0)
+        # a camera slower than `rate` is no overload; a network slower than its period is
+        busy = seen.get('processing p50 [ms]', 0.0) * wanted > 900
+        if busy and got < 0.9 * wanted:
+            level, said = WARN, f'overloaded: {got:.1f} Hz of {wanted:g}'
+    return _status(name, level, said, values)
+
+
+def _status(name: str, level: bytes, message: str, values: dict[str, Any]) -> DiagnosticStatus:
     """A DiagnosticStatus; floats are rounded for people."""
     shown = {k: f'{v:.2f}' if isinstance(v, float) else str(v) for k, v in values.items()}
     return DiagnosticStatus(
@@ -56,10 +104,3 @@ def status(name: str, level: bytes, message: str, values: dict[str, Any]) -> Dia
         hardware_id='depth_ros',
         values=[KeyValue(key=k, value=v) for k, v in shown.items()],
     )
-
-
-def array(stamp: Any, statuses: list[DiagnosticStatus]) -> DiagnosticArray:
-    """The message."""
-    message = DiagnosticArray(status=statuses)
-    message.header.stamp = stamp
-    return message

@@ -38,14 +38,19 @@ class Inbox:
         self.last_image_s = self.last_info_s = 0.0  #: monotonic time of arrival, 0 for never
         self.infos = CameraInfos()
         self._image: Any = None
+        self._waiting_since_s = 0.0  # when the slot was filled; a newer image does not renew it
+        self._settled: set[Any] = set()  # pairs that were taken after waiting in vain
         self._changed = threading.Condition()
 
     def put_image(self, message: Any) -> None:
         """Keep `message`, dropping an older one that nobody took."""
         with self._changed:
-            self.counters.received += 1
-            self.counters.dropped += self._image is not None
             self.last_image_s = time.monotonic()
+            self.counters.received += 1
+            if self._image is None:
+                self._waiting_since_s = self.last_image_s
+            else:
+                self.counters.dropped += 1
             self._image = message
             self._changed.notify()
 
@@ -66,7 +71,7 @@ class Inbox:
         """Wait for the newest image with a camera_info for it; None when closed.
 
         The camera_info of the same stamp if it is there; one of the same frame and size at once;
-        any other only after `INFO_WAIT_S`, in case the right one is on its way.
+        any other after `INFO_WAIT_S`, in case the right one is on its way; from then on at once.
         """
         with self._changed:
             while not self.closed:
@@ -75,46 +80,23 @@ class Inbox:
                 if info is not None:
                     self._image = None
                     return image, info
-                waiting = image is not None and self.infos.nearest(image.header) is not None
+                waiting = image is not None and len(self.infos) > 0
                 self._changed.wait(INFO_WAIT_S / 4 if waiting else None)
             return None
 
     def _info_for(self, image: Any) -> CameraInfo | None:
-        exact = self.infos.exact(image.header)
-        if exact is not None:
-            return exact
+        info = self.infos.exact(image.header)
+        if info is not None:
+            return info
         # a compressed image does not tell its size before it is decoded
-        size = (getattr(image, 'width', 0), getattr(image, 'height', 0))
-        info = self.infos.nearest(image.header, *size)
+        size = (image.width, image.height) if hasattr(image, 'width') else None
+        info = self.infos.nearest(image.header, size)
         if info is None:
             return None
-        fits = info.header.frame_id == image.header.frame_id and (info.width, info.height) == size
-        patient = time.monotonic() - self.last_image_s < INFO_WAIT_S
-        return info if fits or not patient else None
-
-
-def nanoseconds(stamp: Any) -> int:
-    """builtin_interfaces/Time -> ns."""
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-
-
-class RateLimit:
-    """At most `rate` admissions a second of message time; 0 admits all."""
-
-    def __init__(self) -> None:
-        """Admit the first."""
-        self._due_ns = self._last_ns = 0
-
-    def admits(self, stamp_ns: int, rate: float) -> bool:
-        """Whether the message of this stamp is due; time jumping back starts anew."""
-        if rate <= 0:
-            return True
-        period_ns = round(1e9 / rate)
-        jumped = stamp_ns < self._last_ns
-        self._last_ns = stamp_ns
-        if not jumped and stamp_ns < self._due_ns:
-            return False
-        # a fixed grid keeps the mean rate exact; after a pause it starts at this message
-        on_grid = not jumped and stamp_ns < self._due_ns + period_ns
-        self._due_ns = (self._due_ns if on_grid else stamp_ns) + period_ns
-        return True
+        described = (info.width, info.height)
+        if info.header.frame_id == image.header.frame_id and size in (None, described):
+            return info
+        pair = (image.header.frame_id, size, info.header.frame_id, described)
+        if time.monotonic() - self._waiting_since_s >= INFO_WAIT_S:
+            self._settled.add(pair)
+        return info if pair in self._settled else None

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import rclpy
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
@@ -60,7 +61,7 @@ class Input:
             self.qos = qos
             self._subscribe()
 
-    def destroy(self) -> None:
+    def close(self) -> None:
         """Unsubscribe."""
         self.node.destroy_subscription(self.subscription)
 
@@ -98,6 +99,8 @@ class Input:
                 f'{self.topic} is published best effort but subscribed reliable, which never '
                 'connects: set image_reliability to auto'
             )
+        if not rclpy.get_rmw_implementation_identifier().startswith('rmw_fastrtps'):
+            return f'{len(publishers)} publisher(s) of {self.topic} match but nothing arrives'
         return (
             f'{len(publishers)} publisher(s) of {self.topic} match but nothing arrives: the '
             'driver is paused, or its shared memory is too small for the message: set '
@@ -111,8 +114,10 @@ class Input:
             for name, types in self.node.get_topic_names_and_types()
             if any(t.endswith('/' + wanted) for t in types) and self.node.count_publishers(name)
         ]
-        own = self.node.get_namespace().rstrip('/')
-        topics = [t for t in topics if not t.startswith(f'{own}/depth/')]
+        node = self.node
+        own = node.get_publisher_names_and_types_by_node(node.get_name(), node.get_namespace())
+        topics = [t for t in topics if t not in dict(own)]
+        topics.sort(key=lambda t: ('depth' in t, 'compressed' in t, t))  # likeliest first
         if not topics:
             return (
                 f', nor any other {wanted}: is the camera driver running, in this ROS_DOMAIN_ID?'

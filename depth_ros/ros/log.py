@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The core logs with `logging`; this sends it to the ROS log."""
+"""The core's log goes to the ROS log, and lasting troubles are not said at every frame."""
 
 from __future__ import annotations
 
 import logging
+import re
+import time
 from typing import Any
+
+REPEAT_S = 5.0  #: a lasting trouble is logged this often
 
 
 class _Forward(logging.Handler):
@@ -14,6 +18,7 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
+        # four lines, not one: rclpy refuses another severity from the same line of code
         if record.levelno >= logging.ERROR:
             self.logger.error(text)
         elif record.levelno >= logging.WARNING:
@@ -30,3 +35,22 @@ def forward_to_ros(logger: Any) -> None:
     core.handlers = [_Forward(logger)]
     core.setLevel(logging.DEBUG)
     core.propagate = False
+
+
+class Throttle:
+    """Lets a text through when it is new, and every `REPEAT_S` while it goes on.
+
+    Texts that differ in numbers only are the same: seconds count up, broken images vary in length.
+    """
+
+    def __init__(self) -> None:
+        """Nothing said yet."""
+        self._said: dict[str, float] = {}
+
+    def due(self, text: str) -> bool:
+        """Whether to say `text` now."""
+        kind, now_s = re.sub(r'\d+', '#', text), time.monotonic()
+        due = now_s - self._said.get(kind, -REPEAT_S) >= REPEAT_S
+        if due:
+            self._said[kind] = now_s
+        return due

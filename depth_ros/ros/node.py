@@ -6,13 +6,14 @@ The executor's thread stores the newest image and answers services; a worker inf
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from depth_ros import pipeline
+from depth_ros.build import build
 from depth_ros.errors import DepthRosError
 from depth_ros.ros import middleware
 from depth_ros.ros.log import forward_to_ros
@@ -41,48 +42,49 @@ class DepthNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the network; FAILURE with the reason if it cannot be, to be tried again."""
-        try:
-            settings = self.parameters.resolve()
-            depth, choices = pipeline.build(settings)
-        except DepthRosError as error:
-            self.get_logger().error(f'cannot configure: {error}')
-            return FAILURE
-        except Exception as error:
-            # anything else a checkpoint, driver or GPU may throw: the node must stay configurable
-            self.get_logger().error(f'cannot configure: {type(error).__name__}: {error}')
-            return FAILURE
+        return self._attempt('configure', self._configure)
+
+    def _configure(self) -> None:
+        settings = self.parameters.resolve()
+        pipeline, choices = build(settings)
         self.get_logger().info(str(choices))
         self.get_logger().info(f'middleware: {middleware.describe()}')
-        self.session = Session(self, depth, choices, settings)
+        self.session = Session(self, pipeline, choices, settings)
         self.parameters.configured = True
-        return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start the worker."""
         result = super().on_activate(state)
-        assert self.session is not None
-        self.session.start()
-        return result
+        return result if result != SUCCESS else self._attempt('activate', self.session.start)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe and wait for the worker."""
-        assert self.session is not None
-        self.session.stop()
-        return super().on_deactivate(state)
+        result = self._attempt('deactivate', self.session.stop)
+        return result if result != SUCCESS else super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the network."""
-        self.close()
-        return SUCCESS
+        return self._attempt('clean up', self.close)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop, from any state."""
-        self.close()
-        return SUCCESS
+        return self._attempt('shut down', self.close)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Back to unconfigured, from where configure can be tried again."""
-        self.close()
+        return self._attempt('recover', self.close)
+
+    def _attempt(self, what: str, action: Callable[[], None]) -> TransitionCallbackReturn:
+        """SUCCESS, or FAILURE with the reason logged: rclpy swallows what a transition raises."""
+        try:
+            action()
+        except DepthRosError as error:
+            self.get_logger().error(f'cannot {what}: {error}')
+            return FAILURE
+        except Exception as error:
+            # anything else a checkpoint, driver or GPU may throw: the node must stay configurable
+            self.get_logger().error(f'cannot {what}: {type(error).__name__}: {error}')
+            return FAILURE
         return SUCCESS
 
     def close(self) -> None:

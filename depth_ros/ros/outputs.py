@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from torch import Tensor
 
 from depth_ros import pack
 from depth_ros.data import DepthMap
 from depth_ros.ros import cameras
-from depth_ros.ros.inbox import RateLimit, nanoseconds
+from depth_ros.ros.stamps import RateLimit, nanoseconds
 from depth_ros.settings import Settings
 
 POINT_STEP = 16
@@ -34,10 +35,10 @@ TOPICS = {
 
 
 class Bytes:
-    """Message data that live as long as the node: a tensor is copied straight into them.
+    """Message data that are used again for the next message: a tensor is copied straight in.
 
     `array.array('B')` is the one type that message setters take without looking at each byte, on
-    every distribution; rclpy has copied the data when `publish` returns, so they are used again.
+    every distribution, and rclpy has copied the data when `publish` returns.
     """
 
     def __init__(self) -> None:
@@ -46,12 +47,12 @@ class Bytes:
 
     def fill(self, tensor: Tensor) -> array.array[int]:
         """Copy a contiguous tensor from wherever it is."""
-        size = tensor.numel() * tensor.element_size()
-        if len(self.data) != size:
-            self.data = array.array('B', bytes(size))
-        if size:
-            view = torch.from_numpy(np.frombuffer(self.data, np.uint8))
-            view.copy_(tensor.contiguous().view(torch.uint8).reshape(-1))
+        source = tensor.contiguous().view(torch.uint8).reshape(-1)
+        if len(self.data) == len(source):
+            torch.from_numpy(np.frombuffer(self.data, np.uint8)).copy_(source)
+        else:  # a dense cloud has another size at every frame
+            self.data = array.array('B')
+            self.data.frombytes(source.cpu().numpy().data)
         return self.data
 
 
@@ -66,13 +67,17 @@ class Outputs:
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         )
         self.node = node
+        overriding = QoSOverridingOptions.with_default_policies()
         self.publishers = {
-            name: node.create_lifecycle_publisher(kind, name, qos) for name, kind in TOPICS.items()
+            name: node.create_lifecycle_publisher(
+                kind, name, qos, qos_overriding_options=overriding
+            )
+            for name, kind in TOPICS.items()
         }
         self.bytes = {name: Bytes() for name in TOPICS}
         self.points_rate = RateLimit()
 
-    def destroy(self) -> None:
+    def close(self) -> None:
         """Remove the publishers."""
         for publisher in self.publishers.values():
             self.node.destroy_lifecycle_publisher(publisher)

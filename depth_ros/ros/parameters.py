@@ -20,13 +20,8 @@ from depth_ros.config import Parameter
 from depth_ros.errors import ConfigError, DepthRosError
 from depth_ros.settings import Settings
 
-#: declared by rclpy itself
-_FOREIGN = (
-    'use_sim_time',
-    'start_type_description_service',
-    'qos_overrides.',
-    'diagnostic_updater.',
-)
+#: declared and honoured by rclpy
+_FOREIGN = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')
 
 
 class Parameters:
@@ -106,7 +101,7 @@ class Parameters:
                 if self.configured and not self.known[change.name].live:
                     raise ConfigError(
                         f'{change.name} is fixed while the node is configured: '
-                        'cleanup, set it, configure (ros2 lifecycle set)'
+                        'deactivate, cleanup, set it, configure, activate (ros2 lifecycle set)'
                     )
             settings = config.with_values(self.settings, values)
             if self.configured:

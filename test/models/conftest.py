@@ -2,6 +2,8 @@
 """What families share: outputs of the published networks with weights from a formula."""
 
 import importlib.util
+import json
+import shutil
 from types import ModuleType
 
 import cv2
@@ -16,6 +18,13 @@ def _module(path) -> ModuleType:
     return module
 
 
+@pytest.fixture
+def tmp_path(tmp_path):
+    """As pytest's, but gone after the test: a checkpoint takes 60 MB and more."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
 @pytest.fixture(scope='session')
 def fixture_of(shared):
     reader = _module(shared / 'parity' / 'read_fixture.py')
@@ -28,8 +37,9 @@ def formula(shared):
     module = _module(shared / 'parity' / 'weights_by_formula.py')
 
     def state(layout):
-        arrays = module.state_dict(shared / 'keys' / f'{layout}.json')
-        return {k: torch.from_numpy(v) for k, v in arrays.items()}
+        entries = json.loads((shared / 'keys' / f'{layout}.json').read_text())
+        tensors = {k: v for k, v in entries.items() if v[0] != 'python'}
+        return {k: torch.from_numpy(module.values(k, *v)) for k, v in tensors.items()}
 
     return state
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every row of the table of presets must keep; a new row is tested by being there."""
 
+import re
 from importlib import import_module
 
 import pytest
@@ -15,16 +16,27 @@ from depth_ros.pipeline import Pipeline
 from depth_ros.settings import Settings
 
 GEOMETRY_OF = {'v1': 'da1', 'v2': 'da2', 'v3': 'da3'}
-SMALL = [n for n, p in PRESETS.items() if 'vitb' not in p.variant and 'vitl' not in p.variant]
+BIG = re.compile('vit[bl]|depth_pro|224_linear|512_|1024x320|resnet50|no_pt')
+SMALL = [n for n, p in PRESETS.items() if not BIG.search(p.variant)]
 HEAVY = [pytest.param(n, marks=pytest.mark.slow) for n in PRESETS if n not in SMALL]
 
 
 def layout_of(preset) -> str:
     """Which layout of the published checkpoints the preset's file has."""
-    version, *_, size = preset.variant.split('_')
+    if preset.family == 'monodepth2':
+        return 'monodepth2-r50_640x192' if 'resnet50' in preset.variant else 'monodepth2-640x192'
+    if preset.family == 'glpdepth':
+        return 'glp'
+    if preset.family == 'depth_pro':
+        return 'depth_pro'
+    if preset.family == 'dust3r':
+        return f'dust3r-{preset.variant}'
+    version, *role, size = preset.variant.split('_')
     if version == 'v3':
-        return f'da3{preset.variant.split("_")[1]}-large'
-    return f'{GEOMETRY_OF[version]}-{size}'
+        named = {'vits': 'small', 'vitb': 'base', 'vitl': 'large'}[size]
+        return f'da3{role[0].removeprefix("any")}-{named}'
+    metric = '-metric' if version == 'v1' and role else ''
+    return f'{GEOMETRY_OF[version]}{metric}-{size}'
 
 
 @pytest.fixture
@@ -35,17 +47,31 @@ def load(request, tmp_path):
         preset = PRESETS[name]
         settings = with_values(Settings(model=name), config.preset_values(name))
         weights = None
-        if preset.family == 'depth_anything':
+        if preset.family in ('depth_anything', 'glpdepth', 'dust3r'):
             formula = request.getfixturevalue('formula')
             weights = tmp_path / 'stand-in.pth'
             torch.save(formula(layout_of(preset)), weights)
+        elif preset.family == 'monodepth2':
+            formula = request.getfixturevalue('formula')
+            torch.save(formula(f'{layout_of(preset)}-depth'), tmp_path / 'depth.pth')
+            width, height = map(int, preset.variant.rpartition('_')[2].split('x'))
+            told = {'width': width, 'height': height, 'use_stereo': 'stereo' in preset.variant}
+            weights = tmp_path / 'encoder.pth'
+            torch.save({**formula(f'{layout_of(preset)}-encoder'), **told}, weights)
+        elif preset.family == 'depth_pro':
+            formula = request.getfixturevalue('formula')
+            weights = tmp_path / preset.file
+            torch.save({k: v.half() for k, v in formula(layout_of(preset)).items()}, weights)
         elif preset.family == 'onnx':
             folder = request.getfixturevalue('data') / 'weights' / 'fastdepth'
             weights = folder / 'fastdepth_nyu_pruned_224.onnx'
         options = ModelOptions(weights=weights, input_size=settings.input_size, onnx=settings.onnx)
-        if preset.family == 'depth_anything':
+        if preset.family in ('depth_anything', 'dust3r'):
             options = ModelOptions(weights=weights, input_size=126)
-        return models.load(name, options), settings
+        model = models.load(name, options)
+        if preset.family == 'depth_pro':  # minutes a picture; its own tests run it
+            model.network = lambda x: x.mean(1).relu()
+        return model, settings
 
     return load
 
@@ -55,8 +81,8 @@ def test_a_row_says_what_a_user_must_know(name):
     preset = PRESETS[name]
     assert preset.licence
     assert hasattr(import_module(f'depth_ros.models.{preset.family}'), 'load')
-    assert bool(preset.repo) == bool(preset.file)
-    if preset.repo:
+    assert bool(preset.repo or preset.url) == bool(preset.file)
+    if preset.file:
         assert preset.paper.startswith('https://') and preset.kind is not None
 
 

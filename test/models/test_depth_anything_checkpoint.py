@@ -11,18 +11,26 @@ from safetensors.torch import save_file
 from depth_ros.data import Kind
 from depth_ros.errors import WeightsError
 from depth_ros.models import PRESETS, ModelOptions, load
+from depth_ros.models.depth_anything import build
 from depth_ros.models.depth_anything.checkpoint import LAYOUTS, UNUSED, translate
-from depth_ros.models.depth_anything.network import SIZES, DepthAnything, Variant
+from depth_ros.models.depth_anything.network import SIZES, Variant
 from depth_ros.weights import guess_family
 
 V1, V2 = 'depth_anything_v1_small', 'depth_anything_v2_small'
 INDOOR, OUTDOOR = 'depth_anything_v2_metric_indoor_small', 'depth_anything_v2_metric_outdoor_small'
 METRIC, MONO = 'depth_anything_v3_metric_large', 'depth_anything_v3_mono_large'
+BINS_INDOOR, BINS_OUTDOOR = (
+    f'depth_anything_v1_metric_{place}_large' for place in ('indoor', 'outdoor')
+)
 FAMILY = [name for name, preset in PRESETS.items() if preset.family == 'depth_anything']
 
 LAYOUT_OF = {
     **{f'da1-vit{s}': f'v1_vit{s}' for s in 'sbl'},
     **{f'da2-vit{s}': f'v2_vit{s}' for s in 'sbl'},
+    'da1-metric-vitl': 'v1_metric10_vitl',
+    'da3-small': 'v3_any_vits',
+    'da3-base': 'v3_any_vitb',
+    'da3-large': 'v3_any_vitl',
     'da3metric-large': 'v3_metric_vitl',
     'da3mono-large': 'v3_mono_vitl',
 }
@@ -39,11 +47,11 @@ def published(shared, layout):
 def test_every_published_name_and_shape_has_its_place(shared, layout, form):
     state = published(shared, layout)
     if form == 'transformers':
-        if layout.startswith('da3'):
-            pytest.skip('version 3 has no transformers form')
+        if layout.startswith('da3') or 'metric' in layout:
+            pytest.skip('there is no transformers form of it')
         state = as_transformers(state)
     with torch.device('meta'):
-        want = DepthAnything(Variant.parse(LAYOUT_OF[layout])).state_dict()
+        want = build(Variant.parse(LAYOUT_OF[layout])).state_dict()
     have = translate(state, LAYOUTS[guess_family(state)][1])
     left = {k for k in have if k not in want}
     assert all(any(re.fullmatch(p, k) for p in UNUSED) for k in left)
@@ -147,6 +155,27 @@ def test_version_3_mono_is_not_taken_for_metric(shared, tmp_path):
         load(METRIC, ModelOptions(weights=path))
 
 
+def test_any_view_small_is_not_taken_for_base(shared, tmp_path):
+    path = tmp_path / 'model.safetensors'
+    save_file({k: torch.zeros(1) for k in published(shared, 'da3-small')}, path)
+    config_beside(path, model_name='da3-small')
+    small, base = 'depth_anything_v3_small', 'depth_anything_v3_base'
+    with pytest.raises(WeightsError, match=f'not {base}.*da3-small.*set model to {small}'):
+        load(base, ModelOptions(weights=path))
+
+
+@pytest.mark.parametrize('names', [443, 437])
+def test_any_view_files_may_name_a_shared_norm_once_or_four_times(formula, tmp_path, names):
+    state = formula('da3-small')
+    if names == 437:
+        repeated = re.compile(r'output_conv2_aux\.[123]\.2\.')
+        state = {k: v for k, v in state.items() if not repeated.search(k)}
+    assert len(state) == names
+    path = tmp_path / 'model.safetensors'
+    save_file(state, path)
+    assert load('depth_anything_v3_small', ModelOptions(weights=path))
+
+
 @pytest.mark.parametrize(
     ('file', 'preset', 'right'),
     [
@@ -154,6 +183,7 @@ def test_version_3_mono_is_not_taken_for_metric(shared, tmp_path):
         ('depth_anything_v2_metric_hypersim_vits.pth', OUTDOOR, INDOOR),
         ('depth_anything_v2_metric_vkitti_vits.pth', V2, OUTDOOR),
         ('depth_anything_vits14.pth', V2, V1),
+        ('depth_anything_metric_depth_outdoor.pt', BINS_INDOOR, BINS_OUTDOOR),
     ],
 )
 def test_a_file_named_as_another_preset_is_refused(tmp_path, file, preset, right):

@@ -26,8 +26,9 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from depth_ros.camera import Camera
+from depth_ros.demo.processes import end_with_parent
 from depth_ros.ros import middleware
-from depth_ros.ros.inbox import nanoseconds  # noqa: F401  (for the tests)
+from depth_ros.ros.stamps import nanoseconds  # noqa: F401  (for the tests)
 
 HERE = Path(__file__).parent
 FRAME = 'camera_optical_frame'
@@ -180,7 +181,11 @@ class NodeProcess:
         for name, value in parameters.items():
             command += ['-p', f'{name.replace("__", ".")}:={value}']
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=end_with_parent,
         )
         self.lines: list[str] = []
         self.reader = threading.Thread(target=self._read, daemon=True)

@@ -7,7 +7,7 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
 from depth_ros.camera import Camera
 from depth_ros.errors import CameraError
-from depth_ros.ros.cameras import CameraInfos, to_camera, to_message
+from depth_ros.ros.cameras import CameraInfos, camera_from, to_message
 
 RAW = Camera(640, 480, 500.0, 510.0, 322.0, 238.0, 'plumb_bob', (-0.2, 0.05, 0.001, 0.002, 0.0))
 
@@ -21,34 +21,34 @@ def described(**changes):
 
 
 def test_raw_images_take_k_and_d():
-    assert to_camera(described(), 640, 480, None) == RAW
-    assert to_camera(described(), 640, 480, False) == RAW
+    assert camera_from(described(), 640, 480, None) == RAW
+    assert camera_from(described(), 640, 480, False) == RAW
 
 
 def test_rectified_images_take_p_and_no_distortion():
-    camera = to_camera(described(), 640, 480, True)
+    camera = camera_from(described(), 640, 480, True)
     assert (camera.fx, camera.fy, camera.cx, camera.cy) == (480, 480, 318, 241)
     assert not camera.is_distorted
 
 
 def test_without_distortion_p_counts_if_it_is_there_else_k():
-    assert to_camera(described(d=[0.0] * 5), 640, 480, None).fx == 480
-    assert to_camera(described(d=[0.0] * 5, p=[0.0] * 12), 640, 480, None).fx == 500
-    assert to_camera(described(d=[0.0] * 5), 640, 480, False).fx == 500
+    assert camera_from(described(d=[0.0] * 5), 640, 480, None).fx == 480
+    assert camera_from(described(d=[0.0] * 5, p=[0.0] * 12), 640, 480, None).fx == 500
+    assert camera_from(described(d=[0.0] * 5), 640, 480, False).fx == 500
 
 
 def test_binning_scales_and_region_of_interest_shifts():
-    binned = to_camera(described(binning_x=2, binning_y=2), 320, 240, False)
+    binned = camera_from(described(binning_x=2, binning_y=2), 320, 240, False)
     assert binned == RAW.resized(320, 240)
     roi = RegionOfInterest(x_offset=100, y_offset=60, width=400, height=300)
-    window = to_camera(described(roi=roi), 400, 300, False)
+    window = camera_from(described(roi=roi), 400, 300, False)
     assert window == RAW.cropped(100, 60, 400, 300)
-    both = to_camera(described(roi=roi, binning_x=2, binning_y=2), 200, 150, False)
+    both = camera_from(described(roi=roi, binning_x=2, binning_y=2), 200, 150, False)
     assert both == RAW.cropped(100, 60, 400, 300).resized(200, 150)
 
 
 def test_another_size_of_the_same_shape_is_scaled():
-    assert to_camera(described(), 320, 240, False) == RAW.resized(320, 240)
+    assert camera_from(described(), 320, 240, False) == RAW.resized(320, 240)
 
 
 @pytest.mark.parametrize(
@@ -57,19 +57,20 @@ def test_another_size_of_the_same_shape_is_scaled():
         ({'k': [0.0] * 9, 'p': [0.0] * 12}, (640, 480), 'all zeros'),
         ({}, (640, 360), 'image is 640x360 but camera_info says 640x480'),
         ({'d': [0.1] * 3}, (640, 480), "'plumb_bob' has 3 coefficients"),
+        ({'distortion_model': 'equidistant'}, (640, 480), "'equidistant' has 5 coefficients"),
         ({'distortion_model': 'kannala', 'd': [0.1] * 4}, (640, 480), 'image_rect'),
     ],
 )
 def test_what_cannot_be_used_is_named(changes, size, said):
     with pytest.raises(CameraError, match=said):
-        to_camera(described(**changes), *size, None)
+        camera_from(described(**changes), *size, None)
 
 
 def test_the_published_camera_info_reads_back_as_the_same_camera():
     camera = RAW.undistorted()
     message = to_message(camera, header(5))
     for rectified in (True, False, None):
-        assert to_camera(message, 640, 480, rectified) == camera
+        assert camera_from(message, 640, 480, rectified) == camera
     assert message.header == header(5)
 
 
@@ -81,8 +82,8 @@ def test_the_exact_stamp_is_preferred_then_frame_and_size():
         infos.add(message)
     assert infos.exact(header(2)) == info(RAW, 2)
     assert infos.exact(header(9)) is None
-    assert infos.nearest(header(9), 640, 480) == info(RAW, 2)
-    assert infos.nearest(header(9), 320, 240) is small
+    assert infos.nearest(header(9), (640, 480)) == info(RAW, 2)
+    assert infos.nearest(header(9), (320, 240)) is small
     assert infos.nearest(header(9)) is small
     assert infos.nearest(header(9, 'unknown')) is other
     assert CameraInfos().nearest(header(9)) is None
@@ -91,5 +92,5 @@ def test_the_exact_stamp_is_preferred_then_frame_and_size():
 def test_received_messages_are_not_changed():
     message = described(binning_x=2, binning_y=2)
     before = CameraInfo(**{f: getattr(message, f) for f in message.get_fields_and_field_types()})
-    to_camera(message, 320, 240, None)
+    camera_from(message, 320, 240, None)
     assert message == before

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user can do wrong, through the node: the reason is said, and the node goes on."""
 
-import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -267,6 +267,8 @@ def test_silence_is_explained_within_seconds(graph, collect):
         status = trouble(graph, collect, 'FASTDDS_DEFAULT_PROFILES_FILE', 'silent')
         assert status.level == status.ERROR
         source.close()
+        # the likeliest first, and none of the node's own
+        assert '/silent' not in process.log and '/depth/image' not in process.log
     finally:
         graph.node.destroy_publisher(other)
         assert process.stop() == 0, process.log
@@ -310,9 +312,67 @@ def test_an_optical_frame_is_asked_for(node, source, collect):
     running = node()
     source.answer(collect(Image, 'depth/image'), CAM)
     before = len(running.lines)
-    moved = dataclasses.replace(CAM, cx=CAM.cx + 1)
     source.ready()
-    source.stamp_ns += 10**9
-    source.infos.publish(info(moved, source.stamp_ns, 'camera_link'))
-    source.images.publish(image(noise(CAM), source.stamp_ns, frame_id='camera_link'))
-    running.said("frame_id 'camera_link' does not say optical", since=before)
+
+    def said():
+        source.stamp_ns += 10**9
+        source.infos.publish(info(CAM, source.stamp_ns, 'camera_link'))
+        source.images.publish(image(noise(CAM), source.stamp_ns, frame_id='camera_link'))
+        return "frame_id 'camera_link' does not say optical" in ''.join(running.lines[before:])
+
+    source.graph.wait(said, 'the warning')
+
+
+def test_broken_images_do_not_flood_the_log(node, source, collect):
+    running = node()
+    collect(Image, 'depth/image')
+    source.ready()
+    before = len(running.lines)
+    for k in range(60):
+        source.stamp_ns += 33_333_333
+        source.infos.publish(info(CAM, source.stamp_ns))
+        message = image(noise(CAM), source.stamp_ns)
+        message.data = message.data[: 100 + k]  # another text every time
+        source.images.publish(message)
+        time.sleep(0.02)
+    assert 1 <= sum('[ERROR]' in line for line in running.lines[before:]) <= 2
+
+
+def test_lists_of_the_wrong_kind_are_refused_and_the_node_lives(process, node):
+    running = node()
+    (reason,) = running.set(onnx__mean=['a', 'b', 'c'])
+    assert 'a list of float' in reason
+    assert running.set(points__stride=3) == []
+
+
+def test_coefficients_without_a_model_name_are_not_dropped(node, source, collect):
+    running = node()
+    infos = collect(CameraInfo, 'depth/camera_info')
+
+    def said():
+        source.stamp_ns += 10**9
+        described = info(CAM, source.stamp_ns)
+        described.d = [-0.3, 0.1, 0.0, 0.0, 0.0]
+        source.infos.publish(described)
+        source.images.publish(image(noise(CAM), source.stamp_ns))
+        return "distortion_model '' with 5 coefficients, taken for plumb_bob" in running.log
+
+    source.ready()
+    source.graph.wait(said, 'the warning')
+    source.graph.wait(lambda: infos, 'an answer')
+    assert 'undistorting' in running.log
+
+
+def test_qos_can_be_overridden_as_elsewhere_in_ros(graph):
+    override = 'qos_overrides./points.publisher.reliability:=best_effort'
+    process = NodeProcess(graph, '-p', override, name='overridden', model='fake_red')
+    try:
+        process.said('listening to')
+
+        def offered():
+            offers = graph.node.get_publishers_info_by_topic('/points')
+            return [o.qos_profile.reliability.name for o in offers if o.node_name == process.name]
+
+        assert graph.wait(offered, 'points') == ['BEST_EFFORT']
+    finally:
+        assert process.stop() == 0, process.log

@@ -147,7 +147,7 @@ def test_rectified_topic_uses_p_and_raw_uses_k_and_d(node, source, collect):
         return source.graph.wait(lambda: infos.stamped(source.stamp_ns), 'camera_info')
 
     assert answer().k[0] == 200
-    running = node(rectified='true')
+    running = node(rectification='rectified')
     assert answer().k[0] == 180
     assert 'undistorting' in running.log
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depth Anything 1, 2 and 3 (metric and mono): preprocessing and meaning of the output.
+"""Depth Anything 1, 2 and 3: preprocessing and meaning of the output.
 
-| variant          | output                                     |
-|------------------|--------------------------------------------|
-| v1, v2           | a / Z + b, a and b unknown                 |
-| v2_metric20, 80  | Z [m], up to 20 (indoor) or 80 m (outdoor) |
-| v3_metric        | Z [m] of a camera of 300 px at input size  |
-| v3_mono          | Z times an unknown factor                  |
+| variant          | output                                              |
+|------------------|-----------------------------------------------------|
+| v1, v2           | a / Z + b, a and b unknown                          |
+| v1_metric10, 80  | Z [m], learnt up to 10 (indoor) or 80 m (outdoor)   |
+| v2_metric20, 80  | Z [m], up to 20 (indoor) or 80 m (outdoor)          |
+| v3_metric        | Z [m] of a camera of 300 px at input size           |
+| v3_mono          | Z times an unknown factor                           |
+| v3_any           | Z times an unknown factor, and how sure it is of it |
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ from torch import Tensor
 from depth_ros.data import Frame, Kind, Prediction
 from depth_ros.errors import ConfigError
 from depth_ros.models import ModelOptions, Preset
+from depth_ros.models.depth_anything.any_view import AnyView
+from depth_ros.models.depth_anything.bins import DepthAnythingBins
+from depth_ros.models.depth_anything.chain import CHAINS
 from depth_ros.models.depth_anything.checkpoint import load_checkpoint
 from depth_ros.models.depth_anything.network import PATCH, DepthAnything, Variant
-from depth_ros.resample import resize
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +51,20 @@ def load(preset: Preset, options: ModelOptions) -> DepthAnythingModel:
         raise ConfigError(f'input_size is {options.input_size}; the least is {PATCH}, one patch')
     variant = Variant.parse(preset.variant)
     with torch.device('meta'):  # the file fills it: no time and memory for random weights
-        network = DepthAnything(variant)
+        network = build(variant)
     load_checkpoint(network, preset, options.weights)
     network = network.to(options.device, options.dtype).eval().requires_grad_(False)
     assert preset.kind is not None  # every row of this family has one
     return DepthAnythingModel(network, variant, preset.kind, options)
+
+
+def build(variant: Variant) -> DepthAnything:
+    """The variant's layers with random weights; none on the meta device."""
+    if variant.network == 'bins':
+        return DepthAnythingBins(variant)
+    if variant.network == 'any_view':
+        return AnyView(variant)
+    return DepthAnything(variant)
 
 
 class DepthAnythingModel:
@@ -65,7 +78,8 @@ class DepthAnythingModel:
         self.network = network
         self._variant = variant
         self._dtype = options.dtype
-        self._side = options.input_size or (504 if variant.version == 3 else 518)
+        self._chain = CHAINS['bins' if variant.network == 'bins' else variant.version]
+        self._side = options.input_size or self._chain.side
         self._max_tokens = options.max_tokens
         self._sizes: dict[
             tuple[int, int], tuple[int, int]
@@ -77,15 +91,18 @@ class DepthAnythingModel:
     def predict(self, frame: Frame) -> Prediction:
         """Depth in the variant's unit (table above), (H, W) float32.
 
-        Version 3 also says where the sky is; depth near it mixes only pixels that are none, and is
-        NaN where there are none to mix.
+        Version 3 metric and mono also say where the sky is; depth near it mixes only pixels that
+        are none, and is NaN where there are none to mix. Any-view says how sure it is, from 1 up.
         """
         x = self.network_input(frame.rgb)  # (3, h, w)
-        depth, sky = self.network(x[None])  # (1, h, w)
+        depth, other = self.network(x[None])  # (1, h, w); sky, or any-view's confidence
         size = frame.camera.size
-        if sky is None:
+        if other is None:
             return Prediction(self.restored(depth[0], size), self.kind)
-        values, is_sky = self.restored_beside_sky(depth[0], sky[0], size)
+        if self._variant.network == 'any_view':
+            values, confidence = (self.restored(y[0], size) for y in (depth, other))
+            return Prediction(values, self.kind, confidence=confidence)
+        values, is_sky = self.restored_beside_sky(depth[0], other[0], size)
         focal_px = None
         if self.kind is Kind.CANONICAL:
             # Metres are those of a camera of 300 px at input size, which at the frame's size has
@@ -98,23 +115,15 @@ class DepthAnythingModel:
         """(H, W, 3) uint8 -> (3, h, w) normalised, of the network's dtype."""
         size = self.network_size(rgb.shape[0], rgb.shape[1])
         x = rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
-        if size == tuple(x.shape[1:]):
-            pass
-        elif self._variant.version == 3:
-            # In one step; the publishers go to the longest side first and to multiples of 14 then.
-            grows = size[0] > x.shape[1] or size[1] > x.shape[2]
-            x = resize(x, size, 'cubic' if grows else 'area').clamp(0, 1)
-        else:
-            # cv2.INTER_CUBIC: no antialiasing, and overshoot stays
-            x = F.interpolate(x[None], size=size, mode='bicubic', align_corners=False)[0]
+        if size != tuple(x.shape[1:]):
+            x = self._chain.resized(x, size)
         return ((x - self._mean) / self._std).to(self._dtype)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) of the network's input for a picture of height x width, multiples of 14."""
         key = (height, width)
         if key not in self._sizes:
-            wanted = _longest_side if self._variant.version == 3 else _shortest_side
-            p, q = wanted(height, width, self._side)
+            p, q = self._chain.patches(height, width, self._side)
             if p * q > self._max_tokens:
                 shrink = math.sqrt(self._max_tokens / (p * q))
                 p, q = max(1, int(p * shrink)), max(1, int(q * shrink))
@@ -134,10 +143,7 @@ class DepthAnythingModel:
     def restored(self, values: Tensor, size: tuple[int, int]) -> Tensor:
         """(h, w) -> (H, W), with the corner rule each version was published with."""
         return F.interpolate(
-            values[None, None],
-            size=size,
-            mode='bilinear',
-            align_corners=self._variant.version == 2,
+            values[None, None], size=size, mode='bilinear', align_corners=self._chain.corners
         )[0, 0]
 
     def restored_beside_sky(
@@ -148,24 +154,3 @@ class DepthAnythingModel:
         both = torch.stack((depth * keep, keep))[None]
         both = F.interpolate(both, size=size, mode='bilinear', align_corners=False)[0]
         return both[0] / both[1], both[1] < 0.5  # 0 / 0 is NaN: sky all around
-
-
-def _shortest_side(height: int, width: int, side: int) -> tuple[int, int]:
-    """Patches (p, q) such that no side is below `side` px; versions 1 and 2."""
-    scale = max(side / height, side / width)
-
-    def patches(length: int) -> int:
-        n = round(scale * length / PATCH)  # half to even
-        return n if n * PATCH >= side else math.ceil(scale * length / PATCH)
-
-    return patches(height), patches(width)
-
-
-def _longest_side(height: int, width: int, side: int) -> tuple[int, int]:
-    """Patches (p, q) such that the longest side is `side` px; version 3."""
-    scale = side / max(height, width)
-
-    def patches(length: int) -> int:
-        return max(1, math.floor(round(scale * length) / PATCH + 0.5))  # ties up
-
-    return patches(height), patches(width)

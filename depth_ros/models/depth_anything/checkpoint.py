@@ -2,13 +2,12 @@
 """Published checkpoints -> our names, and whether a file is the variant it is taken for.
 
 Versions 1 and 2, relative and metric, indoor and outdoor, have the same tensors under the same
-names; so have the two of version 3. A wrong one would load and be wrong in silence, so the file's
-name and the config.json beside it are asked.
+names; so have version 1 metric indoor and outdoor, and version 3 metric and mono. A wrong one
+would load and be wrong in silence, so the file's name and the config.json beside it are asked.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable
@@ -19,24 +18,55 @@ import torch
 from torch import Tensor
 
 from depth_ros.errors import WeightsError
-from depth_ros.models import PRESETS, Preset
+from depth_ros.hub import GENERIC_FILES
+from depth_ros.models import Preset, name_of, presets_where
 from depth_ros.models.depth_anything.network import SIZES, DepthAnything, Variant
-from depth_ros.weights import GENERIC_FILES, guess_family, load_strict, read
+from depth_ros.weights import (
+    Rules,
+    config_beside,
+    describe,
+    guess_family,
+    load_strict,
+    read,
+    rename,
+)
 
 log = logging.getLogger(__name__)
 
-#: May be left over: for training only, or never used as nothing is added to the coarsest map.
-UNUSED = (r'encoder\.mask_token', r'head\.fusions\.3\.lateral\..*')
-
-Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
+#: May be left over.
+UNUSED = (
+    r'encoder\.mask_token',  # for training only
+    r'head\.fusions\.3\.lateral\..*',  # nothing is added to the coarsest map
+    r'bins\.log_binomial_transform\..*',  # constants
+    # any-view: rays, of which files keep 1 or 4 names of one norm, and poses of several views
+    r'model\.head\.scratch\.\w+_aux\..*',
+    r'model\.cam_(enc|dec)\..*',
+)
 
 
 def _minus_one(pattern: str) -> Callable[[re.Match[str]], str]:
     return lambda m: pattern.format(int(m[1]) - 1)
 
 
-def _from_three(pattern: str) -> Callable[[re.Match[str]], str]:
-    return lambda m: pattern.format(3 - int(m[1]))  # transformers counts from the coarsest
+def from_coarsest(pattern: str, last: int) -> Callable[[re.Match[str]], str]:
+    """Fill our number into `pattern`: transformers counts from the coarsest, `last` with us."""
+    return lambda m: pattern.format(last - int(m[1]))
+
+
+def dinov2_rules(theirs: str, ours: str) -> Rules:
+    """Of transformers' DINOv2 under the prefix `theirs` to timm's under `ours`."""
+    prefix = '^' + re.escape(theirs)
+    block = prefix + r'encoder\.layer\.(\d+)\.'
+    return (
+        (prefix + r'embeddings\.position_embeddings$', ours + 'pos_embed'),
+        (prefix + r'embeddings\.patch_embeddings\.projection\.', ours + 'patch_embed.proj.'),
+        (prefix + r'embeddings\.', ours),
+        (prefix + r'layernorm\.', ours + 'norm.'),
+        (block + r'attention\.attention\.(query|key|value)\.', ours + r'blocks.\1.attn.\2.'),
+        (block + r'attention\.output\.dense\.', ours + r'blocks.\1.attn.proj.'),
+        (block + r'layer_scale(\d)\.lambda1$', ours + r'blocks.\1.ls\2.gamma'),
+        (block, ours + r'blocks.\1.'),
+    )
 
 
 _HEAD: Rules = (
@@ -57,35 +87,41 @@ def _published(encoder: str, head: str) -> Rules:
     return ((f'^{re.escape(encoder)}', 'encoder.'), *moved)
 
 
-_BLOCK = r'^backbone\.encoder\.layer\.(\d+)\.'
 _FUSION = r'^neck\.fusion_stage\.layers\.(\d)\.'
 _TRANSFORMERS: Rules = (
-    (r'^backbone\.embeddings\.position_embeddings$', 'encoder.pos_embed'),
-    (r'^backbone\.embeddings\.patch_embeddings\.projection\.', 'encoder.patch_embed.proj.'),
-    (r'^backbone\.embeddings\.', 'encoder.'),
-    (r'^backbone\.layernorm\.', 'encoder.norm.'),
-    (_BLOCK + r'attention\.attention\.(query|key|value)\.', r'encoder.blocks.\1.attn.\2.'),
-    (_BLOCK + r'attention\.output\.dense\.', r'encoder.blocks.\1.attn.proj.'),
-    (_BLOCK + r'layer_scale(\d)\.lambda1$', r'encoder.blocks.\1.ls\2.gamma'),
-    (_BLOCK, r'encoder.blocks.\1.'),
+    *dinov2_rules('backbone.', 'encoder.'),
     (r'^neck\.reassemble_stage\.layers\.(\d)\.projection\.', r'head.projects.\1.'),
     (r'^neck\.reassemble_stage\.layers\.(\d)\.resize\.', r'head.resizes.\1.'),
     (r'^neck\.convs\.', 'head.laterals.'),
-    (_FUSION + r'residual_layer1\.convolution', _from_three('head.fusions.{}.lateral.conv')),
-    (_FUSION + r'residual_layer2\.convolution', _from_three('head.fusions.{}.unit.conv')),
-    (_FUSION + r'projection\.', _from_three('head.fusions.{}.out.')),
+    (_FUSION + r'residual_layer1\.convolution', from_coarsest('head.fusions.{}.lateral.conv', 3)),
+    (_FUSION + r'residual_layer2\.convolution', from_coarsest('head.fusions.{}.unit.conv', 3)),
+    (_FUSION + r'projection\.', from_coarsest('head.fusions.{}.out.', 3)),
     (r'^head\.conv1\.', 'head.neck.'),
     (r'^head\.conv2\.', 'head.depth.0.'),
     (r'^head\.conv3\.', 'head.depth.2.'),
 )
 
-#: What `guess_family` calls a layout -> versions that use it, and its names.
-LAYOUTS: dict[str | None, tuple[tuple[int, ...], Rules]] = {
-    'Depth Anything v1 or v2': ((1, 2), _published('pretrained.', 'depth_head.')),
-    'Depth Anything v1 or v2 (transformers)': ((1, 2), _TRANSFORMERS),
-    'Depth Anything 3 (metric or mono)': (
-        (3,),
-        _published('model.backbone.pretrained.', 'model.head.'),
+_BINS: Rules = (
+    *_published('core.core.pretrained.', 'core.core.depth_head.'),
+    (r'^conv2\.', 'bins.conv.'),
+    (r'^seed_bin_regressor\._net\.', 'bins.seed_centres.'),
+    (r'^seed_projector\._net\.', 'bins.seed_embedding.'),
+    (r'^(projectors|attractors)\.(\d)\._net\.', r'bins.\1.\2.'),
+    (r'^conditional_log_binomial\.mlp\.', 'bins.mixture.'),
+    (r'^conditional_log_binomial\.', 'bins.'),
+)
+
+_VERSION_3 = _published('model.backbone.pretrained.', 'model.head.')
+
+#: What `guess_family` calls a layout -> the `Variant.network` it is of, and its names.
+LAYOUTS: dict[str | None, tuple[str, Rules]] = {
+    'Depth Anything v1 or v2': ('plain', _published('pretrained.', 'depth_head.')),
+    'Depth Anything v1 or v2 (transformers)': ('plain', _TRANSFORMERS),
+    'Depth Anything v1 metric (ZoeDepth)': ('bins', _BINS),
+    'Depth Anything 3 (metric or mono)': ('sky', _VERSION_3),
+    'Depth Anything 3 (any-view)': (
+        'any_view',
+        (*_VERSION_3, (r'^model\.head\.norm\.', 'head.norm.')),
     ),
 }
 
@@ -102,15 +138,10 @@ def load_checkpoint(network: DepthAnything, preset: Preset, path: Path) -> None:
     _check_name(path, preset)
     state = read(path)
     layout = guess_family(state)
-    versions, rules = LAYOUTS.get(layout, ((), ()))
-    if network.variant.version not in versions:
-        what = (
-            f'looks like a {layout} checkpoint'
-            if layout
-            else f'has names such as {next(iter(state))!r}'
-        )
+    layers, rules = LAYOUTS.get(layout, ('', ()))
+    if network.variant.network != layers:
         raise WeightsError(
-            f'{path} {what}; {_name(preset)} takes {preset.file or "other weights"}'
+            f'{path} {describe(state)}; {name_of(preset)} takes {preset.file or "other weights"}'
         )
     _check_config(path, preset)
     ours = translate(state, rules)
@@ -120,13 +151,7 @@ def load_checkpoint(network: DepthAnything, preset: Preset, path: Path) -> None:
 
 def translate(state: dict[str, Tensor], rules: Rules) -> dict[str, Tensor]:
     """Published names -> ours; query, key and value become one matrix; unknown names stay."""
-    ours: dict[str, Tensor] = {}
-    for name, value in state.items():
-        for pattern, to in rules:
-            name, hit = re.subn(pattern, to, name)
-            if hit:
-                break
-        ours[name] = value
+    ours = rename(state, rules)
     for name in [n for n in ours if '.attn.query.' in n]:
         parts = [name.replace('.query.', f'.{part}.') for part in ('query', 'key', 'value')]
         if all(part in ours for part in parts):
@@ -134,13 +159,8 @@ def translate(state: dict[str, Tensor], rules: Rules) -> dict[str, Tensor]:
     return ours
 
 
-def _name(preset: Preset) -> str:
-    return next((name for name, other in PRESETS.items() if other == preset), preset.variant)
-
-
 def _presets(fits: Callable[[Preset], bool]) -> str:
-    names = [n for n, p in PRESETS.items() if p.family == 'depth_anything' and fits(p)]
-    return ' or '.join(names)
+    return presets_where(lambda p: p.family == 'depth_anything' and fits(p))
 
 
 def _check_name(path: Path, preset: Preset) -> None:
@@ -151,7 +171,7 @@ def _check_name(path: Path, preset: Preset) -> None:
     right = _presets(lambda p: p.file == path.name or p.variant == other)
     if right:
         raise WeightsError(
-            f'{path} is by its name not {_name(preset)}; set model to {right}, '
+            f'{path} is by its name not {name_of(preset)}; set model to {right}, '
             'or rename the file if it is another one'
         )
 
@@ -160,33 +180,24 @@ def _check_config(path: Path, preset: Preset) -> None:
     """Refuse a file without a telling name whose config.json describes another variant."""
     if path.name not in GENERIC_FILES:
         return
-    config = _config_beside(path)
+    config = config_beside(path)
     if not config:
-        log.info('%s does not say which variant it is; trusted to be %s', path, _name(preset))
+        log.info('%s does not say which variant it is; trusted to be %s', path, name_of(preset))
         return
     if not _agrees(config, Variant.parse(preset.variant)):
         told = ('model_name', 'depth_estimation_type', 'max_depth')
         said = ', '.join(f'{k} {config[k]!r}' for k in told if k in config) or 'other layers'
         right = _presets(lambda p: _agrees(config, Variant.parse(p.variant)))
         raise WeightsError(
-            f'{path} is not {_name(preset)}: config.json beside it says {said}; '
+            f'{path} is not {name_of(preset)}: config.json beside it says {said}; '
             + (f'set model to {right}' if right else 'no preset is that')
         )
-
-
-def _config_beside(path: Path) -> dict[str, Any]:
-    """The config.json beside a checkpoint; empty if there is none that can be read."""
-    try:
-        config = json.loads((path.parent / 'config.json').read_text())
-    except (OSError, ValueError):
-        return {}
-    return config if isinstance(config, dict) else {}
 
 
 def _agrees(config: dict[str, Any], variant: Variant) -> bool:
     """Whether a config.json may describe `variant`; what it does not say cannot disagree."""
     if 'model_name' in config:
-        return variant.version == 3 and config['model_name'] == f'da3{variant.role}-large'
+        return variant.version == 3 and config['model_name'] == _model_name(variant)
     if variant.version == 3:
         return 'backbone_config' not in config
     if 'backbone_config' not in config:
@@ -202,6 +213,12 @@ def _agrees(config: dict[str, Any], variant: Variant) -> bool:
     return not taps or list(taps) == [tap + 1 for tap in variant.taps]  # counted from 1
 
 
+def _model_name(variant: Variant) -> str:
+    """What the config.json of version 3 calls it."""
+    size = {'vits': 'small', 'vitb': 'base', 'vitl': 'large'}[variant.size]
+    return f'da3{"" if variant.role == "any" else variant.role}-{size}'
+
+
 def _check_size(path: Path, preset: Preset, state: dict[str, Tensor]) -> None:
     """Refuse another encoder with one sentence instead of hundreds of shapes."""
     token = state.get('encoder.cls_token')
@@ -213,9 +230,10 @@ def _check_size(path: Path, preset: Preset, state: dict[str, Tensor]) -> None:
 
     def fits(other: Preset) -> bool:
         variant = Variant.parse(other.variant)
-        return variant.size == size and (variant.version == 3) == (wanted.version == 3)
+        return variant.size == size and variant.network == wanted.network
 
+    letter = size[-1].upper() if size else '?'
     raise WeightsError(
-        f'{path} is a ViT-{size[-1].upper() if size else "?"} (width {width}), {_name(preset)} a '
+        f'{path} is a ViT-{letter} (width {width}), {name_of(preset)} a '
         f'ViT-{wanted.size[-1].upper()}; presets of that size: {_presets(fits) or "none"}'
     )

@@ -54,8 +54,8 @@ class Variant:
 
     Args:
         version: 1, 2 or 3.
-        role: '' relative (versions 1 and 2), 'metric', or 'mono' (version 3).
-        max_depth: of the metric version 2 networks [m]; 0 for all others.
+        role: '' relative (versions 1 and 2), 'metric', or 'mono' or 'any' (version 3).
+        max_depth: farthest the metric networks of versions 1 and 2 learnt [m]; 0 for all others.
         size: a key of `SIZES`.
     """
 
@@ -71,7 +71,7 @@ class Variant:
         Raises:
             ConfigError: it is no variant of this family.
         """
-        match = re.fullmatch(r'v([123])_(?:(metric|mono)(\d*)_)?(vit[sbl])', text)
+        match = re.fullmatch(r'v([123])_(?:(metric|mono|any)(\d*)_)?(vit[sbl])', text)
         if match is None:
             raise ConfigError(
                 f'variant {text!r} is none of depth_anything; such as v2_metric20_vits'
@@ -79,10 +79,22 @@ class Variant:
         return cls(int(match[1]), match[2] or '', float(match[3] or 0), match[4])
 
     @property
+    def network(self) -> str:
+        """Which layers, and so which layout of file: plain, bins, sky or any_view."""
+        if self.version == 3:
+            return 'any_view' if self.role == 'any' else 'sky'
+        return 'bins' if self.version == 1 and self.role else 'plain'
+
+    @property
     def taps(self) -> tuple[int, ...]:
         """Encoder blocks (0-based) the head is fed from."""
         spread = SIZES[self.size].spread
         return tuple(range(spread[-1] - 3, spread[-1] + 1)) if self.version == 1 else spread
+
+
+def grid_of(x: Tensor) -> tuple[int, int]:
+    """Patches (p, q) of a network's input (B, 3, h, w)."""
+    return x.shape[2] // PATCH, x.shape[3] // PATCH
 
 
 class ResidualUnit(nn.Module):
@@ -146,27 +158,46 @@ class Head(nn.Module):
         self.sky = self._branch(features // 2) if sky else None
 
     @staticmethod
-    def _branch(channels: int) -> nn.Sequential:
-        return nn.Sequential(nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 1, 1))
+    def _branch(channels: int, outputs: int = 1) -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, outputs, 1)
+        )
 
     def forward(self, taps: list[Tensor], grid: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
         """Four (B, p*q, C) -> depth and sky before their activation, (B, 14 p, 14 q) each."""
+        x = self.pixels(self.paths(self.maps(taps, grid), grid)[-1], grid)
+        depth = self.depth(x)[:, 0]
+        return depth, None if self.sky is None else self.sky(x)[:, 0]
+
+    def maps(self, taps: list[Tensor], grid: tuple[int, int]) -> list[Tensor]:
+        """Four (B, p*q, C) -> four (B, F, ., .) of 4p, 2p, p and p/2 rows."""
         maps = []
         for tap, project, resize, lateral in zip(
             taps, self.projects, self.resizes, self.laterals, strict=True
         ):
             x = tap.transpose(1, 2).reshape(len(tap), -1, *grid)  # (B, C, p, q)
-            maps.append(lateral(resize(project(x))))  # (B, F, 4p | 2p | p | p/2, ...)
-        x = maps[3]
-        x = self.fusions[3](x, None, maps[2].shape[2:])
-        x = self.fusions[2](x, maps[2], maps[1].shape[2:])
-        x = self.fusions[1](x, maps[1], maps[0].shape[2:])
-        x = self.fusions[0](x, maps[0], (8 * grid[0], 8 * grid[1]))
-        x = self.neck(x)  # (B, F/2, 8p, 8q)
-        pixels = (PATCH * grid[0], PATCH * grid[1])
-        x = F.interpolate(x, size=pixels, mode='bilinear', align_corners=True)
-        depth = self.depth(x)[:, 0]
-        return depth, None if self.sky is None else self.sky(x)[:, 0]
+            maps.append(lateral(resize(self.placed(project(x), grid))))
+        return maps
+
+    def placed(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, c, ., .) as it is; the any-view head adds where in the picture each pixel lies."""
+        return x
+
+    def paths(self, maps: list[Tensor], grid: tuple[int, int]) -> list[Tensor]:
+        """The four maps -> what each fusion gives, (B, F, ., .) of p, 2p, 4p and 8p rows."""
+        x = self.fusions[3](maps[3], None, maps[2].shape[2:])
+        paths = [x]
+        for i in (2, 1, 0):
+            size = maps[i - 1].shape[2:] if i else (8 * grid[0], 8 * grid[1])
+            x = self.fusions[i](x, maps[i], size)
+            paths.append(x)
+        return paths
+
+    def pixels(self, path: Tensor, grid: tuple[int, int]) -> Tensor:
+        """The finest path -> features of the network's pixels, (B, F/2, 14 p, 14 q)."""
+        size = (PATCH * grid[0], PATCH * grid[1])
+        x = F.interpolate(self.neck(path), size=size, mode='bilinear', align_corners=True)
+        return self.placed(x, grid)
 
 
 class DepthAnything(nn.Module):
@@ -174,13 +205,16 @@ class DepthAnything(nn.Module):
 
     Args:
         variant: which.
+        head: another one than the variants without a file of their own have.
         pos_embed: 'official' passes the scale (p + 0.1) / 37 to the interpolation as the
             publishers do, 'size' the size as transformers does; they agree on 37x37 patches only.
 
     Source: arXiv 2401.10891 (version 1), 2406.09414 (2), 2511.10647 (3); encoder arXiv 2304.07193.
     """
 
-    def __init__(self, variant: Variant, *, pos_embed: str = 'official') -> None:
+    def __init__(
+        self, variant: Variant, *, head: Head | None = None, pos_embed: str = 'official'
+    ) -> None:
         """Build with random weights; on the meta device this takes no time and no memory."""
         super().__init__()
         shape = SIZES[variant.size]
@@ -191,7 +225,7 @@ class DepthAnything(nn.Module):
         if variant.version == 3:
             encoder.norm.eps = 1e-5  # the blocks keep 1e-6
         self.encoder: Any = encoder  # timm has no types
-        self.head = Head(shape, sky=variant.version == 3)
+        self.head = Head(shape, sky=variant.version == 3) if head is None else head
         self._tables: dict[tuple[object, ...], Tensor] = {}
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -203,8 +237,7 @@ class DepthAnything(nn.Module):
         Returns:
             (B, h, w) each; sky, larger is surer, is None for versions 1 and 2.
         """
-        grid = (x.shape[2] // PATCH, x.shape[3] // PATCH)
-        depth, sky = self.head(self.taps(x), grid)
+        depth, sky = self.head(self.taps(x), grid_of(x))
         depth = depth.float()  # exp and sigmoid in full precision
         if sky is not None:
             return depth.exp(), F.relu(sky.float())
@@ -214,15 +247,19 @@ class DepthAnything(nn.Module):
     def taps(self, x: Tensor) -> list[Tensor]:
         """(B, 3, h, w) -> four (B, p*q, C) after the final norm, without the class token."""
         encoder, tapped, taps = self.encoder, self.variant.taps, []
-        x = encoder.patch_embed.proj(x)  # (B, C, p, q)
-        table = self._table(x.shape[2], x.shape[3], x.dtype, x.device)  # (1, 1 + p*q, C)
-        x = x.flatten(2).transpose(1, 2)
-        x = torch.cat((encoder.cls_token.expand(len(x), -1, -1), x), dim=1) + table
+        x = self.tokens(x)
         for i, block in enumerate(encoder.blocks):
             x = block(x)
             if i in tapped:
                 taps.append(encoder.norm(x)[:, 1:])
         return taps
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """(B, 3, h, w) -> (B, 1 + p*q, C): class token and patches with their positions."""
+        x = self.encoder.patch_embed.proj(x)  # (B, C, p, q)
+        table = self._table(x.shape[2], x.shape[3], x.dtype, x.device)  # (1, 1 + p*q, C)
+        x = x.flatten(2).transpose(1, 2)
+        return torch.cat((self.encoder.cls_token.expand(len(x), -1, -1), x), dim=1) + table
 
     def _table(self, p: int, q: int, dtype: torch.dtype, device: torch.device) -> Tensor:
         """The position table for p x q patches, (1, 1 + p*q, C); kept: cameras keep their size."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network of your own in an ONNX file, described by the parameters `onnx.*` (see config.Onnx).
+"""A network of your own in an ONNX file, described by the parameters `onnx.*` (see settings.Onnx).
 
 Input (1, 3, h, w) RGB, normalised; output h x w numbers of the stated kind, axes of 1 allowed. A
 network trained with one camera is shown what that camera would have seen, and its depth is brought
@@ -19,7 +19,7 @@ from depth_ros.camera import Camera
 from depth_ros.data import Frame, Kind, Prediction
 from depth_ros.errors import ConfigError, InferenceError, WeightsError
 from depth_ros.models import ModelOptions, Preset
-from depth_ros.resample import seen_by, to_camera
+from depth_ros.resample import depth_to_camera, to_camera
 from depth_ros.settings import Onnx
 
 
@@ -46,8 +46,7 @@ class OnnxModel:
         (answer, *_) = self.session.run(None, {self.input_name: x[None].cpu().numpy()})
         values = torch.from_numpy(_picture(answer)).to(rgb)  # (h', w'), of the same view as x
         seen_there = seen.resized(values.shape[1], values.shape[0])
-        values = to_camera(values, seen_there, frame.camera, 'linear')
-        values = torch.where(seen_by(seen_there, frame.camera, values.device), values, torch.nan)
+        values = depth_to_camera(values, seen_there, frame.camera)
         focal = self.described.canonical_focal
         zoom_x, zoom_y = frame.camera.fx / seen.fx, frame.camera.fy / seen.fy
         focal_px = (focal * zoom_x, focal * zoom_y) if self.kind is Kind.CANONICAL else None
@@ -69,6 +68,16 @@ class OnnxModel:
             cx=(camera.cx + 0.5) * s - 0.5 + (self.width - camera.width * s) / 2,
             cy=(camera.cy + 0.5) * s - 0.5 + (self.height - camera.height * s) / 2,
         )
+
+
+def runs_on(device: torch.device) -> bool:
+    """Whether this onnxruntime can; what `device: auto` asks."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return True  # `load` says what is missing
+    providers = onnxruntime.get_available_providers()
+    return device.type == 'cpu' or 'CUDAExecutionProvider' in providers
 
 
 def load(preset: Preset, options: ModelOptions) -> OnnxModel:

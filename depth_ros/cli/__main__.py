@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m depth_ros.cli ...`."""
+
+import sys
+
+from depth_ros.cli import main
+
+if __name__ == '__main__':
+    sys.exit(main())

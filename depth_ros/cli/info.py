@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`depth-ros info FILE`: what a checkpoint is, and which presets take it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from depth_ros import models, weights
+from depth_ros.errors import DepthRosError, WeightsError
+from depth_ros.models import PRESETS, ModelOptions
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser('info', help='tell what a checkpoint is')
+    parser.add_argument('file', type=Path, help='checkpoint file')
+    parser.set_defaults(call=call)
+
+
+def call(given: argparse.Namespace) -> None:
+    """Print what the file holds.
+
+    Raises:
+        WeightsError: it is no checkpoint.
+    """
+    path: Path = given.file
+    if path.suffix == '.onnx':
+        raise WeightsError(
+            f'{path} is a network, not a checkpoint: use model onnx and describe it'
+        )
+    state = weights.read(path)
+    dtypes = sorted({str(t.dtype).removeprefix('torch.') for t in state.values()})
+    numbers = sum(t.numel() for t in state.values())
+    print(f'file      {path}, {path.stat().st_size / 1e6:.1f} MB')
+    print(f'tensors   {len(state)}, {numbers / 1e6:.2f} million numbers, {", ".join(dtypes)}')
+    print(f'looks     {weights.guess_family(state) or "like no network known here"}')
+    fitting = presets_that_load(path)
+    print(f'presets   {", ".join(fitting) or "none"}')
+    if len(fitting) > 1:
+        print('          the file cannot tell these apart: choose by where you have it from')
+
+
+def presets_that_load(path: Path) -> list[str]:
+    """Presets whose own loader takes the file."""
+    fitting = []
+    for name, preset in PRESETS.items():
+        if not preset.needs_weights or preset.family == 'onnx':
+            continue
+        try:
+            models.load(name, ModelOptions(weights=path))
+        except DepthRosError:
+            continue
+        fitting.append(name)
+    return fitting

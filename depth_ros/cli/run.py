@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`depth-ros run IMAGE`: depth of one picture, into files."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from depth_ros import config, pack
+from depth_ros.build import build
+from depth_ros.camera import Camera
+from depth_ros.data import DepthMap, Frame
+from depth_ros.errors import CameraError, ImageError
+from depth_ros.settings import Settings
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser('run', help='depth of one picture, into files')
+    parser.add_argument('image', type=Path)
+    parser.add_argument('--model', default=Settings().model, help='preset (depth-ros models)')
+    parser.add_argument('--weights', default='', help='file, folder or hub id')
+    parser.add_argument('--device', default='auto')
+    parser.add_argument('--output', type=Path, help='prefix of the files; default: the image')
+    parser.add_argument('--fx', type=float, help='focal length [px]')
+    parser.add_argument('--fy', type=float, help='default: fx')
+    parser.add_argument('--cx', type=float, help='default: the middle')
+    parser.add_argument('--cy', type=float, help='default: the middle')
+    parser.add_argument('--hfov', type=float, help='horizontal field of view [deg], instead of fx')
+    parser.add_argument(
+        '-p', dest='parameters', action='append', default=[], metavar='NAME:=VALUE',
+        help='any parameter of depth_node',
+    )  # fmt: skip
+    parser.set_defaults(call=call)
+
+
+def call(given: argparse.Namespace) -> None:
+    """Infer and write.
+
+    Raises:
+        DepthRosError: the picture, camera, preset or weights cannot be used.
+    """
+    bgr = cv2.imread(str(given.image), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if bgr is None:
+        raise ImageError(f'{given.image} is no picture that OpenCV can read')
+    camera = camera_of(given, bgr.shape[1], bgr.shape[0])
+    values = {'model': given.model, 'weights': given.weights, 'device': given.device}
+    values |= config.parse(given.parameters)
+    settings = config.with_values(Settings(), config.preset_values(given.model) | values)
+    depth_of, choices = build(settings)
+    print(choices)
+    rgb = torch.from_numpy(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)).to(depth_of.device)
+    depth = depth_of(Frame(rgb, camera))
+    for path in write(depth, given.output or given.image.with_suffix(''), settings):
+        print(path)
+
+
+def camera_of(given: argparse.Namespace, width: int, height: int) -> Camera:
+    """The camera the arguments describe.
+
+    Raises:
+        CameraError: neither a focal length nor a field of view.
+    """
+    fx = given.fx or (given.hfov and width / 2 / math.tan(math.radians(given.hfov / 2)))
+    if not fx:
+        raise CameraError('give the focal length: --fx [px] or --hfov [deg]')
+    middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
+    cx = middle_x if given.cx is None else given.cx
+    cy = middle_y if given.cy is None else given.cy
+    return Camera(width, height, fx, given.fy or fx, cx, cy)
+
+
+def write(depth: DepthMap, prefix: Path, settings: Settings) -> list[Path]:
+    """Depth as metres (NPY), millimetres (PNG) and colours (PNG), and the cloud (PLY)."""
+    look = settings.colorized
+    colours = pack.colorize(depth.z, look.min, look.max, look.colormap).cpu().numpy()
+    files = {
+        end: Path(f'{prefix}{end}') for end in ('_depth.npy', '_depth.png', '_color.png', '.ply')
+    }
+    np.save(files['_depth.npy'], depth.z.cpu().numpy())
+    cv2.imwrite(str(files['_depth.png']), pack.millimetres(depth.z).cpu().numpy())
+    cv2.imwrite(str(files['_color.png']), colours[..., ::-1])
+    files['.ply'].write_bytes(ply(pack.dense(pack.cloud(depth))))
+    return list(files.values())
+
+
+def ply(points: torch.Tensor) -> bytes:
+    """Points of `pack.dense` as a binary PLY: float x y z [m], uchar red green blue."""
+    xyz = points[:, :3].cpu().numpy()
+    bgr = np.ascontiguousarray(points.cpu().numpy()[:, 3:]).view(np.uint8)
+    table = np.empty(len(xyz), np.dtype([('xyz', '<f4', 3), ('rgb', 'u1', 3)]))
+    table['xyz'], table['rgb'] = xyz, bgr[:, 2::-1]
+    head = ['ply', 'format binary_little_endian 1.0', f'element vertex {len(xyz)}']
+    head += [f'property float {axis}' for axis in 'xyz']
+    head += [f'property uchar {colour}' for colour in ('red', 'green', 'blue')]
+    return '\n'.join([*head, 'end_header', '']).encode() + table.tobytes()

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`depth-ros models`: the presets there are."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from depth_ros.data import Kind
+from depth_ros.models import PRESETS, Preset
+
+_METRES = {
+    Kind.METRIC: 'yes',
+    Kind.CANONICAL: 'yes, with K',
+    Kind.SCALE_INVARIANT: 'no',
+    Kind.AFFINE_INVERSE: 'no',
+    None: 'as described',
+}
+COLUMNS = ('preset', 'family', 'kind', 'metres', 'MB', 'licence', 'source')
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser('models', help='list the presets')
+    parser.add_argument('words', nargs='*', help='only rows with all of these words')
+    parser.set_defaults(call=call)
+
+
+def row(name: str, preset: Preset) -> tuple[str, ...]:
+    """One preset as strings, in the order of `COLUMNS`."""
+    kind = preset.kind.value.replace('_', '-') if preset.kind else 'onnx.kind'
+    source = preset.repo or preset.url or ('your file' if preset.needs_weights else 'none needed')
+    size = str(preset.megabytes) if preset.megabytes else ''
+    return name, preset.family, kind, _METRES[preset.kind], size, preset.licence, source
+
+
+def call(given: argparse.Namespace) -> None:
+    """Print the table."""
+    rows = [COLUMNS, *(row(name, preset) for name, preset in PRESETS.items())]
+    rows = rows[:1] + [r for r in rows[1:] if all(w in ' '.join(r) for w in given.words)]
+    widths = [max(len(r[k]) for r in rows) for k in range(len(COLUMNS))]
+    for cells in rows:
+        print('  '.join(c.ljust(w) for c, w in zip(cells, widths, strict=True)).rstrip())

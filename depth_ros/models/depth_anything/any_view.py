@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Version 3 for any number of views, here for one: rotary attention, depth with a confidence.
+
+Names are ours. N = 1 + p*q tokens, the first of which stands for the camera.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from depth_ros.models.depth_anything.network import SIZES, DepthAnything, Head, Variant, grid_of
+
+#: First block (0-based) that knows of views, and the blocks the head is fed from.
+BLOCKS = {
+    'vits': (4, (5, 7, 9, 11)),
+    'vitb': (4, (5, 7, 9, 11)),
+    'vitl': (8, (11, 15, 19, 23)),
+}
+HEAD = 64  # channels of an attention head
+BASE = 100.0  # of the frequencies of positions, in attention and in the head
+
+
+def rotation(positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of the angles that (y, x) turns a head's channels by, (N, 64) each.
+
+    Args:
+        positions: (N, 2) indices of patches.
+
+    Source: Su et al. 2021, arXiv 2104.09864, an axis a half of the channels.
+    """
+    quarter = HEAD // 4
+    steps = torch.arange(quarter, device=positions.device, dtype=torch.float32) / quarter
+    angles = positions.float()[..., None] * BASE**-steps  # (N, 2, 16)
+    angles = torch.cat((angles, angles), dim=2).flatten(1)  # (N, 64): y y x x
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """(..., N, 64) turned: channels 0..15 with 16..31 by y, 32..47 with 48..63 by x."""
+    a, b, c, d = x.chunk(4, dim=-1)
+    return x * cos + torch.cat((-b, a, -d, c), dim=-1) * sin
+
+
+@lru_cache(maxsize=4)
+def rotations(
+    grid: tuple[int, int], dtype: torch.dtype, device: torch.device
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """`rotation` of the camera and p*q patches in a local block, and in a global one.
+
+    A local block tells the patches of a view apart, (1, 1) the first of them; for a global one,
+    which compares views, all are at (1, 1). The camera is at (0, 0).
+    """
+    axes = (torch.arange(1, n + 1, device=device) for n in grid)
+    patches = torch.stack(torch.meshgrid(*axes, indexing='ij'), dim=2).flatten(0, 1)  # (p*q, 2)
+    local = rotation(F.pad(patches, (0, 0, 1, 0)))
+    everywhere = rotation(F.pad(torch.ones_like(patches), (0, 0, 1, 0)))
+    return (
+        (local[0].to(dtype), local[1].to(dtype)),
+        (everywhere[0].to(dtype), everywhere[1].to(dtype)),
+    )
+
+
+class RotaryAttention(nn.Module):
+    """Self-attention of tokens that know where they are."""
+
+    def __init__(self, width: int) -> None:
+        """`width`: C."""
+        super().__init__()
+        self.qkv = nn.Linear(width, 3 * width)
+        self.q_norm = nn.LayerNorm(HEAD, eps=1e-5)
+        self.k_norm = nn.LayerNorm(HEAD, eps=1e-5)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """(B, N, C) -> the same shape; `cos` and `sin` of `rotation`."""
+        b, n, _ = x.shape
+        qkv = self.qkv(x).reshape(b, n, 3, -1, HEAD)  # (B, N, 3, heads, 64)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, N, 64) each
+        q, k = rotate(self.q_norm(q), cos, sin), rotate(self.k_norm(k), cos, sin)
+        y: Tensor = self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return y
+
+
+@lru_cache(maxsize=10)  # five maps an input size
+def places(
+    channels: int,
+    size: tuple[int, int],
+    aspect: float,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Sines and cosines of where each pixel of a map lies, (channels, *size).
+
+    Args:
+        channels: a multiple of 4: sin x, cos x, sin y, cos y.
+        size: rows and columns of the map.
+        aspect: width / height of the network's input, whose half diagonal is 1.
+        dtype: of the result.
+        device: of the result.
+    """
+    (height, width), k = size, channels // 4
+    half = (1 / math.hypot(aspect, 1), aspect / math.hypot(aspect, 1))  # of height and width
+    omega = BASE ** -(torch.arange(k, device=device) / k)  # (k,)
+    y, x = (
+        omega[:, None] * torch.linspace(-h * (n - 1) / n, h * (n - 1) / n, n, device=device)
+        for h, n in zip(half, size, strict=True)
+    )  # (k, height), (k, width)
+    across = torch.cat((x.sin(), x.cos()))[:, None, :].expand(-1, height, -1)
+    down = torch.cat((y.sin(), y.cos()))[:, :, None].expand(-1, -1, width)
+    return torch.cat((across, down)).to(dtype)
+
+
+class AnyViewHead(Head):
+    """The head, fed with two features a token and told where each pixel lies."""
+
+    def __init__(self, variant: Variant) -> None:
+        """Random weights; none on the meta device."""
+        size = SIZES[variant.size]
+        super().__init__(replace(size, width=2 * size.width), sky=False)
+        self.norm = nn.LayerNorm(2 * size.width, eps=1e-5)
+        self.depth = self._branch(size.features // 2, outputs=2)
+
+    def maps(self, taps: list[Tensor], grid: tuple[int, int]) -> list[Tensor]:
+        """As `Head.maps`, of four (B, p*q, 2 C) that are normed first."""
+        return super().maps([self.norm(tap) for tap in taps], grid)
+
+    def placed(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, c, ., .) with a tenth of `places` added."""
+        size = (x.shape[2], x.shape[3])
+        return x + 0.1 * places(x.shape[1], size, grid[1] / grid[0], x.dtype, x.device)
+
+    def forward(self, taps: list[Tensor], grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Four (B, p*q, 2 C) -> depth, confidence before the activation, (B, 14 p, 14 q) each."""
+        both = self.depth(self.pixels(self.paths(self.maps(taps, grid), grid)[-1], grid))
+        return both[:, 0], both[:, 1]
+
+
+class AnyView(DepthAnything):
+    """Depth and confidence of one view, the reference view of a scene without others.
+
+    Source: arXiv 2511.10647.
+    """
+
+    def __init__(self, variant: Variant) -> None:
+        """Random weights; none on the meta device."""
+        super().__init__(variant, head=AnyViewHead(variant))
+        width = SIZES[variant.size].width
+        self._start, self._tapped = BLOCKS[variant.size]
+        for block in self.encoder.blocks[self._start :]:
+            block.attn = RotaryAttention(width)
+        # of the reference view and of the others
+        self.encoder.camera_token = nn.Parameter(torch.empty(1, 2, width))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, h, w) normalised RGB -> depth, confidence (from 1 up), (B, h, w) float32."""
+        depth, confidence = self.head(self.taps(x), grid_of(x))
+        return depth.float().exp(), confidence.float().exp() + 1
+
+    def taps(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, h, w) -> four (B, p*q, 2 C): the last local block's tokens beside normed ones.
+
+        Of the blocks that know of views even ones are local and odd ones global; with one view
+        both see all of its tokens and differ in where they believe them to be.
+        """
+        encoder, taps = self.encoder, []
+        turns = rotations(grid_of(x), x.dtype, x.device)
+        x = local = self.tokens(x)
+        for i, block in enumerate(encoder.blocks):
+            if i < self._start:
+                x = block(x)
+                continue
+            if i == self._start:
+                camera = encoder.camera_token[:, :1].expand(len(x), -1, -1)
+                x = torch.cat((camera, x[:, 1:]), dim=1)
+            x = x + block.ls1(block.attn(block.norm1(x), *turns[i % 2]))
+            x = x + block.ls2(block.mlp(block.norm2(x)))
+            if i % 2 == 0:
+                local = x
+            if i in self._tapped:
+                taps.append(torch.cat((local, encoder.norm(x)), dim=2)[:, 1:])
+        return taps

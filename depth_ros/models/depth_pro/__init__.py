@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Depth Pro: preprocessing and meaning of the output.
+
+The picture is squeezed to 1536 x 1536 whatever its shape, so only the focal length in picture
+widths counts: Z = fx / W / C, C the network's canonical inverse depth. In terms of `Prediction`
+that is a canonical camera of fx = W.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from depth_ros.camera import Camera
+from depth_ros.data import Frame, Kind, Prediction
+from depth_ros.errors import ConfigError
+from depth_ros.models import ModelOptions, Preset
+from depth_ros.models.depth_pro.checkpoint import load_checkpoint
+from depth_ros.models.depth_pro.network import SIDE, TILES, DepthPro
+
+#: Inverse depth [1/m] the publishers clamp to: 10 km, their answer for the sky, and 0.1 mm.
+FAR, NEAR = 1e-4, 1e4
+TILES_ON_CPU = 5  # no slower on 2 cores than all at once, and a seventh of their tokens
+
+
+def load(preset: Preset, options: ModelOptions, *, fov: bool = False) -> DepthProModel:
+    """Build the network and fill it from `options.weights`.
+
+    Args:
+        preset: the row of the table.
+        options: `input_size` is the network's own; `max_tokens` does not bind, a tile is 577.
+        fov: also load the third encoder, for `DepthProModel.estimated_camera`.
+
+    Raises:
+        ConfigError: no weights, or another input size than 1536.
+        WeightsError: the file is broken, or another network's.
+    """
+    if options.weights is None:
+        raise ConfigError(f'Depth Pro needs weights; set weights to {preset.file}')
+    if options.input_size not in (0, SIDE):
+        raise ConfigError(f'input_size is {options.input_size}; Depth Pro takes {SIDE} only')
+    with torch.device('meta'):  # the file fills it: no time and memory for random weights
+        network = DepthPro(fov=fov)
+    load_checkpoint(network, preset, options.weights)
+    network = network.to(options.device, options.dtype).eval().requires_grad_(False)
+    network.encoder.tiles_per_batch = TILES if options.device.type == 'cuda' else TILES_ON_CPU
+    return DepthProModel(network, options)
+
+
+class DepthProModel:
+    """A `DepthModel`; see `load`."""
+
+    kind = Kind.CANONICAL
+
+    def __init__(self, network: DepthPro, options: ModelOptions) -> None:
+        """`network` is filled, on `options.device` and of `options.dtype`."""
+        self.network = network
+        self._dtype = options.dtype
+
+    @torch.inference_mode()
+    def predict(self, frame: Frame) -> Prediction:
+        """Z_c [m] of a camera of fx = W, (H, W) float32; sky where the network says 10 km."""
+        inverse = self.network(self.network_input(frame.rgb))[0]  # (1536, 1536)
+        return self.prediction(inverse, frame.camera)
+
+    @torch.inference_mode()
+    def estimated_camera(self, rgb: Tensor) -> Camera:
+        """The camera the network believes took (H, W, 3) uint8: for cameras nobody calibrated.
+
+        Raises:
+            ConfigError: the network was loaded without its field of view.
+        """
+        if self.network.fov is None:
+            raise ConfigError('Depth Pro was loaded without its field of view; load(fov=True)')
+        h, w = rgb.shape[:2]
+        fov = math.radians(float(self.network.fov_deg(self.network_input(rgb))[0]))
+        focal = 0.5 * w / math.tan(0.5 * fov)
+        return Camera(w, h, focal, focal, (w - 1) / 2, (h - 1) / 2)
+
+    def network_input(self, rgb: Tensor) -> Tensor:
+        """(H, W, 3) uint8 -> (1, 3, 1536, 1536) in -1..1, of the network's dtype."""
+        x = rgb.permute(2, 0, 1)[None].float() / 255  # (1, 3, H, W)
+        x = (x - 0.5) / 0.5
+        x = F.interpolate(x, size=(SIDE, SIDE), mode='bilinear', align_corners=False)
+        return x.to(self._dtype)
+
+    def prediction(self, inverse: Tensor, camera: Camera) -> Prediction:
+        """Canonical inverse depth (1536, 1536) of `camera`'s picture -> Z_c, (H, W).
+
+        The publishers multiply by W / fx, resize and clamp. The factor is left to `scaling`, so
+        the clamp is moved to where it is the same in metres.
+        """
+        w, fx, fy = camera.width, camera.fx, camera.fy
+        resized = F.interpolate(
+            inverse[None, None], size=camera.size, mode='bilinear', align_corners=False
+        )[0, 0]
+        far, near = FAR * fx / w, NEAR * fx / w
+        return Prediction(
+            1 / resized.clamp(far, near),
+            self.kind,
+            focal_px=(w, w * fy / fx),  # both ratios are fx / W: fy does not count
+            sky=resized <= far,
+        )

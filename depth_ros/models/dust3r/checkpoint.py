@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Published checkpoints, .pth and safetensors -> our names, and whether a file is the variant.
+
+The kind of head shows in the names of the tensors. The linear networks for 224 and for 512 px have
+the same tensors under the same names: there the names of file and folder have to tell, and the
+config.json beside them.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from depth_ros.errors import WeightsError
+from depth_ros.hub import GENERIC_FILES
+from depth_ros.models import Preset, name_of, presets_where
+from depth_ros.models.dust3r.network import Dust3r
+from depth_ros.weights import (
+    Rules,
+    config_beside,
+    describe,
+    guess_family,
+    load_strict,
+    read,
+    rename,
+)
+
+log = logging.getLogger(__name__)
+
+#: May be left over.
+UNUSED = (
+    'mask_token',  # for training only
+    r'heads\.\d\.laterals_again\..*',  # .pth files hold these tensors twice
+    r'heads\.\d\.fusions\.3\.lateral\..*',  # nothing is added to the coarsest map
+)
+
+PUBLISHED_NAME = re.compile(r'DUSt3R_ViTLarge_BaseDecoder_(224_linear|512_linear|512_dpt)')
+
+
+def _minus_one(pattern: str) -> Callable[[re.Match[str]], str]:
+    return lambda m: pattern.format(*(int(g) - 1 for g in m.groups()))
+
+
+def _decoder(pattern: str) -> Callable[[re.Match[str]], str]:
+    return lambda m: pattern.format(1 if m[1] else 0, *m.groups()[1:])
+
+
+_DEC = r'^dec_blocks(2?)\.(\d+)\.'
+_DPT = r'^downstream_head(\d)\.dpt\.'
+_FUSION = _DPT + r'scratch\.refinenet(\d)\.'
+RULES: Rules = (
+    (r'^patch_embed\.proj\.', 'patch_embed.'),
+    (r'^enc_blocks\.', 'encoder.'),
+    (r'^enc_norm\.', 'norm.'),
+    (r'^decoder_embed\.', 'project.'),
+    (r'^dec_norm\.', 'decoder_norm.'),
+    (_DEC + r'cross_attn\.proj([qkv])\.', _decoder('decoders.{}.{}.cross_attn.{}.')),
+    (_DEC + r'norm_y\.', _decoder('decoders.{}.{}.norm_other.')),
+    (_DEC, _decoder('decoders.{}.{}.')),
+    (_DPT + r'act_postprocess\.(\d)\.0\.', lambda m: f'heads.{int(m[1]) - 1}.projects.{m[2]}.'),
+    (_DPT + r'act_postprocess\.(\d)\.1\.', lambda m: f'heads.{int(m[1]) - 1}.resizes.{m[2]}.'),
+    (_DPT + r'scratch\.layer(\d)_rn\.', _minus_one('heads.{}.laterals.{}.')),
+    (_DPT + r'scratch\.layer_rn\.', _minus_one('heads.{}.laterals_again.')),
+    (_FUSION + r'resConfUnit1\.', _minus_one('heads.{}.fusions.{}.lateral.')),
+    (_FUSION + r'resConfUnit2\.', _minus_one('heads.{}.fusions.{}.unit.')),
+    (_FUSION + r'out_conv\.', _minus_one('heads.{}.fusions.{}.out.')),
+    (_DPT + r'head\.0\.', _minus_one('heads.{}.neck.')),
+    (_DPT + r'head\.2\.', _minus_one('heads.{}.out.0.')),
+    (_DPT + r'head\.4\.', _minus_one('heads.{}.out.2.')),
+    (r'^downstream_head(\d)\.', _minus_one('heads.{}.')),
+)
+
+
+def load_checkpoint(network: Dust3r, preset: Preset, path: Path) -> None:
+    """Fill `network` (which may be on the meta device) with the file's tensors.
+
+    Raises:
+        WeightsError: the file cannot be read, or is another network or another variant.
+    """
+    _check_name(path, preset)
+    state = read(path)
+    if guess_family(state) != 'DUSt3R':
+        raise WeightsError(
+            f'{path} {describe(state)}; {name_of(preset)} takes {preset.file} of {preset.repo}'
+        )
+    head = head_of(state)
+    if head != preset.variant.rpartition('_')[2]:
+        right = presets_where(
+            lambda p: p.family == preset.family and p.variant.endswith(f'_{head}')
+        )
+        raise WeightsError(
+            f'{path} is not {name_of(preset)}: its heads are {head}; set model to {right}'
+        )
+    _check_config(path, preset)
+    load_strict(network, rename(state, RULES), path=path, ignore=UNUSED)
+
+
+def head_of(names: Iterable[str]) -> str:
+    """Which kind of head a checkpoint with such names has, linear or dpt."""
+    return 'dpt' if any(n.startswith('downstream_head1.dpt.') for n in names) else 'linear'
+
+
+def _check_name(path: Path, preset: Preset) -> None:
+    """Refuse a file that has, or lies in a folder that has, another preset's published name."""
+    # models--owner--name in the hub's cache, name in a clone; the nearest name counts
+    parts = reversed(path.absolute().parts[-4:])
+    said = next((match[1] for match in map(PUBLISHED_NAME.search, parts) if match), None)
+    if said == preset.variant:
+        return
+    if said:
+        right = presets_where(lambda p: p.family == preset.family and p.variant == said)
+        raise WeightsError(
+            f'{path} is by its name not {name_of(preset)}; set model to {right}, '
+            'or rename it if it is another one'
+        )
+    if not (path.name in GENERIC_FILES and 'img_size' in config_beside(path)):
+        log.info('%s does not say which variant it is; trusted to be %s', path, name_of(preset))
+
+
+def _check_config(path: Path, preset: Preset) -> None:
+    """Refuse a file whose config.json states another size of pictures."""
+    stated = config_beside(path).get('img_size') if path.name in GENERIC_FILES else None
+    side = int(preset.variant.partition('_')[0])
+    if not isinstance(stated, list) or max(stated, default=side) == side:
+        return
+    right = presets_where(
+        lambda p: (
+            p.family == preset.family
+            and p.variant == f'{max(stated)}_{preset.variant.rpartition("_")[2]}'
+        )
+    )
+    raise WeightsError(
+        f'{path} is not {name_of(preset)}: config.json beside it says img_size {stated}; '
+        + (f'set model to {right}' if right else 'no preset is that')
+    )

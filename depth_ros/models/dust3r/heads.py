@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From tokens to four numbers a pixel, by a matrix or by convolutions, and the network's sizes.
+
+B batch, p x q patches of 16 px, N = p*q tokens, C width of the encoder, D width of the decoders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from depth_ros.models.depth_anything.network import Fusion
+
+PATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How large the network is; all published ones have the defaults.
+
+    Args:
+        width: C.
+        depth: blocks of the encoder.
+        decoder_width: D.
+        decoder_depth: blocks of each decoder, a multiple of 4.
+        features: channels in the DPT heads.
+        channels: of the four maps a DPT head is fed with, fine to coarse.
+    """
+
+    width: int = 1024
+    depth: int = 24
+    decoder_width: int = 768
+    decoder_depth: int = 12
+    features: int = 256
+    channels: tuple[int, int, int, int] = (96, 192, 384, 768)
+
+    @property
+    def taps(self) -> tuple[int, int, int, int]:
+        """Which of [encoder, decoder block 1, 2, ...] the DPT heads are fed with."""
+        n = self.decoder_depth
+        return 0, n // 2, 3 * n // 4, n
+
+
+def grid_of(x: Tensor) -> tuple[int, int]:
+    """Patches (p, q) of a network's input (B, 3, h, w)."""
+    return x.shape[2] // PATCH, x.shape[3] // PATCH
+
+
+def as_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(B, N, C) -> (B, C, p, q)."""
+    return x.transpose(1, 2).reshape(len(x), -1, *grid)
+
+
+class LinearHead(nn.Module):
+    """A token to the four numbers of each of its pixels."""
+
+    def __init__(self, shape: Shape) -> None:
+        """One matrix."""
+        super().__init__()
+        self.proj = nn.Linear(shape.decoder_width, 4 * PATCH**2)
+
+    def forward(self, features: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
+        """All features of a view, the last of them (B, N, D) -> (B, 4, 16 p, 16 q)."""
+        x = self.proj(features[-1])  # (B, N, 4 * 256)
+        return F.pixel_shuffle(as_map(x, grid), PATCH)
+
+
+class DptHead(nn.Module):
+    """Dense prediction head on the encoder's tokens and those of three decoder blocks.
+
+    Source: Ranftl et al. 2021, arXiv 2103.13413; every stage doubles the size.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        """Random weights; none on the meta device."""
+        super().__init__()
+        self.taps, c, features = shape.taps, shape.channels, shape.features
+        widths = (shape.width, *3 * (shape.decoder_width,))
+        self.projects = nn.ModuleList(
+            nn.Conv2d(width, n, 1) for width, n in zip(widths, c, strict=True)
+        )
+        self.resizes = nn.ModuleList(
+            [
+                nn.ConvTranspose2d(c[0], c[0], 4, stride=4),
+                nn.ConvTranspose2d(c[1], c[1], 2, stride=2),
+                nn.Identity(),
+                nn.Conv2d(c[3], c[3], 3, stride=2, padding=1),
+            ]
+        )
+        self.laterals = nn.ModuleList(nn.Conv2d(n, features, 3, padding=1, bias=False) for n in c)
+        self.fusions = nn.ModuleList(Fusion(features, lateral=i < 3) for i in range(4))
+        self.neck = nn.Conv2d(features, features // 2, 3, padding=1)
+        self.out = nn.Sequential(
+            nn.Conv2d(features // 2, features // 2, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(features // 2, 4, 1),
+        )
+
+    def forward(self, features: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
+        """All features of a view, (B, N, C) or (B, N, D) each -> (B, 4, 16 p, 16 q)."""
+        maps = [
+            lateral(resize(project(as_map(features[tap], grid))))
+            for tap, project, resize, lateral in zip(
+                self.taps, self.projects, self.resizes, self.laterals, strict=True
+            )
+        ]  # (B, F, ., .) of 4p, 2p, p and p/2 rows, the last rounded up
+        x = self.fusions[3](maps[3], None, _twice(maps[3]))
+        x = x[:, :, : grid[0], : grid[1]]  # an odd number of patches was rounded up
+        for i in (2, 1, 0):
+            x = self.fusions[i](x, maps[i], _twice(maps[i]))
+        x = self.neck(x)  # (B, F/2, 8 p, 8 q)
+        x = F.interpolate(x, size=_twice(x), mode='bilinear', align_corners=True)
+        y: Tensor = self.out(x)
+        return y
+
+
+def _twice(x: Tensor) -> tuple[int, int]:
+    return 2 * x.shape[2], 2 * x.shape[3]
+
+
+HEADS: dict[str, type[LinearHead] | type[DptHead]] = {'linear': LinearHead, 'dpt': DptHead}

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of a camera's picture the network is shown, as a camera of its own; and the way back.
+
+The networks for 512 px see the picture with its long side that long, less what is over a multiple
+of 16 at either end; those for 224 px see its central square.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from depth_ros.camera import Camera
+from depth_ros.errors import CameraError
+from depth_ros.models.dust3r.heads import PATCH
+from depth_ros.resample import seen_by, to_camera
+
+
+def shown(camera: Camera, side: int, *, square: bool, max_tokens: int = 2500) -> Camera:
+    """The camera whose picture the network gets.
+
+    Args:
+        camera: undistorted.
+        side: long side of the resized picture [px]; short side if `square`.
+        square: crop to the central square.
+        max_tokens: patches the picture may have; more, and it is made smaller.
+
+    Raises:
+        CameraError: the picture is so long and narrow that no patch is left.
+    """
+    while True:
+        resized = _resized(camera, side, square=square)
+        width, height = _kept(resized, square=square)
+        if width * height <= max_tokens * PATCH**2 or side <= PATCH:
+            break
+        side -= 1
+    if width == 0 or height == 0:
+        raise CameraError(
+            f'picture is {camera.width}x{camera.height}: resized to {resized.width}x'
+            f'{resized.height} it has no row or column of {PATCH} px; crop it, or raise input_size'
+        )
+    # the crop is centred at half the size rounded down, as published
+    left, top = resized.width // 2 - width // 2, resized.height // 2 - height // 2
+    return resized.cropped(left, top, width, height)
+
+
+def _resized(camera: Camera, side: int, *, square: bool) -> Camera:
+    long, short = max(camera.size), min(camera.size)
+    target = round(side * long / short) if square else side  # of the long side
+    width, height = (max(1, round(n * target / long)) for n in (camera.width, camera.height))
+    return camera.resized(width, height)
+
+
+def _kept(resized: Camera, *, square: bool) -> tuple[int, int]:
+    """Width and height of the crop, multiples of 16."""
+    width, height = (n // PATCH * PATCH for n in (resized.width, resized.height))
+    if square:
+        width = height = min(width, height)
+    elif resized.width == resized.height:
+        # they were trained with no squares: 4:3
+        height = 3 * width // 4 // PATCH * PATCH
+    return width, height
+
+
+def picture_of(rgb: Tensor, camera: Camera, view: Camera) -> Tensor:
+    """(H, W, 3) uint8 of `camera` -> (3, h, w) float32 in 0..1, as `view` shows it."""
+    x = rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
+    kernel = 'lanczos3' if view.fx < camera.fx else 'catmull_rom'
+    # Pillow, which the publishers resize with, makes bytes of the columns before it does the rows
+    columns = replace(camera, width=view.width, fx=view.fx, cx=view.cx)
+    x = _bytes(to_camera(x, camera, columns, kernel))  # (3, H, w)
+    return _bytes(to_camera(x, columns, view, kernel))
+
+
+def _bytes(x: Tensor) -> Tensor:
+    return (x.clamp(0, 1) * 255).round() / 255
+
+
+def restored(values: Tensor, valid: Tensor, view: Camera, camera: Camera) -> Tensor:
+    """Maps of the network's pixels -> of the camera's; NaN where it saw nothing or `valid` is not.
+
+    Args:
+        values: (n, h, w) float32, of `view`.
+        valid: (h, w) bool; what is mixed is mixed of these only.
+        view: what `shown` made of `camera`.
+        camera: of the frame.
+
+    Returns:
+        (n, H, W) float32.
+    """
+    kept = torch.where(valid, values, 0.0)
+    both = torch.cat((kept, valid[None].float()))  # (n + 1, h, w)
+    both = to_camera(both, view, camera, 'linear')
+    there = seen_by(view, camera, values.device) & (both[-1] > 0.5)
+    return torch.where(there, both[:-1] / both[-1], math.nan)

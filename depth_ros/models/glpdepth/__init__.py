@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GLPDepth: preprocessing and meaning of the output. Metres, for the camera it was trained with.
+
+| variant | output                                                      |
+|---------|-------------------------------------------------------------|
+| nyu     | Z [m] up to 10, rooms; trained at 640x480, fx 519 px        |
+| kitti   | Z [m] up to 80, streets; trained at 1216x352, fx 721 px     |
+
+The network does not ask for intrinsics: with another camera all of its depths are off by one
+factor, roughly the ratio of the focal lengths [px] at input size, which `scaling.scale` can hold.
+KITTI's evaluation protocol crops pictures to 1216x352; here the whole picture is used.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from depth_ros.data import Frame, Kind, Prediction
+from depth_ros.errors import ConfigError
+from depth_ros.models import ModelOptions, Preset
+from depth_ros.models.glpdepth.checkpoint import load_checkpoint
+from depth_ros.models.glpdepth.network import STRIDE, GlpDepth
+
+log = logging.getLogger(__name__)
+
+
+def load(preset: Preset, options: ModelOptions) -> GlpDepthModel:
+    """Build the preset's network and fill it from `options.weights`.
+
+    Raises:
+        ConfigError: no weights, or an input size below the encoder's stride.
+        WeightsError: the file is broken, or another network's or variant's.
+    """
+    if options.weights is None:
+        raise ConfigError(
+            f'{preset.variant} needs weights; set weights to {preset.file} of {preset.repo}'
+        )
+    if 0 < options.input_size < STRIDE:
+        raise ConfigError(f'input_size is {options.input_size}; the least is {STRIDE}')
+    with torch.device('meta'):  # the file fills it: no time and memory for random weights
+        network = GlpDepth(preset.variant)
+    load_checkpoint(network, preset, options.weights)
+    network = network.to(options.device, options.dtype).eval().requires_grad_(False)
+    return GlpDepthModel(network, options)
+
+
+class GlpDepthModel:
+    """A `DepthModel`; see `load`."""
+
+    kind = Kind.METRIC
+
+    def __init__(self, network: GlpDepth, options: ModelOptions) -> None:
+        """`network` is filled, on `options.device` and of `options.dtype`."""
+        self.network = network
+        self._dtype = options.dtype
+        self._longest = options.input_size
+        self._sizes: dict[
+            tuple[int, int], tuple[int, int]
+        ] = {}  # camera -> network, (height, width)
+
+    @torch.inference_mode()
+    def predict(self, frame: Frame) -> Prediction:
+        """Depth [m], (H, W) float32."""
+        depth = self.network(self.network_input(frame.rgb)[None])  # (1, h, w)
+        return Prediction(_resized(depth, frame.camera.size)[0], self.kind)
+
+    def network_input(self, rgb: Tensor) -> Tensor:
+        """(H, W, 3) uint8 -> (3, h, w) in 0..1, of the network's dtype."""
+        size = self.network_size(rgb.shape[0], rgb.shape[1])
+        x = rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
+        return _resized(x, size).to(self._dtype)
+
+    def network_size(self, height: int, width: int) -> tuple[int, int]:
+        """(h, w) of the network's input for a picture of height x width, multiples of 32."""
+        key = (height, width)
+        if key not in self._sizes:
+            scale = self._longest / max(key) if self._longest else 1.0
+            h, w = (max(1, int(n * scale + 1e-6) // STRIDE) * STRIDE for n in key)
+            self._sizes[key] = (h, w)
+            log.info('camera %dx%d -> network %dx%d', width, height, w, h)
+        return self._sizes[key]
+
+
+def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """(C, ., .) -> (C, *size), as cv2.INTER_LINEAR does."""
+    if x.shape[1:] == size:
+        return x
+    return F.interpolate(x[None], size=size, mode='bilinear', align_corners=False)[0]

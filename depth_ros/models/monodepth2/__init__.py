@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Monodepth2: preprocessing and meaning of the output. Small, for cameras on cars.
+
+| trained with        | output                                            |
+|---------------------|---------------------------------------------------|
+| stereo, mono+stereo | Z [m] of the camera of the KITTI data set         |
+| mono                | Z times an unknown factor                         |
+
+The network does not ask for intrinsics: it learnt KITTI's camera (fx 0.58 of the width, fy 1.92 of
+the height). With another one, Z times (fx / W) / 0.58 corrects the magnification along x; this is
+a first approximation, untested, and is not applied. `scaling.scale` can hold it, or better the
+factor of a calibration.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from depth_ros.data import Frame, Kind, Prediction
+from depth_ros.errors import ConfigError
+from depth_ros.models import ModelOptions, Preset
+from depth_ros.models.monodepth2.checkpoint import load_checkpoint
+from depth_ros.models.monodepth2.network import Monodepth2, Variant
+from depth_ros.resample import resize
+
+NEAREST, FARTHEST = 0.1, 100.0  # depths the output spans, in the unit of training
+# Training put the two cameras of a pair 0.1 apart; on the car of KITTI it is 0.54 m.
+METRES = 5.4
+
+
+def load(preset: Preset, options: ModelOptions) -> Monodepth2Model:
+    """Build the preset's network and fill it from `options.weights`.
+
+    Raises:
+        ConfigError: no weights, or another input size than the preset's.
+        WeightsError: a file is missing or broken, or another network's or variant's.
+    """
+    variant = Variant.parse(preset.variant)
+    if options.weights is None:
+        raise ConfigError(f'{preset.variant} needs weights; set weights to those of {preset.url}')
+    if options.input_size not in (0, variant.width):
+        raise ConfigError(
+            f'input_size is {options.input_size}, but {preset.variant} was trained for '
+            f'{variant.width}x{variant.height} only; set it to 0'
+        )
+    with torch.device('meta'):  # the files fill it: no time and memory for random weights
+        network = Monodepth2(variant)
+    load_checkpoint(network, preset, options.weights)
+    network = network.to(options.device, options.dtype).eval().requires_grad_(False)
+    assert preset.kind is not None  # every row of this family has one
+    return Monodepth2Model(network, preset.kind, options)
+
+
+class Monodepth2Model:
+    """A `DepthModel`; see `load`."""
+
+    def __init__(self, network: Monodepth2, kind: Kind, options: ModelOptions) -> None:
+        """`network` is filled, on `options.device` and of `options.dtype`."""
+        self.kind = kind
+        self.network = network
+        self._dtype = options.dtype
+        self._size = (network.variant.height, network.variant.width)
+        self._unit = METRES if kind is Kind.METRIC else 1.0
+
+    @torch.inference_mode()
+    def predict(self, frame: Frame) -> Prediction:
+        """Depth as in the table above, (H, W) float32."""
+        squeezed = self.network(self.network_input(frame.rgb)[None])  # (1, h, w)
+        # Resized before the division: what lies between two depths mixes in inverse depth.
+        squeezed = self.restored(squeezed[0], frame.camera.size)
+        return Prediction(self._unit * depth(squeezed), self.kind)
+
+    def network_input(self, rgb: Tensor) -> Tensor:
+        """(H, W, 3) uint8 -> (3, h, w) in 0..1, of the network's dtype; the aspect is not kept."""
+        x = rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
+        # The publishers resize bytes, where overshoot cannot stay.
+        return resize(x, self._size, 'lanczos3').clamp(0, 1).to(self._dtype)
+
+    def restored(self, squeezed: Tensor, size: tuple[int, int]) -> Tensor:
+        """(h, w) -> (H, W)."""
+        return F.interpolate(
+            squeezed[None, None], size=size, mode='bilinear', align_corners=False
+        )[0, 0]
+
+
+def depth(squeezed: Tensor) -> Tensor:
+    """The network's number in 0..1 -> Z in the unit of training."""
+    return 1 / (1 / FARTHEST + (1 / NEAREST - 1 / FARTHEST) * squeezed)

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Published checkpoints -> our names, and whether they are the variant they are taken for.
+
+A checkpoint is two files, encoder.pth and depth.pth, published together in a zip. encoder.pth says
+which input size it is for and whether stereo pairs were used, but not whether sequences were, nor
+whether the encoder was pretrained; for these the name of the zip or of its folder is asked, and
+the zip's md5.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+from torch import Tensor
+
+from depth_ros.errors import WeightsError
+from depth_ros.hub import checksum
+from depth_ros.models import Preset, name_of, presets_where
+from depth_ros.models.monodepth2.network import Monodepth2, Variant
+from depth_ros.weights import (
+    Rules,
+    Value,
+    describe,
+    guess_family,
+    load_strict,
+    read,
+    read_with_values,
+    rename,
+)
+
+log = logging.getLogger(__name__)
+
+ENCODER, DECODER = 'encoder.pth', 'depth.pth'
+
+#: The classifier of the network the encoder was made from.
+UNUSED = (r'encoder\.fc\..*',)
+
+#: depth.pth counts two convolutions a stage, then the heads.
+RULES: Rules = (
+    *((rf'^decoder\.{2 * i}\.conv\.conv\.', f'stages.{i}.before.') for i in range(5)),
+    *((rf'^decoder\.{2 * i + 1}\.conv\.conv\.', f'stages.{i}.after.') for i in range(5)),
+    *((rf'^decoder\.{10 + i}\.conv\.', f'heads.{i}.') for i in range(4)),
+)
+
+
+def load_checkpoint(network: Monodepth2, preset: Preset, path: Path) -> None:
+    """Fill `network` (which may be on the meta device) with the tensors of a checkpoint.
+
+    Args:
+        network: of the preset's variant.
+        preset: what the checkpoint is taken for.
+        path: encoder.pth or depth.pth, with the other one beside it, or a zip that holds both.
+
+    Raises:
+        WeightsError: a file is missing, cannot be read, or is another network's or variant's.
+    """
+    if path.name in (ENCODER, DECODER):
+        _check_name(path.parent, path.absolute().parent.name, preset)
+        _load_folder(network, preset, path.parent, path.parent)
+    elif _is_archive(path):
+        _check_archive(path, preset)
+        # Unpacked for as long as it takes; what is mapped stays readable when the file is gone.
+        with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            _unpack(path, Path(folder), preset)
+            _load_folder(network, preset, Path(folder), path)
+    else:
+        raise WeightsError(
+            f'{path} {describe(read(path))}; {name_of(preset)} takes the folder of '
+            f'{ENCODER} and {DECODER}, or the zip of both'
+        )
+
+
+def _load_folder(network: Monodepth2, preset: Preset, folder: Path, path: Path) -> None:
+    """Load both files of `folder`; messages call them `path`."""
+    for file in (ENCODER, DECODER):
+        if not (folder / file).is_file():
+            raise WeightsError(
+                f'{path} has no {file}; the zip at {preset.url} holds {ENCODER} and {DECODER}'
+            )
+    encoder, values = read_with_values(folder / ENCODER)
+    decoder = read(folder / DECODER)
+    for file, state, layout in (
+        (ENCODER, encoder, 'Monodepth2 encoder'),
+        (DECODER, decoder, 'Monodepth2 decoder'),
+    ):
+        if guess_family(state) != layout:
+            raise WeightsError(
+                f'{path / file} {describe(state)}; {name_of(preset)} takes '
+                f'the {file} of the zip at {preset.url}'
+            )
+    _check_variant(path, preset, encoder, values)
+    load_strict(network, rename({**encoder, **decoder}, RULES), path=path, ignore=UNUSED)
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether `path` is a zip of files; torch's own files are zips of tensors."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return path.suffix == '.zip' or _member(archive, ENCODER) is not None
+
+
+def _member(archive: zipfile.ZipFile, file: str) -> str | None:
+    return next((n for n in archive.namelist() if PurePosixPath(n).name == file), None)
+
+
+def _unpack(path: Path, folder: Path, preset: Preset) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for file in (ENCODER, DECODER):
+                if member := _member(archive, file):
+                    with archive.open(member) as packed, (folder / file).open('wb') as target:
+                        shutil.copyfileobj(packed, target)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise WeightsError(
+            f'{path} is truncated or broken ({error}); download {preset.url} again'
+        ) from error
+
+
+def _check_archive(path: Path, preset: Preset) -> None:
+    """Refuse a zip that is by its content, or else by its name, another preset's."""
+    md5 = checksum(path, 'md5')
+    if md5 == preset.md5:
+        return
+    if right := presets_where(lambda p: p.md5 == md5):
+        raise WeightsError(f'{path} is not {name_of(preset)}; set model to {right}')
+    _check_name(path, path.stem, preset)
+    if preset.md5 and path.stem == preset.variant:
+        log.warning('%s is not the published file of that name (md5 differs)', path)
+
+
+def _check_name(path: Path, name: str, preset: Preset) -> None:
+    """Refuse a checkpoint with the published name of another preset."""
+    if name == preset.variant:
+        return
+    if right := presets_where(lambda p: p.family == preset.family and p.variant == name):
+        raise WeightsError(
+            f'{path} is by its name not {name_of(preset)}; set model to {right}, '
+            'or rename it if it is another one'
+        )
+
+
+def _check_variant(
+    path: Path, preset: Preset, encoder: dict[str, Tensor], values: dict[str, Value]
+) -> None:
+    """Refuse another encoder, input size or training, as far as encoder.pth tells."""
+    try:
+        width, height, stereo = (values[key] for key in ('width', 'height', 'use_stereo'))
+    except KeyError as error:
+        raise WeightsError(
+            f'{path}: {ENCODER} does not say its {error}; take the one of the zip at {preset.url}'
+        ) from error
+    resnet = 'resnet50' if 'encoder.layer1.0.conv3.weight' in encoder else 'resnet18'
+    found = _told(resnet, width, height, bool(stereo))
+
+    def expected(other: Preset) -> str:
+        variant = Variant.parse(other.variant)
+        return _told(variant.encoder, variant.width, variant.height, variant.stereo)
+
+    if found == expected(preset):
+        return
+    right = presets_where(lambda p: p.family == preset.family and expected(p) == found)
+    raise WeightsError(
+        f'{path} is {found}, {name_of(preset)} is {expected(preset)}; '
+        + (f'set model to {right}' if right else 'no preset is that')
+    )
+
+
+def _told(encoder: str, width: Value, height: Value, stereo: bool) -> str:
+    return f'{encoder} for {width}x{height} trained with{"" if stereo else "out"} stereo pairs'

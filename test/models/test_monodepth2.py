@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Monodepth2: agreement with the published network, geometry, and what the loader refuses."""
+
+import dataclasses
+import hashlib
+import json
+import re
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from depth_ros.camera import Camera
+from depth_ros.data import Frame, Kind
+from depth_ros.errors import ConfigError, WeightsError
+from depth_ros.models import PRESETS, ModelOptions, load, monodepth2
+from depth_ros.models.monodepth2.checkpoint import RULES, UNUSED
+from depth_ros.models.monodepth2.network import Monodepth2, Variant
+from depth_ros.weights import locate, rename
+
+LIMIT = 2e-5  # max |difference| / max |expected|; a wrong rule shows from 1e-3 upwards
+FAMILY = [name for name, preset in PRESETS.items() if preset.family == 'monodepth2']
+MONO, STEREO = 'monodepth2_mono_640x192', 'monodepth2_stereo_640x192'
+BOTH, LARGE = 'monodepth2_mono_stereo_640x192', 'monodepth2_stereo_1024x320'
+TOLD = {'height': 192, 'width': 640, 'use_stereo': True}
+
+
+def write(folder, formula, layout='monodepth2-640x192', **told):
+    """The two files of a checkpoint as their publisher writes them."""
+    torch.save({**formula(f'{layout}-encoder'), **TOLD, **told}, folder / 'encoder.pth')
+    torch.save(formula(f'{layout}-depth'), folder / 'depth.pth')
+    return folder
+
+
+def zipped(folder, archive, inside=''):
+    with zipfile.ZipFile(archive, 'w') as target:
+        for file in ('pose.pth', 'encoder.pth', 'depth.pth'):
+            source = folder / file
+            target.writestr(f'{inside}{file}', source.read_bytes() if source.is_file() else b'')
+    return archive
+
+
+@pytest.fixture(scope='module')
+def folder(formula, tmp_path_factory):
+    """Stereo, 640x192."""
+    folder = write(tmp_path_factory.mktemp('monodepth2'), formula)
+    yield folder
+    for file in folder.iterdir():
+        file.unlink()
+
+
+def loaded(name, path, **options):
+    return load(name, ModelOptions(weights=locate(str(path), PRESETS[name]), **options))
+
+
+@pytest.fixture(scope='module')
+def stereo(folder):
+    return loaded(STEREO, folder)
+
+
+def frame(rgb):
+    h, w = rgb.shape[:2]
+    return Frame(rgb, Camera(w, h, 520.0, 520.0, w / 2 - 0.5, h / 2 - 0.5))
+
+
+@pytest.mark.parametrize('case', ['odd', 'main'])
+def test_layers_agree_with_the_published_network(stereo, fixture_of, case):
+    fixture, network = fixture_of('monodepth2-640x192'), stereo.network
+    with torch.inference_mode():
+        features = network.features(torch.from_numpy(fixture.network_input(case)))
+        maps = network.maps(features)
+        for scale, x in enumerate(maps):
+            assert fixture.error(case, f'disp{scale}', network.squeezed(scale, x)) < LIMIT
+    if case == 'odd':
+        for i, x in enumerate(features):
+            assert fixture.error(case, f'feature{i}', x[:, ::8]) < LIMIT  # every 8th is stored
+
+
+def test_depth_agrees_with_the_published_network(stereo, fixture_of):
+    fixture = fixture_of('monodepth2-640x192')
+    with torch.inference_mode():
+        squeezed = stereo.network(torch.from_numpy(fixture.network_input('main')))[0]
+    z = monodepth2.depth(squeezed)
+    assert fixture.error('main', 'depth', z) < LIMIT
+    assert fixture.error('main', 'depth_metric', monodepth2.METRES * z) < LIMIT
+    at_frame = stereo.restored(squeezed, (480, 640))
+    assert fixture.error('main', 'disp_resized', at_frame) < LIMIT
+
+
+def test_a_picture_is_resized_as_the_publishers_do(stereo, fixture_of, picture):
+    x = stereo.network_input(picture)
+    assert x.shape == (3, 192, 640)
+    stored = torch.from_numpy(fixture_of('monodepth2-640x192').network_input('main'))[0]
+    assert (x - stored).abs().max() < 2.5 / 255 and (x - stored).abs().mean() < 0.5 / 255
+    # overshoot at an edge of black and white is cut off, as bytes cut it off
+    edge = torch.zeros(100, 160, 3, dtype=torch.uint8)
+    edge[:, 71:] = 255
+    pil = Image.fromarray(edge.numpy()).resize((640, 192), Image.Resampling.LANCZOS)
+    want = torch.from_numpy(np.array(pil)).permute(2, 0, 1) / 255
+    assert (stereo.network_input(edge) - want).abs().max() < 1.5 / 255
+
+
+def test_a_picture_of_another_size_gets_depth_for_its_pixels(stereo, fixture_of, picture):
+    prediction = stereo.predict(frame(picture))
+    assert prediction.kind is Kind.METRIC
+    assert prediction.values.shape == (480, 640) and prediction.values.dtype == torch.float32
+    with torch.inference_mode():
+        squeezed = stereo.network(stereo.network_input(picture)[None])[0]
+    want = 5.4 / (0.01 + 9.99 * stereo.restored(squeezed, (480, 640)))
+    torch.testing.assert_close(prediction.values, want)
+
+
+def test_metres_are_those_of_stereo_training_only(stereo, formula, tmp_path, picture):
+    mono = loaded(MONO, write(tmp_path, formula, use_stereo=False))
+    assert mono.kind is Kind.SCALE_INVARIANT
+    small = frame(picture[::4, ::4].contiguous())
+    torch.testing.assert_close(stereo.predict(small).values, 5.4 * mono.predict(small).values)
+    for name in FAMILY:
+        metric = PRESETS[name].kind is Kind.METRIC
+        assert metric == Variant.parse(PRESETS[name].variant).stereo
+
+
+def test_half_precision_returns_float32(folder, picture):
+    prediction = loaded(STEREO, folder, dtype=torch.bfloat16).predict(frame(picture))
+    assert prediction.values.dtype is torch.float32
+    assert prediction.values.isfinite().all()
+
+
+@pytest.mark.parametrize('name', FAMILY)
+def test_every_published_name_and_shape_has_its_place(shared, name):
+    variant = Variant.parse(PRESETS[name].variant)
+    layout = 'monodepth2-r50_640x192' if variant.encoder == 'resnet50' else 'monodepth2-640x192'
+    state = {}
+    for part in ('encoder', 'depth'):
+        entries = json.loads((shared / 'keys' / f'{layout}-{part}.json').read_text())
+        state |= {k: torch.empty(v[0], device='meta') for k, v in entries.items() if len(v[0]) < 5}
+    with torch.device('meta'):
+        want = Monodepth2(variant).state_dict()
+    have = rename({k: v for k, v in state.items() if k not in TOLD}, RULES)
+    assert all(re.fullmatch(UNUSED[0], k) for k in have if k not in want)
+    assert {k: have[k].shape for k in want} == {k: v.shape for k, v in want.items()}
+
+
+def test_a_zip_is_taken_as_it_was_downloaded(stereo, folder, tmp_path, caplog):
+    archive = zipped(folder, tmp_path / 'stereo_640x192.zip')
+    network = loaded(STEREO, archive).network
+    archive.unlink()
+    assert 'not the published file of that name' in caplog.text
+    x = torch.rand(1, 3, 64, 96)
+    assert torch.equal(network(x), stereo.network(x))
+
+
+def test_the_checksum_of_a_zip_says_what_it_is(folder, tmp_path, monkeypatch, caplog):
+    archive = zipped(folder, tmp_path / 'download.bin', inside='some/folder/')
+    md5 = hashlib.md5(archive.read_bytes()).hexdigest()
+    monkeypatch.setitem(PRESETS, BOTH, dataclasses.replace(PRESETS[BOTH], md5=md5))
+    with pytest.raises(WeightsError, match=rf'is not {STEREO}; set model to {BOTH}'):
+        loaded(STEREO, archive)
+    loaded(BOTH, archive)
+    assert not caplog.records
+
+
+def test_without_weights_the_message_says_what_to_fetch():
+    with pytest.raises(WeightsError) as error:
+        locate('', PRESETS[BOTH])
+    for part in (BOTH, 'monodepth2/mono%2Bstereo_640x192.zip', 'accept_licence', 'weights:='):
+        assert part in str(error.value)
+    with pytest.raises(WeightsError, match=r'/some/one does not exist; download https'):
+        locate('some/one', PRESETS[BOTH])
+    with pytest.raises(ConfigError, match='needs weights; set weights to those of https'):
+        load(BOTH, ModelOptions())
+
+
+@pytest.mark.parametrize(
+    ('name', 'told', 'right'),
+    [
+        (MONO, {}, f'{STEREO} or {BOTH} or '),
+        (STEREO, {'use_stereo': False}, f'{MONO} or monodepth2_mono_no_pt_640x192$'),
+        (STEREO, {'height': 320, 'width': 1024}, f'{LARGE} or '),
+        (LARGE, {}, STEREO),
+    ],
+)
+def test_another_variant_is_refused_and_named(formula, tmp_path, name, told, right):
+    with pytest.raises(WeightsError, match=rf'is resnet18 .*, {name} is .*set model to .*{right}'):
+        loaded(name, write(tmp_path, formula, **told))
+
+
+@pytest.mark.parametrize(
+    ('name', 'layout', 'told', 'said'),
+    [
+        (MONO, 'monodepth2-r50_640x192', {'use_stereo': False}, 'set model to monodepth2_mono_r'),
+        (STEREO, 'monodepth2-r50_640x192', {}, 'is resnet50 .*no preset is that'),
+        (STEREO, 'monodepth2-640x192', {'width': 416}, 'for 416x192 .*no preset is that'),
+    ],
+)
+def test_another_encoder_or_size_is_refused(formula, tmp_path, name, layout, told, said):
+    with pytest.raises(WeightsError, match=said):
+        loaded(name, write(tmp_path, formula, layout, **told))
+
+
+@pytest.mark.parametrize('form', ['folder', 'zip'])
+def test_the_name_of_folder_or_zip_is_believed(folder, tmp_path, form):
+    if form == 'zip':
+        path = zipped(folder, tmp_path / 'mono+stereo_640x192.zip')
+    else:
+        path = tmp_path / 'mono+stereo_640x192'
+        path.symlink_to(folder)
+    with pytest.raises(WeightsError, match=rf'not {STEREO}; set model to {BOTH}, or rename'):
+        loaded(STEREO, path)
+    loaded(BOTH, path)
+
+
+def test_a_feed_size_that_is_not_told_is_missed(formula, tmp_path):
+    write(tmp_path, formula)
+    torch.save(formula('monodepth2-640x192-encoder'), tmp_path / 'encoder.pth')
+    with pytest.raises(WeightsError, match=r"encoder\.pth does not say its 'width'"):
+        loaded(STEREO, tmp_path)
+
+
+def test_half_a_checkpoint_is_refused(folder, tmp_path):
+    (tmp_path / 'encoder.pth').symlink_to(folder / 'encoder.pth')
+    with pytest.raises(WeightsError, match=r'has no depth\.pth; the zip at https'):
+        loaded(STEREO, tmp_path)
+    (tmp_path / 'depth.pth').symlink_to(folder / 'encoder.pth')
+    with pytest.raises(WeightsError, match=r'depth\.pth looks like a Monodepth2 encoder'):
+        loaded(STEREO, tmp_path)
+    archive = tmp_path / 'x.zip'
+    with zipfile.ZipFile(archive, 'w') as target:
+        target.writestr('README', '')
+    with pytest.raises(WeightsError, match=r'x\.zip has no encoder\.pth'):
+        loaded(STEREO, archive)
+
+
+def test_a_damaged_zip_is_refused(folder, tmp_path):
+    archive = zipped(folder, tmp_path / 'x.zip')
+    content = bytearray(archive.read_bytes())
+    content[20_000_000:20_000_100] = bytes(100)
+    archive.write_bytes(content)
+    with pytest.raises(WeightsError, match=r'x\.zip is truncated or broken .*; download https'):
+        loaded(STEREO, archive)
+
+
+def test_another_family_is_named(small_file):
+    with pytest.raises(
+        WeightsError, match=rf'looks like a Depth Anything.*{STEREO} takes the folder of enc'
+    ):
+        loaded(STEREO, small_file)
+
+
+def test_the_input_size_is_the_checkpoints(folder):
+    loaded(STEREO, folder, input_size=640)
+    with pytest.raises(ConfigError, match=r'input_size is 320, but stereo_640x192 .* set it to 0'):
+        loaded(STEREO, folder, input_size=320)
+    with pytest.raises(ConfigError, match='odom'):
+        Variant.parse('mono_odom_640x192')

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Half precision of a real network, through the check made at configure."""
+
+import pytest
+import torch
+
+from depth_ros.build import load_in, trial_frame
+from depth_ros.models import ModelOptions
+
+
+@pytest.mark.parametrize('precision', ['fp16', 'bf16'])
+def test_a_real_network_bears_half_precision(small_file, precision):
+    options = ModelOptions(weights=small_file, input_size=126)
+    frame = trial_frame(torch.device('cpu'), 64, 48)
+    _, said = load_in('depth_anything_v2_small', options, precision, frame)
+    assert said.startswith(f'{precision} (median ')

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is chosen at the start is said, and is what works."""
+
+import sys
+import types
+
+import pytest
+import torch
+
+from depth_ros.build import build, choose_device, choose_precision, compare, load_in, trial_frame
+from depth_ros.data import Kind, Prediction
+from depth_ros.errors import ConfigError
+from depth_ros.models import PRESETS, ModelOptions, Preset
+from depth_ros.settings import Settings
+
+CPU = torch.device('cpu')
+
+
+def test_build_says_what_was_chosen():
+    built, choices = build(Settings(model='flat_wall'))
+    assert (built(trial_frame(CPU)).z == 2).all()
+    assert str(choices).startswith('model flat_wall (metric, scaling as_is) on ')
+    assert 'licence: Apache-2.0' in str(choices)
+
+
+@pytest.mark.parametrize('name', ['cuda:', 'cpu:x', 'tpu', 'CUDA', 'cuda:99'])
+def test_devices_that_are_not_there_are_refused(name):
+    with pytest.raises(ConfigError, match='device is'):
+        choose_device(name, PRESETS['flat_wall'])
+
+
+@pytest.mark.parametrize(
+    ('wanted', 'preset', 'device', 'chosen'),
+    [
+        ('auto', 'depth_anything_v2_small', 'cpu', 'fp32'),
+        ('auto', 'depth_anything_v2_small', 'cuda:0', 'fp16'),
+        ('bf16', 'depth_anything_v2_small', 'cpu', 'bf16'),
+        ('auto', 'fastdepth_nyu', 'cuda:0', 'fp32'),
+        ('fp32', 'flat_wall', 'cpu', 'fp32'),
+    ],
+)
+def test_precision_follows_the_device_and_the_family(wanted, preset, device, chosen):
+    assert choose_precision(wanted, torch.device(device), PRESETS[preset]) == chosen
+
+
+def test_auto_is_a_device_the_family_can_use(monkeypatch, caplog):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    assert choose_device('auto', PRESETS['flat_wall']).type == 'cuda'
+    monkeypatch.setattr(onnxruntime, 'get_available_providers', lambda: ['CPUExecutionProvider'])
+    assert choose_device('auto', PRESETS['fastdepth_nyu']).type == 'cpu'
+    assert 'onnx cannot use cuda:0 here; cpu is taken' in caplog.text
+
+
+def test_a_precision_the_family_cannot_follow_is_refused():
+    with pytest.raises(ConfigError, match="family 'onnx' computes in its own; set it to auto"):
+        choose_precision('fp16', CPU, PRESETS['fastdepth_nyu'])
+
+
+@pytest.fixture
+def sensitive(monkeypatch):
+    """A preset whose answer is off by a given share in each half precision."""
+    off = {torch.float32: 0.0}
+
+    class Network:
+        kind = Kind.METRIC
+
+        def __init__(self, dtype):
+            self.off = off[dtype]
+
+        def predict(self, frame):
+            values = frame.rgb[..., 0].float() + 1
+            values = values * (1 + self.off) if self.off < 1 else values * torch.nan
+            return Prediction(values, self.kind)
+
+    module = types.ModuleType('depth_ros.models.sensitive')
+    module.load = lambda preset, options: Network(options.dtype)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    row = Preset('sensitive', '', Kind.METRIC, 'none', '', needs_weights=False)
+    monkeypatch.setitem(PRESETS, 'sensitive', row)
+    return off
+
+
+@pytest.mark.parametrize(
+    ('fp16', 'bf16', 'taken'),
+    [
+        (0.001, 0.01, 'fp16 (median 0.10 % from fp32)'),
+        (0.05, 0.01, 'bf16 (median 1.00 % from fp32)'),
+        (9.0, 0.01, 'bf16 (median 1.00 % from fp32)'),
+        (9.0, 0.05, 'fp32 (half precision is broken for sensitive on cpu)'),
+    ],
+)
+def test_a_broken_precision_falls_to_the_next_with_a_warning(sensitive, caplog, fp16, bf16, taken):
+    sensitive.update({torch.float16: fp16, torch.bfloat16: bf16})
+    _, said = load_in('sensitive', ModelOptions(), 'fp16', trial_frame(CPU, 64, 48))
+    assert said == taken
+    assert ('instead' in caplog.text) == (fp16 > 0.02)
+
+
+def test_lost_numbers_are_an_infinite_difference():
+    expected = torch.ones(10, 10)
+    values = expected.clone()
+    values[0, :5] = torch.nan
+    assert compare(values, expected) == float('inf')
+    assert compare(expected * 1.01, expected) == pytest.approx(0.01, rel=1e-3)

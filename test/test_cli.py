@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`depth-ros` as a person types it."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from depth_ros.cli import main
+from depth_ros.models import PRESETS
+
+
+def test_models_prints_a_row_for_every_preset(capsys):
+    assert main(['models']) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split()[:4] == ['preset', 'family', 'kind', 'metres']
+    assert [r.split()[0] for r in rows] == list(PRESETS)
+
+
+def test_models_can_be_narrowed(capsys):
+    assert main(['models', 'metric', 'indoor']) == 0
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert rows and all('indoor' in r for r in rows)
+
+
+def test_run_writes_metres_millimetres_colours_and_a_cloud(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / 'yard.png'), picture)
+    command = [sys.executable, '-m', 'depth_ros.cli', 'run', str(tmp_path / 'yard.png')]
+    command += ['--model', 'flat_ground', '--fx', '50', '-p', 'range.max:=30']
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 'model flat_ground (metric, scaling as_is) on ' in done.stdout
+    z = np.load(tmp_path / 'yard_depth.npy')
+    assert z.shape == (48, 64) and np.isinf(z[0]).all()
+    assert z[-1, 0] == pytest.approx(1.2 * 50 / 23.5)
+    mm = cv2.imread(str(tmp_path / 'yard_depth.png'), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(mm, np.where(np.isfinite(z), np.round(z * 1000), 0))
+    assert cv2.imread(str(tmp_path / 'yard_color.png')).shape == (48, 64, 3)
+    head, _, body = (tmp_path / 'yard.ply').read_bytes().partition(b'end_header\n')
+    count = int(next(w for w in head.decode().splitlines() if 'vertex' in w).split()[-1])
+    points = np.frombuffer(body, np.dtype([('xyz', '<f4', 3), ('rgb', 'u1', 3)]))
+    assert len(points) == count == np.isfinite(z).sum()
+    np.testing.assert_allclose(points['xyz'][:, 1], 1.2, rtol=1e-5)  # the floor
+    valid = np.isfinite(z)
+    np.testing.assert_array_equal(points['rgb'], picture[..., ::-1][valid])
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'said'),
+    [
+        (['run', 'none.png', '--fx', '50'], 'none.png is no picture'),
+        (['run', '{picture}'], 'give the focal length'),
+        (['run', '{picture}', '--fx', '50', '--model', 'nono'], "'nono' is not a preset"),
+        (
+            ['run', '{picture}', '--fx', '50', '-p', 'pionts.stride:=2'],
+            'did you mean points.stride',
+        ),
+        (['info', '{picture}'], 'yard.png'),
+        (['info', 'net.onnx'], 'use model onnx'),
+    ],
+)
+def test_what_cannot_work_is_said_in_one_line(tmp_path, capsys, arguments, said):
+    picture = tmp_path / 'yard.png'
+    cv2.imwrite(str(picture), np.zeros((8, 8, 3), np.uint8))
+    assert main([a.format(picture=picture) for a in arguments]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith('depth-ros: ') and said in line
+
+
+def test_run_reaches_metres_on_a_real_picture(data, tmp_path, capsys):
+    pytest.importorskip('onnxruntime')
+    folder = data / 'images' / 'sunrgbd_000017'
+    k = json.loads((folder / 'intrinsics.json').read_text())
+    weights = data / 'weights' / 'fastdepth' / 'fastdepth_nyu_pruned_224.onnx'
+    arguments = ['run', str(folder / 'rgb.jpg'), '--model', 'fastdepth_nyu']
+    arguments += ['--weights', str(weights), '--output', str(tmp_path / 'bed')]
+    arguments += [word for n in ('fx', 'fy', 'cx', 'cy') for word in (f'--{n}', str(k[n]))]
+    assert main(arguments) == 0
+    z = np.load(tmp_path / 'bed_depth.npy')
+    truth = cv2.imread(str(folder / 'depth.png'), cv2.IMREAD_UNCHANGED) / k['depth_scale']
+    valid = (truth > 0) & np.isfinite(z)
+    assert np.abs(z[valid] / truth[valid] - 1).mean() < 0.07

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Downloads from a publisher's own server, on this machine, that misbehaves in every way."""
+
+import hashlib
+import http.server
+import threading
+from typing import ClassVar
+
+import pytest
+
+from depth_ros import fetch as module
+from depth_ros.errors import WeightsError
+from depth_ros.fetch import cached, fetch
+from depth_ros.models import PRESETS
+from depth_ros.weights import locate
+
+CONTENT = bytes(range(256)) * 4000
+MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves `CONTENT`, cutting the connection after `cut` bytes."""
+
+    cut: ClassVar[int | None] = None
+    ranges: ClassVar[bool] = True
+    asked: ClassVar[list[str | None]] = []
+
+    def do_GET(self):
+        wanted = self.headers.get('Range')
+        Server.asked.append(wanted)
+        if 'missing' in self.path:
+            self.send_error(404)
+            return
+        start = int(wanted.removeprefix('bytes=').rstrip('-')) if wanted and self.ranges else 0
+        if start >= len(CONTENT):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        self.send_header('Content-Length', str(len(CONTENT) - start))
+        self.end_headers()
+        end = len(CONTENT) if self.cut is None else min(start + self.cut, len(CONTENT))
+        self.wfile.write(CONTENT[start:end])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def url(tmp_path, monkeypatch):
+    monkeypatch.setenv('DEPTH_ROS_CACHE', str(tmp_path / 'cache'))
+    monkeypatch.setattr(Server, 'cut', None)
+    monkeypatch.setattr(Server, 'ranges', True)
+    monkeypatch.setattr(Server, 'asked', [])
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f'http://127.0.0.1:{server.server_port}/mono%2Bstereo.zip'
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_file_is_downloaded_once(url):
+    assert cached(url) is None
+    path = fetch(url, MD5)
+    assert path.read_bytes() == CONTENT and path.name == 'mono+stereo.zip'
+    assert fetch(url, MD5) == path == cached(url)
+    assert len(Server.asked) == 1
+
+
+def test_a_broken_connection_is_taken_up_where_it_broke(url, monkeypatch):
+    monkeypatch.setattr(Server, 'cut', 400_000)
+    assert fetch(url, MD5).read_bytes() == CONTENT
+    assert Server.asked == [None, 'bytes=400000-', 'bytes=800000-']
+
+
+def test_a_server_without_ranges_is_asked_for_all_again(url, monkeypatch):
+    monkeypatch.setattr(Server, 'ranges', False)
+    part = module.cache_directory() / 'mono+stereo.zip.part'
+    part.parent.mkdir(parents=True)
+    part.write_bytes(CONTENT[:1000])
+    assert fetch(url, MD5).read_bytes() == CONTENT
+
+
+def test_what_came_of_a_truncated_file_is_kept_for_later(url, monkeypatch):
+    monkeypatch.setattr(Server, 'cut', 1000)
+    with pytest.raises(WeightsError, match='broke off 4 times; what came is kept'):
+        fetch(url, MD5)
+    assert cached(url) is None
+    monkeypatch.setattr(Server, 'cut', None)
+    assert fetch(url, MD5).read_bytes() == CONTENT
+    assert Server.asked[-1] == 'bytes=4000-'
+
+
+def test_a_finished_part_is_recognised(url):
+    part = module.cache_directory() / 'mono+stereo.zip.part'
+    part.parent.mkdir(parents=True)
+    part.write_bytes(CONTENT)
+    assert fetch(url, MD5).read_bytes() == CONTENT
+
+
+def test_another_content_is_refused_and_deleted(url):
+    with pytest.raises(WeightsError, match='md5 is not that of the published file'):
+        fetch(url, '0' * 32)
+    assert not list(module.cache_directory().iterdir())
+
+
+def test_a_missing_file_and_a_silent_server_are_named(url):
+    with pytest.raises(WeightsError, match='the server says 404'):
+        fetch(url.replace('mono', 'missing'))
+    with pytest.raises(WeightsError, match=r'cannot be reached .*set weights:=<path>'):
+        fetch('http://127.0.0.1:9/x.zip')
+
+
+def test_a_restricted_licence_is_shown_before_the_first_download(url):
+    from dataclasses import replace
+
+    preset = replace(PRESETS['monodepth2_stereo_640x192'], url=url, md5=MD5)
+    with pytest.raises(WeightsError, match=r"'Niantic, non-commercial'.*set accept_licence"):
+        locate('', preset)
+    assert not Server.asked
+    path = locate('', preset, licence_accepted=True)
+    assert path.read_bytes() == CONTENT
+    assert locate('', preset) == path, 'what is there is not asked for again'
