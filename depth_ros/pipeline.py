@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from depth_ros.data import DepthMap, Frame, Prediction
 from depth_ros.errors import InferenceError
@@ -52,12 +53,8 @@ class Pipeline:
         prediction = self.model.predict(frame)
         _check(prediction, frame)
         z = self.scaling(prediction, frame.camera)
-        near, far = self.settings.range.min, self.settings.range.max
+        z = _limited(z, self.settings.range.min, self.settings.range.max or torch.inf)
         inf, nan = torch.inf, torch.nan
-        z = torch.where(z > 0, z, nan)  # zero is no depth (REP 118)
-        z = torch.where(z < near, -inf, z)
-        if far > 0:
-            z = torch.where(z > far, inf, z)
         if prediction.sky is not None:
             z = torch.where(prediction.sky, inf, z)
         if self.settings.min_confidence > 0 and prediction.confidence is not None:
@@ -67,12 +64,24 @@ class Pipeline:
         return DepthMap(z, frame.camera, frame.rgb, prediction.confidence)
 
 
+def _limited(z: Tensor, near: float, far: float) -> Tensor:
+    """-Inf nearer than `near`, +Inf beyond `far`, NaN for zero and less (REP 117, 118)."""
+    lowest, highest = torch.aminmax(z)
+    if lowest > 0 and near <= lowest and highest <= far:  # not so with a NaN in it
+        return z
+    z = torch.where(z > 0, z, torch.nan)
+    z = torch.where(z < near, -torch.inf, z)
+    return z if far == torch.inf else torch.where(z > far, torch.inf, z)
+
+
 def _check(prediction: Prediction, frame: Frame) -> None:
     if tuple(prediction.values.shape) != frame.camera.size:
         raise InferenceError(
             f'the network answered {tuple(prediction.values.shape)} for a frame of '
             f'{frame.camera.size}: it is not a depth map of this picture'
         )
+    if torch.isfinite(prediction.values.sum()):
+        return  # all of it is numbers, told in one pass
     known = torch.isfinite(prediction.values)
     if prediction.sky is not None:
         known = known | prediction.sky  # a picture of nothing but sky is an answer

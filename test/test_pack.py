@@ -2,6 +2,7 @@
 """What goes into messages."""
 
 import numpy as np
+import pytest
 import torch
 
 from depth_ros import pack
@@ -27,6 +28,29 @@ def test_strided_cloud_takes_the_pixels_it_names():
     cloud = pack.cloud(DepthMap(z, CAM, RGB), stride=3)
     assert cloud.shape == (3, 6, 4)
     assert (cloud[..., 2] == z[::3, ::3]).all()
+
+
+@pytest.mark.parametrize('color', [True, False])
+@pytest.mark.parametrize('stride', [1, 2, 3])
+def test_the_fast_way_on_a_cpu_gives_the_same_bytes_as_the_way_on_a_gpu(stride, color):
+    z = torch.rand(8, 16, generator=torch.Generator().manual_seed(2)) * 5
+    z[0], z[1, ::2], z[2, ::3] = nan, inf, -inf
+    depth = DepthMap(z, CAM, RGB)
+    fast = pack._cloud_by_opencv(depth, stride, color)
+    plain = pack._cloud_by_torch(depth, stride, color)
+    torch.testing.assert_close(fast[..., :3], plain[..., :3], equal_nan=True, rtol=1e-6, atol=0)
+    assert torch.equal(fast.view(torch.int32)[..., 3], plain.view(torch.int32)[..., 3])
+    flat = plain.reshape(-1, 4)
+    assert torch.equal(pack._dense_by_numpy(flat), pack._dense_by_torch(flat))
+
+
+def test_a_picture_with_padded_rows_gives_its_colours():
+    padded = torch.zeros((8, 20, 3), dtype=torch.uint8)
+    padded[:, :16] = RGB
+    view = DepthMap(torch.ones(8, 16), CAM, padded[:, :16])
+    whole = DepthMap(torch.ones(8, 16), CAM, RGB)
+    for stride in (1, 2):
+        assert torch.equal(pack.cloud(view, stride), pack.cloud(whole, stride))
 
 
 def test_dense_cloud_has_finite_points_only():
