@@ -22,6 +22,8 @@ EXTRAS = {
         'ros-sensor-msgs>=5.3.6',
     ],
     'onnx': ['onnxruntime'],
+    # the demo's page with a cloud to turn
+    'report': ['plotly'],
     'test': ['mypy', 'onnx', 'pytest', 'rosbags', 'ruff'],
 }
 
@@ -29,6 +31,8 @@ setup(
     name=NAME,
     version=VERSION,
     packages=find_packages(include=[NAME, f'{NAME}.*']),
+    # what depth_ros/models/nano can do without a download
+    package_data={f'{NAME}.models.nano': ['*.safetensors', 'card.*']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),
@@ -55,7 +59,7 @@ setup(
             'synthetic_camera = depth_ros.demo.camera:main',
         ],
     },
-    zip_safe=True,
+    zip_safe=False,  # weights are read as files
     maintainer='depth_ros maintainers',
     maintainer_email='depth_ros@example.org',
     description='Metric depth and point clouds from one camera, for ROS 2',

@@ -14,9 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from depth_ros.demo import report as page
 from depth_ros.demo.processes import Child, environment, stop
 
 FRAMES = 60
+PICTURES = ('rgb.png', 'depth.png', 'truth.png', 'cloud.png', 'demo.png')
+RESULTS = ('report.html', 'summary.json', 'snapshot.npz', *PICTURES)
 ABOUT_FLAT_GROUND = (
     'flat_ground is geometry, not a network: it assumes a flat floor seen from a known height,\n'
     'so the floor is right and boxes, walls and posts are wrong by design.'
@@ -50,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = arguments(argv)
     logs = args.output.resolve() / 'log'
     logs.mkdir(parents=True, exist_ok=True)
-    for old in ('summary.json', 'rgb.png', 'depth.png', 'truth.png', 'cloud.png', 'demo.png'):
+    for old in RESULTS:
         (args.output / old).unlink(missing_ok=True)  # never show an earlier run's results
     shutil.rmtree(logs / 'ros', ignore_errors=True)
     env, children = environment(logs), []
@@ -163,7 +166,12 @@ def report(args: argparse.Namespace) -> int:
         print('none: answers come too late to find their image again; give a lower --rate')
     if args.model == 'flat_ground':
         print(ABOUT_FLAT_GROUND)
-    print(f'\nwritten to {args.output}: {", ".join(["summary.json", *summary["files"]])}')
+    written = page.write(args.output, ABOUT_FLAT_GROUND if args.model == 'flat_ground' else '')
+    if written:
+        print(f'\nopen {written} in a browser')
+    else:
+        print('\nno report.html: pip install plotly')
+    print(f'written to {args.output}: {", ".join(["summary.json", *summary["files"]])}')
     arrived = all(outputs[name]['received'] for name in ('depth/image', 'points'))
     return 0 if arrived else 1
 

@@ -24,6 +24,11 @@ class Ledger:
         """One message of `stamp_ns` is here."""
         self.arrivals.setdefault(stamp_ns, now_ns)
 
+    def timeline(self, sent: list[int]) -> NDArray[np.float64]:
+        """(2, N): seconds since the first of the camera stamps `sent`, and latency [ms]."""
+        here = [(s, self.arrivals[s]) for s in sent if s in self.arrivals]
+        return np.array([[(s - sent[0]) / 1e9, (a - s) / 1e6] for s, a in here]).reshape(-1, 2).T
+
     def report(self, sent: list[int]) -> dict[str, Any]:
         """Count, loss, rate [Hz] and latency [ms] over the camera stamps `sent`.
 

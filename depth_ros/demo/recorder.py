@@ -29,6 +29,7 @@ from depth_ros.camera import Camera
 from depth_ros.demo import pictures, scene
 from depth_ros.demo.measure import Ledger, errors, floor, mean_errors
 from depth_ros.ros.middleware import prepare
+from depth_ros.ros.stamps import nanoseconds
 
 OUTPUTS = ('depth/image', 'depth/camera_info', 'points')
 PARAMETERS = {
@@ -162,21 +163,25 @@ class Recorder(Node):
             'compared_frames': len(self.errors),
             'error': mean_errors(self.errors),
             'error_on_floor': mean_errors(self.floor_errors),
-            'files': self._draw() if self.snapshot else [],
+            'files': self._draw(window) if self.snapshot else [],
         }
         (self.output / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
 
-    def _draw(self) -> list[str]:
+    def _draw(self, window: list[int]) -> list[str]:
         assert self.snapshot is not None
         truth, depth = (depth_of(self.snapshot[n]) for n in ('true_depth', 'depth/image'))
         cloud = self.snapshot['points']
         points, colours = points_of(cloud)
+        times = {f'timeline {n}': self.ledgers[n].timeline(window) for n in OUTPUTS[::2]}
+        rgb = rgb_of(self.snapshot['image'])
+        shot = {'rgb': rgb, 'depth': depth, 'truth': truth, 'points': points, 'colours': colours}
+        np.savez_compressed(self.output / 'snapshot.npz', **shot, **times)
         height, width = depth.shape
         scale = max(1.0, 640 / width)
         draw_size = round(width * scale), round(height * scale)
         colours_say = f'red {pictures.NEAR:g} m, blue {pictures.FAR:g} m, grey nothing in range'
         views = {
-            'rgb': ('camera: image', rgb_of(self.snapshot['image'])),
+            'rgb': ('camera: image', rgb),
             'depth': (f'depth_ros: depth/image ({colours_say})', pictures.colourise(depth)),
             'truth': ('exact depth, the same colours', pictures.colourise(truth)),
             'cloud': (
@@ -187,7 +192,7 @@ class Recorder(Node):
         for name, (_, picture) in views.items():
             pictures.write(self.output / f'{name}.png', picture)
         pictures.write(self.output / 'demo.png', pictures.contact_sheet(list(views.values())))
-        return [f'{name}.png' for name in views] + ['demo.png']
+        return ['snapshot.npz', *(f'{name}.png' for name in views), 'demo.png']
 
 
 class NodeWatch:
@@ -217,7 +222,7 @@ class NodeWatch:
 
 def stamp_ns(message: Any) -> int:
     """Header stamp [ns]."""
-    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+    return nanoseconds(message.header.stamp)
 
 
 def depth_of(message: Image) -> NDArray[np.float32]:
