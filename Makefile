@@ -4,6 +4,7 @@
 #   make test-slow    those that take minutes
 #   make test-jazzy   the tests on ROS 2 Jazzy
 #   make check        format, lint and types
+#   make bench        the node beside a plain one and a memcpy; 8 minutes, on a quiet machine
 #   make docs         config/depth.yaml, MODELS.md and the README's table, from the code
 #   make clean        remove what make and colcon made here
 PYTHON ?= python3
@@ -13,7 +14,7 @@ ARGS ?=
 JAZZY = 'ros-rclpy[fastrtps]==7.1.6' ros-diagnostic-msgs==5.3.6 ros-lifecycle-msgs==2.0.3 \
 	ros-sensor-msgs==5.3.6
 
-.PHONY: demo test test-slow test-jazzy check docs clean
+.PHONY: demo test test-slow test-jazzy check bench docs clean
 
 demo: .venv/ready
 	.venv/bin/python -m depth_ros.demo $(ARGS)
@@ -31,6 +32,9 @@ check: .venv/ready
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
+
+bench: .venv/ready
+	.venv/bin/python -m depth_ros.bench $(ARGS)
 
 docs: .venv/ready
 	.venv/bin/python -m depth_ros.docs --write

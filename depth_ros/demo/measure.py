@@ -41,12 +41,13 @@ class Ledger:
             'lost': len(sent) - len(here),
             'rate_hz': None,
             'latency_p50_ms': None,
+            'latency_p95_ms': None,
             'latency_p99_ms': None,
         }
         if here:
             latency = [(arrival - stamp) / 1e6 for stamp, arrival in here.items()]
-            p50, p99 = np.percentile(latency, (50, 99))
-            report.update(latency_p50_ms=round(float(p50), 2), latency_p99_ms=round(float(p99), 2))
+            for p in (50, 95, 99):
+                report[f'latency_p{p}_ms'] = round(float(np.percentile(latency, p)), 2)
         if len(here) > 1:
             span = (max(here.values()) - min(here.values())) / 1e9
             report['rate_hz'] = round((len(here) - 1) / span, 2) if span > 0 else None
