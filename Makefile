@@ -11,8 +11,8 @@ PYTHON ?= python3
 ARGS ?=
 
 # The Jazzy wheels; without them pip takes the newest, Kilted.
-JAZZY = 'ros-rclpy[fastrtps]==7.1.6' ros-diagnostic-msgs==5.3.6 ros-lifecycle-msgs==2.0.3 \
-	ros-sensor-msgs==5.3.6
+JAZZY = 'ros-rclpy[fastrtps]==7.1.6' ros-diagnostic-msgs==5.3.6 ros-geometry-msgs==5.3.6 \
+	ros-lifecycle-msgs==2.0.3 ros-nav-msgs==5.3.6 ros-sensor-msgs==5.3.6
 
 .PHONY: demo test test-slow test-jazzy check bench docs clean
 

@@ -18,7 +18,9 @@ EXTRAS = {
     'ros': [
         'ros-rclpy[fastrtps]>=7.1.6',
         'ros-diagnostic-msgs>=5.3.6',
+        'ros-geometry-msgs>=5.3.6',
         'ros-lifecycle-msgs>=2.0.3',
+        'ros-nav-msgs>=5.3.6',
         'ros-sensor-msgs>=5.3.6',
     ],
     'onnx': ['onnxruntime'],

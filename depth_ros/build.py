@@ -15,7 +15,7 @@ from depth_ros import models, weights
 from depth_ros.camera import Camera
 from depth_ros.data import Frame
 from depth_ros.errors import ConfigError
-from depth_ros.models import DepthModel, ModelOptions, Preset
+from depth_ros.models import DepthModel, ModelOptions, Preset, TakesPairs
 from depth_ros.pipeline import Pipeline
 from depth_ros.settings import Settings
 
@@ -55,6 +55,7 @@ def build(settings: Settings) -> tuple[Pipeline, Choices]:
         WeightsError: a checkpoint that is missing or does not fit.
     """
     preset = models.get(settings.model)
+    check_abilities(settings, preset)
     device = choose_device(settings.device, preset)
     wanted = choose_precision(settings.precision, device, preset)
     if device.type == 'cpu':
@@ -69,12 +70,16 @@ def build(settings: Settings) -> tuple[Pipeline, Choices]:
         input_size=settings.input_size,
         max_tokens=settings.max_tokens,
         onnx=settings.onnx,
+        estimate_camera=settings.intrinsics == 'estimated',
     )
     frame = trial_frame(device)
     model, precision = load_in(settings.model, options, wanted, frame)
     pipeline = Pipeline(model, settings, device)
     # the first run allocates and compiles: better now than with a frame, and a broken one shows
-    pipeline(frame)
+    with torch.inference_mode():
+        pipeline.depth_map(model.predict(frame), frame)
+        if settings.two_views.mode != 'off' and isinstance(model, TakesPairs):
+            model.predict_pair(frame, frame)
     choices = Choices(
         model=settings.model,
         kind=pipeline.model.kind.value,
@@ -85,6 +90,26 @@ def build(settings: Settings) -> tuple[Pipeline, Choices]:
         licence=preset.licence,
     )
     return pipeline, choices
+
+
+def check_abilities(settings: Settings, preset: Preset) -> None:
+    """Refuse what the preset's network cannot do, before anything is downloaded.
+
+    Raises:
+        ConfigError: with the presets that can.
+    """
+    if settings.intrinsics == 'estimated' and not preset.estimates_camera:
+        raise ConfigError(
+            f"intrinsics is 'estimated' but {settings.model!r} cannot tell a camera from its "
+            f'picture; presets that can: {models.presets_where(lambda p: p.estimates_camera)}. '
+            "Or calibrate the camera and set intrinsics to 'camera_info'."
+        )
+    if settings.two_views.mode != 'off' and not preset.takes_pairs:
+        raise ConfigError(
+            f'two_views.mode is {settings.two_views.mode!r} but {settings.model!r} takes one view '
+            f'only; presets that take two: {models.presets_where(lambda p: p.takes_pairs)}. '
+            "Or set two_views.mode to 'off'."
+        )
 
 
 def load_in(

@@ -8,6 +8,7 @@ import difflib
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +93,14 @@ def with_values(settings: Any, values: Mapping[str, Any]) -> Any:
     """
     values = {name: checked(name, value) for name, value in values.items()}
     settings = _replaced(settings, values, '')
-    for low, high in (('range.min', 'range.max'), ('colorized.min', 'colorized.max')):
-        group = getattr(settings, low.partition('.')[0])
-        if group.max and group.min >= group.max:
-            raise ConfigError(
-                f'{low} is {group.min:g} and {high} is {group.max:g}; it must be more'
-            )
+    for low, high in (
+        ('range.min', 'range.max'),
+        ('colorized.min', 'colorized.max'),
+        ('two_views.min_parallax', 'two_views.max_parallax'),
+    ):
+        least, most = attrgetter(low)(settings), attrgetter(high)(settings)
+        if most and least >= most:
+            raise ConfigError(f'{low} is {least:g} and {high} is {most:g}; it must be more')
     return settings
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,17 +77,19 @@ class DepthMap:
         camera: pinhole without distortion whose pixels `z` and `rgb` are.
         rgb: (H, W, 3) uint8, the (undistorted) image.
         confidence: (H, W) float32 or None.
+        pose: where the second camera stood [m]; None for depth of one view.
     """
 
     z: Tensor
     camera: Camera
     rgb: Tensor
     confidence: Tensor | None = None
+    pose: Pose | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where a second camera stood, seen from the first; lengths in the unit of a `Pair`.
+    """Where a second camera stood, seen from the first; lengths in the unit of a `Pair`, or [m].
 
     Args:
         T_first_second: (4, 4) float64, maps points of the second optical frame into the first.
@@ -113,6 +115,20 @@ class Pose:
         t, c = self.T_first_second[:3, 3], self.covariance[:3, :3]
         along = t @ c @ t / (t @ t) if self.length > 0 else np.linalg.eigvalsh(c)[-1]
         return float(np.sqrt(max(along, 0.0)))
+
+    def scaled(self, factor: float, error: float = 0.0) -> Pose:
+        """The pose in another unit.
+
+        Args:
+            factor: what one unit of now is in the new one.
+            error: standard deviation of `factor` as a part of it; it makes the length less sure.
+        """
+        units = np.array([factor] * 3 + [1.0] * 3)
+        covariance = self.covariance * np.outer(units, units)
+        T = self.T_first_second.copy()
+        T[:3, 3] *= factor
+        covariance[:3, :3] += error**2 * np.outer(T[:3, 3], T[:3, 3])
+        return replace(self, T_first_second=T, covariance=covariance)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,9 @@ your intrinsics, the others have no metres of their own.
 it (not legal advice), and the node logs it when it loads them. Weights with restrictions are
 downloaded only once the parameter `accept_licence` is true.
 
+`nano` is trained in this repository on its synthetic world, and its weights are in the package:
+nothing is downloaded. How, and how good it is, stands in depth_ros/models/nano/card.md.
+
 `flat_wall` and `flat_ground` are geometry for tests and the demo: a wall 2 m away, a level floor
 1.2 m below the camera.
 
@@ -87,6 +90,8 @@ def models_page() -> str:
             source = f'[{preset.variant}.zip]({preset.url})'
         if not preset.needs_weights:
             source = 'none needed'
+        if preset.packaged:
+            source = 'in the package'
         size = str(preset.megabytes or '')
         paper = f'[{preset.paper.rpartition("/")[2]}]({preset.paper})' if preset.paper else ''
         cells = (f'`{name}`', kind, preset.licence, source or 'your file', size, paper)

@@ -6,7 +6,8 @@ DepthRosError
  ├─ WeightsError   a checkpoint that is missing, broken, or of another network
  ├─ ImageError     an image message that cannot be read
  ├─ CameraError    intrinsics that cannot be used
- └─ InferenceError a network that returned something that is not depth
+ ├─ InferenceError a network that returned something that is not depth
+ └─ ScaleError     depth whose metres nobody knows yet
 """
 
 
@@ -32,3 +33,7 @@ class CameraError(DepthRosError):
 
 class InferenceError(DepthRosError):
     """A network that returned something that is not depth."""
+
+
+class ScaleError(DepthRosError):
+    """Depth whose metres nobody knows yet: waiting may help, publishing would mislead."""

@@ -72,8 +72,8 @@ def _cloud_by_opencv(depth: DepthMap, stride: int, color: bool) -> Tensor:
 def _full_rays(camera: Camera, stride: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """`geometry.rays` for each pixel, as OpenCV wants them: (h, w) each."""
     x, y = rays(camera, 'cpu', stride)
-    x, y = torch.broadcast_tensors(x, y)
-    return x.contiguous().numpy(), y.contiguous().numpy()
+    size = y.shape[0], x.shape[1]
+    return x.expand(size).contiguous().numpy(), y.expand(size).contiguous().numpy()
 
 
 def dense(points: Tensor) -> Tensor:

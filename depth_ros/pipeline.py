@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from depth_ros.data import DepthMap, Frame, Prediction
-from depth_ros.errors import InferenceError
+from depth_ros.errors import InferenceError, ScaleError
 from depth_ros.geometry import undistort
 from depth_ros.models import DepthModel
 from depth_ros.scaling import Scaling
@@ -35,7 +35,8 @@ class Pipeline:
         Raises:
             ConfigError: they do not fit the network; the old ones stay.
         """
-        self.scaling = Scaling(settings.scaling, self.model.kind)
+        two_views = settings.two_views.mode != 'off'
+        self.scaling = Scaling(settings.scaling, self.model.kind, two_views=two_views)
         self.settings = settings
 
     @torch.inference_mode()
@@ -48,11 +49,35 @@ class Pipeline:
 
         Raises:
             InferenceError: the network's answer is not of the frame's size or has no number in it.
+            ScaleError: the metres are to come from two views (`depth_ros.two_views`).
         """
+        if self.scaling.method == 'baseline':
+            raise ScaleError("scaling.method 'baseline' takes two views; this is one")
         frame, seen = undistort(frame)
-        prediction = self.model.predict(frame)
+        return self.depth_map(self.model.predict(frame), frame, seen)
+
+    def depth_map(
+        self,
+        prediction: Prediction,
+        frame: Frame,
+        seen: Tensor | None = None,
+        factor: float | None = None,
+    ) -> DepthMap:
+        """Metres and what is no depth, of a prediction.
+
+        Args:
+            prediction: of `frame`.
+            frame: undistorted.
+            seen: (H, W) bool, where the lens saw something; None for everywhere.
+            factor: [m] a unit, where one was measured.
+
+        Raises:
+            InferenceError: the prediction is not of the frame's size or has no number in it.
+        """
         _check(prediction, frame)
         z = self.scaling(prediction, frame.camera)
+        if factor is not None:
+            z = z * factor
         z = _limited(z, self.settings.range.min, self.settings.range.max or torch.inf)
         inf, nan = torch.inf, torch.nan
         if prediction.sky is not None:

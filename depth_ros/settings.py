@@ -55,10 +55,10 @@ class ScalingSettings:
 
     method: str = setting(
         'auto',
-        'How a prediction becomes metres; auto takes as_is for metric and canonical_focal for '
-        'canonical networks and refuses the others, which need constant.',
+        'How a prediction becomes metres; auto takes as_is for metric networks, canonical_focal '
+        'for canonical ones, baseline with two_views, and refuses others, which need constant.',
         live=True,
-        choices=('auto', 'as_is', 'canonical_focal', 'constant'),
+        choices=('auto', 'as_is', 'canonical_focal', 'constant', 'baseline'),
     )
     scale: float = setting(
         1.0,
@@ -73,6 +73,53 @@ class ScalingSettings:
         live=True,
         low=-1e3,
         high=1e3,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TwoViewSettings:
+    """Depth from two pictures, for networks that take them."""
+
+    mode: str = setting(
+        'off',
+        'Where the second view comes from: stereo is a second camera (image_2, camera_info_2), '
+        'motion an earlier frame of the same camera (odom says how it moved).',
+        choices=('off', 'stereo', 'motion'),
+    )
+    baseline: float = setting(
+        0.0, 'stereo: distance of the two cameras [m]; 0 takes it from TF.', low=0.0, high=100.0
+    )
+    max_offset: float = setting(
+        0.01,
+        'stereo: stamps of the two images of a pair differ by this at most [s].',
+        low=0.0,
+        high=1.0,
+    )
+    camera_pose: list[float] = setting(
+        [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+        'motion: x y z [m] qx qy qz qw of the optical frame in the child frame of odom; '
+        'zeros take it from TF.',
+    )
+    min_baseline: float = setting(
+        0.05, 'Cameras nearer to each other than this tell no scale [m].', low=1e-3, high=10.0
+    )
+    min_inliers: float = setting(
+        0.5,
+        'Share of pixels that must agree with the relative pose of a pair that tells the scale.',
+        low=0.0,
+        high=1.0,
+    )
+    min_parallax: float = setting(
+        1.5,
+        'motion: an earlier frame with less parallax is no second view [deg].',
+        low=0.1,
+        high=90.0,
+    )
+    max_parallax: float = setting(
+        25.0,
+        'motion: an earlier frame with more parallax looks too different [deg].',
+        low=0.1,
+        high=90.0,
     )
 
 
@@ -193,6 +240,12 @@ class Settings:
         'auto: rectified where all D are zero or the topic name says rect.',
         choices=('auto', 'rectified', 'raw'),
     )
+    intrinsics: str = setting(
+        'camera_info',
+        'Where K comes from; estimated asks the network, for cameras nobody calibrated, and needs '
+        'no camera_info.',
+        choices=('camera_info', 'estimated'),
+    )
     rate: float = setting(
         0.0,
         'Most depth images a second, by image stamps [Hz]; 0 means every frame the device can do.',
@@ -218,6 +271,7 @@ class Settings:
     )
     range: Range = field(default_factory=Range)
     scaling: ScalingSettings = field(default_factory=ScalingSettings)
+    two_views: TwoViewSettings = field(default_factory=TwoViewSettings)
     points: Points = field(default_factory=Points)
     colorized: Colorized = field(default_factory=Colorized)
     onnx: Onnx = field(default_factory=Onnx)

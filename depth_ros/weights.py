@@ -54,6 +54,7 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
     'Monodepth2 decoder': ('decoder.0.conv.conv.',),
     'GLPDepth': ('encoder.patch_embed1.', 'last_layer_depth.'),
     'GLPDepth (transformers)': ('glpn.',),
+    'nano': ('context.whole.', 'ups.0.'),
 }
 
 
@@ -73,12 +74,10 @@ def locate(weights: str, preset: Preset, licence_accepted: bool = False) -> Path
         WeightsError: there is no such file, folder or hub repository, it cannot be reached, or its
             licence was not accepted.
     """
+    if not weights and (preset.packaged or not preset.needs_weights):
+        return preset.own_file
     if not preset.needs_weights:
-        if weights:
-            raise ConfigError(
-                f'weights is {weights!r}, but {preset.family} has none; leave it empty'
-            )
-        return None
+        raise ConfigError(f'weights is {weights!r}, but {preset.family} has none; leave it empty')
     by_hand = f'download {preset.url}, unzip it and set weights:=<folder>, or to the zip itself'
     if not weights:
         if preset.url:
@@ -245,11 +244,9 @@ def load_strict(
     Raises:
         WeightsError: a tensor is missing, left over, of another shape or not finite.
     """
-    patterns = [re.compile(p) for p in ignore]
+    leftover = re.compile('|'.join(f'(?:{p})' for p in ignore) or '(?!)')
     want = module.state_dict()
-    have = {
-        k: v for k, v in state.items() if k in want or not any(p.fullmatch(k) for p in patterns)
-    }
+    have = {k: v for k, v in state.items() if k in want or not leftover.fullmatch(k)}
     shapes = [
         f'{k} {tuple(have[k].shape)} instead of {tuple(want[k].shape)}'
         for k in want

@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """`depth-ros` as a person types it."""
 
+import dataclasses
 import json
 import subprocess
 import sys
+import types
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
+from depth_ros.camera import Camera
 from depth_ros.cli import main
-from depth_ros.models import PRESETS
+from depth_ros.data import Kind, Prediction
+from depth_ros.models import PRESETS, Preset
 
 
 def test_models_prints_a_row_for_every_preset(capsys):
@@ -48,9 +53,44 @@ def test_run_writes_metres_millimetres_colours_and_a_cloud(tmp_path):
     np.testing.assert_array_equal(points['rgb'], picture[..., ::-1][valid])
 
 
+class Eye:
+    """A canonical network that takes every camera for one of fx = 2 W."""
+
+    kind = Kind.CANONICAL
+
+    def predict(self, frame):
+        return Prediction(torch.ones(frame.camera.size), self.kind, focal_px=(100.0, 100.0))
+
+    def estimated_camera(self, rgb):
+        h, w = rgb.shape[:2]
+        return Camera(w, h, 2.0 * w, 2.0 * w, (w - 1) / 2, (h - 1) / 2)
+
+
+def test_run_estimates_the_camera_where_the_network_can(tmp_path, capsys, monkeypatch):
+    asked = []
+    family = types.ModuleType('depth_ros.models.eye')
+    family.load = lambda preset, options: asked.append(options.estimate_camera) or Eye()
+    monkeypatch.setitem(sys.modules, family.__name__, family)
+    preset = Preset('eye', 'eye', Kind.CANONICAL, 'none', '', needs_weights=False, casts=False)
+    monkeypatch.setitem(PRESETS, 'eye', dataclasses.replace(preset, estimates_camera=True))
+    path = tmp_path / 'yard.png'
+    cv2.imwrite(str(path), np.zeros((8, 10, 3), np.uint8))
+    assert main(['run', str(path), '--model', 'eye', '--device', 'cpu']) == 0
+    assert 'fx 20.0 fy 20.0 cx 4.5 cy 3.5 px, estimated by' in capsys.readouterr().out
+    np.testing.assert_allclose(np.load(tmp_path / 'yard_depth.npy'), 0.2)
+    # a camera that is given is taken, and the network not asked
+    assert main(['run', str(path), '--model', 'eye', '--device', 'cpu', '--fx', '50']) == 0
+    np.testing.assert_allclose(np.load(tmp_path / 'yard_depth.npy'), 0.5)
+    assert asked == [True, False]
+    both = ['--fx', '50', '-p', 'intrinsics:=estimated']
+    assert main(['run', str(path), '--model', 'eye', *both]) == 2
+    assert 'leave one out' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('arguments', 'said'),
     [
+        (['run', '{picture}', '--fx', '9', '-p', 'two_views.mode:=motion'], 'this is one picture'),
         (['run', 'none.png', '--fx', '50'], 'none.png is no picture'),
         (['run', '{picture}'], 'give the focal length'),
         (['run', '{picture}', '--fx', '50', '--model', 'nono'], "'nono' is not a preset"),

@@ -31,6 +31,7 @@ def test_every_parameter_is_read_somewhere():
         'points': {'points'},
         'colorized': {'look'},
         'onnx': {'described'},
+        'two_views': {'settings', 'two_views'},
     }
     read = set(attributes_read())
     unread = [

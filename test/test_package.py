@@ -20,7 +20,15 @@ PACKAGE = ET.parse(ROOT / 'package.xml').getroot()
 # import name -> rosdep key, where they differ
 KEYS = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy', 'yaml': 'python3-yaml'}
 # installed with pip; see the comment in package.xml
-FROM_PIP = {'huggingface_hub', 'onnxruntime', 'rosbags', 'safetensors', 'timm', 'torch'}
+FROM_PIP = {
+    'huggingface_hub',
+    'onnxruntime',
+    'plotly',
+    'rosbags',
+    'safetensors',
+    'timm',
+    'torch',
+}
 
 
 @pytest.fixture

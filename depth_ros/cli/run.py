@@ -12,12 +12,16 @@ import cv2
 import numpy as np
 import torch
 
-from depth_ros import config, pack
+from depth_ros import config, models, pack
 from depth_ros.build import build
 from depth_ros.camera import Camera
 from depth_ros.data import DepthMap, Frame
-from depth_ros.errors import CameraError, ImageError
+from depth_ros.errors import CameraError, ConfigError, ImageError
+from depth_ros.models import EstimatesCamera
 from depth_ros.settings import Settings
+
+#: arguments that describe the camera
+CAMERA = ('fx', 'fy', 'cx', 'cy', 'hfov')
 
 
 def add_to(commands: Any) -> None:
@@ -49,13 +53,26 @@ def call(given: argparse.Namespace) -> None:
     bgr = cv2.imread(str(given.image), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if bgr is None:
         raise ImageError(f'{given.image} is no picture that OpenCV can read')
-    camera = camera_of(given, bgr.shape[1], bgr.shape[0])
     values = {'model': given.model, 'weights': given.weights, 'device': given.device}
+    described = any(getattr(given, name) is not None for name in CAMERA)
+    if not described and models.get(given.model).estimates_camera:
+        values['intrinsics'] = 'estimated'
     values |= config.parse(given.parameters)
     settings = config.with_values(Settings(), config.preset_values(given.model) | values)
+    estimated = settings.intrinsics == 'estimated'
+    if estimated and described:
+        raise ConfigError("intrinsics is 'estimated' but the camera is given too: leave one out")
+    if settings.two_views.mode != 'off':
+        raise ConfigError(f'two_views.mode is {settings.two_views.mode!r}; this is one picture')
+    # before the network is loaded, which takes longer
+    camera = None if estimated else camera_of(given, bgr.shape[1], bgr.shape[0])
     depth_of, choices = build(settings)
     print(choices)
     rgb = torch.from_numpy(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)).to(depth_of.device)
+    if camera is None:
+        assert isinstance(depth_of.model, EstimatesCamera)  # `build` refuses others
+        camera = depth_of.model.estimated_camera(rgb)
+        print(f'camera {camera}, estimated by the network')
     depth = depth_of(Frame(rgb, camera))
     for path in write(depth, given.output or given.image.with_suffix(''), settings):
         print(path)

@@ -30,6 +30,7 @@ def row(name: str, preset: Preset) -> tuple[str, ...]:
     """One preset as strings, in the order of `COLUMNS`."""
     kind = preset.kind.value.replace('_', '-') if preset.kind else 'onnx.kind'
     source = preset.repo or preset.url or ('your file' if preset.needs_weights else 'none needed')
+    source = 'in the package' if preset.packaged else source
     size = str(preset.megabytes) if preset.megabytes else ''
     return name, preset.family, kind, _METRES[preset.kind], size, preset.licence, source
 

@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import quote
 
 import torch
+from torch import Tensor
 
-from depth_ros.data import Frame, Kind, Prediction
+from depth_ros.camera import Camera
+from depth_ros.data import Frame, Kind, Pair, Prediction
 from depth_ros.errors import ConfigError
 from depth_ros.settings import Onnx
 
@@ -30,6 +32,24 @@ class DepthModel(Protocol):
 
     def predict(self, frame: Frame) -> Prediction:
         """Depth, in the model's own unit, for every pixel of an undistorted frame."""
+        ...
+
+
+@runtime_checkable
+class EstimatesCamera(Protocol):
+    """A `DepthModel` that can tell the camera from its picture."""
+
+    def estimated_camera(self, rgb: Tensor) -> Camera:
+        """The camera that took (H, W, 3) uint8."""
+        ...
+
+
+@runtime_checkable
+class TakesPairs(Protocol):
+    """A `DepthModel` that also takes two views."""
+
+    def predict_pair(self, first: Frame, second: Frame) -> Pair:
+        """Depth of the first and where the second stood; both undistorted."""
         ...
 
 
@@ -45,6 +65,7 @@ class ModelOptions:
         input_size: side the input is scaled to [px]; 0 takes the preset's.
         max_tokens: cap on transformer patches.
         onnx: description of the network, family `onnx` only.
+        estimate_camera: also load what `EstimatesCamera` needs.
     """
 
     weights: Path | None = None
@@ -54,6 +75,7 @@ class ModelOptions:
     input_size: int = 0
     max_tokens: int = 2500
     onnx: Onnx = field(default_factory=Onnx)
+    estimate_camera: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +95,11 @@ class Preset:
         url: of a zip on the publisher's own server, for weights that are in no `repo`.
         md5: of that zip, where known.
         megabytes: of the file or zip; 0 if not known.
+        packaged: name of the weights in the family's folder, for those that are in the package.
         needs_weights: False for presets that are only geometry.
         casts: False if the family does not follow the parameter `precision`.
+        estimates_camera: the model is one that `EstimatesCamera`.
+        takes_pairs: the model is one that `TakesPairs`.
     """
 
     family: str
@@ -88,8 +113,16 @@ class Preset:
     url: str = ''
     md5: str = ''
     megabytes: int = 0
+    packaged: str = ''
     needs_weights: bool = True
     casts: bool = True
+    estimates_camera: bool = False
+    takes_pairs: bool = False
+
+    @property
+    def own_file(self) -> Path | None:
+        """Where the weights of a packaged preset are; None for the others."""
+        return Path(__file__).parent / self.family / self.packaged if self.packaged else None
 
     @property
     def restricted(self) -> bool:
@@ -153,6 +186,7 @@ def _dust3r(variant: str) -> Preset:
         f'naver/DUSt3R_ViTLarge_BaseDecoder_{variant}',
         'model.safetensors',
         megabytes=2280 if variant.endswith('dpt') else 2130,
+        takes_pairs=True,
     )
 
 
@@ -188,12 +222,13 @@ PRESETS: dict[str, Preset] = {
     'glpdepth_kitti': Preset('glpdepth', 'kitti', Kind.METRIC, _GLP, 'https://arxiv.org/abs/2201.07436', 'vinvino02/glpn-kitti', 'pytorch_model.bin', megabytes=245),
     'depth_anything_v3_small': _row('v3_any_vits', Kind.SCALE_INVARIANT, 'Apache-2.0', _DA3, 'depth-anything/DA3-SMALL', 'model.safetensors'),
     'depth_anything_v3_base': _row('v3_any_vitb', Kind.SCALE_INVARIANT, 'Apache-2.0', _DA3, 'depth-anything/DA3-BASE', 'model.safetensors'),
-    'depth_pro': Preset('depth_pro', 'depth_pro', Kind.CANONICAL, _APPLE, 'https://arxiv.org/abs/2410.02073', 'apple/DepthPro', 'depth_pro.pt', megabytes=1900),
+    'depth_pro': Preset('depth_pro', 'depth_pro', Kind.CANONICAL, _APPLE, 'https://arxiv.org/abs/2410.02073', 'apple/DepthPro', 'depth_pro.pt', megabytes=1900, estimates_camera=True),
     'dust3r_224_linear': _dust3r('224_linear'),
     'dust3r_512_linear': _dust3r('512_linear'),
     'dust3r_512_dpt': _dust3r('512_dpt'),
     'onnx': Preset('onnx', 'described', None, 'that of your network', '', casts=False),
     'fastdepth_nyu': Preset('onnx', 'described', None, 'MIT', 'https://arxiv.org/abs/1903.03273', casts=False),
+    'nano': Preset('nano', 'nano', Kind.CANONICAL, 'Apache-2.0', '', megabytes=6, packaged='nano.safetensors'),
     'flat_wall': Preset('flat', 'wall', Kind.METRIC, 'Apache-2.0', '', needs_weights=False, casts=False),
     'flat_ground': Preset('flat', 'ground', Kind.METRIC, 'Apache-2.0', '', needs_weights=False, casts=False),
 }  # fmt: skip

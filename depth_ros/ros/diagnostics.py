@@ -73,9 +73,13 @@ def _camera(
     name: str, inputs: list[Input], worker: Worker | None, silence: str
 ) -> DiagnosticStatus:
     trouble = silence or (worker.trouble if worker else '')
-    known = str(worker.camera) if worker and worker.camera else ''
+    known = ''
+    if worker and worker.lenses[0].camera:
+        known = ' and '.join(str(lens.camera) for lens in worker.lenses)
     values = {f'topic {i.relative}': i.topic for i in inputs}
     values |= {f'reliability {i.relative}': i.qos.reliability.name.lower() for i in inputs}
+    if worker:
+        values['intrinsics'] = worker.lenses[0].source
     said = trouble or known or ('waiting' if worker else 'inactive')
     return _status(name, ERROR if trouble else OK, said, values)
 
@@ -86,6 +90,7 @@ def _depth(name: str, session: Session, worker: Worker | None) -> DiagnosticStat
     if worker:
         seen = worker.timing.summary(time.monotonic())
         values |= seen | dataclasses.asdict(worker.counters)
+        values |= session.two_views.views.report() if session.two_views else {}
         wanted, got = session.settings.rate, seen.get('rate [Hz]', 0.0)
         # a camera slower than `rate` is no overload; a network slower than its period is
         busy = seen.get('processing p50 [ms]', 0.0) * wanted > 900

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ class Input:
         callback: called with each message.
         depth: messages the middleware keeps.
         reliability: auto, reliable or best_effort.
+        once: it may be published once for ever: later silence is none.
     """
 
     def __init__(
@@ -36,8 +38,11 @@ class Input:
         callback: Callable[[Any], None],
         depth: int,
         reliability: str = 'auto',
+        once: bool = False,
     ) -> None:
         """Subscribe at once; `refresh` adapts."""
+        self.once = once
+        self.last_s = 0.0  #: monotonic time of the last arrival, 0 for never
         self.node = node
         self.message_type = message_type
         self.callback = callback
@@ -50,8 +55,16 @@ class Input:
 
     def _subscribe(self) -> None:
         self.subscription = self.node.create_subscription(
-            self.message_type, self.relative, self.callback, self.qos
+            self.message_type, self.relative, self._arrived, self.qos
         )
+
+    def _arrived(self, message: Any) -> None:
+        self.last_s = time.monotonic()
+        self.callback(message)
+
+    def quiet_s(self, now_s: float, since_s: float) -> float:
+        """Seconds of silence at `now_s`, of an input that is listened to from `since_s` on."""
+        return 0.0 if self.once and self.last_s else now_s - (self.last_s or since_s)
 
     def refresh(self) -> None:
         """Subscribe anew if the publishers there are now want another QoS."""

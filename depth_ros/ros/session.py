@@ -13,12 +13,16 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depth_ros import geometry, pack, resample
 from depth_ros.build import Choices
+from depth_ros.estimate import SteadyCamera
 from depth_ros.pipeline import Pipeline
 from depth_ros.ros import diagnostics, middleware
 from depth_ros.ros.inbox import Counters, Inbox
 from depth_ros.ros.inputs import Input
+from depth_ros.ros.lens import Lens
 from depth_ros.ros.log import Throttle
 from depth_ros.ros.outputs import Outputs
+from depth_ros.ros.pairs import PairInbox
+from depth_ros.ros.two_views import PoseOutputs, two_views_for
 from depth_ros.ros.worker import Worker
 from depth_ros.settings import Settings
 
@@ -34,6 +38,9 @@ class Session:
         pipeline: the loaded network.
         choices: what it was made of, for the diagnostics.
         settings: parameters; `update` replaces them.
+
+    Raises:
+        ConfigError: two views were asked for that cannot be had here.
     """
 
     def __init__(
@@ -44,8 +51,10 @@ class Session:
         self.pipeline = pipeline
         self.choices = choices
         self.settings = settings
-        self.outputs = Outputs(node, settings)
-        self.inbox: Inbox | None = None
+        # first, because it may be refused
+        self.two_views = two_views_for(node, pipeline, settings)
+        self.outputs = (PoseOutputs if self.two_views else Outputs)(node, settings)
+        self.inbox: Inbox | PairInbox | None = None
         self.inputs: list[Input] = []
         self.worker: Worker | None = None
         self._throttle = Throttle()
@@ -70,14 +79,28 @@ class Session:
         """Subscribe and start the worker."""
         node, settings = self.node, self.settings
         self._started_s = time.monotonic()
-        self.inbox = Inbox(Counters())
+        estimate = None
+        if settings.intrinsics == 'estimated':
+            estimate = SteadyCamera(self.pipeline.model.estimated_camera)
+        views = self.two_views
+        inbox = views.inbox(Counters()) if views else Inbox(Counters(), needs_info=not estimate)
         compressed = settings.image_transport == 'compressed'
         kind, topic = (CompressedImage, 'image/compressed') if compressed else (Image, 'image')
-        image = Input(node, kind, topic, self.inbox.put_image, 1, settings.image_reliability)
-        self.inputs.append(image)
-        self.inputs.append(Input(node, CameraInfo, 'camera_info', self.inbox.put_info, 10))
-        self.worker = Worker(node, self.inbox, self.pipeline, self.outputs, settings, image.topic)
-        node.get_logger().info(f'listening to {" and ".join(i.topic for i in self.inputs)}')
+        inputs = [Input(node, kind, topic, inbox.put_image, 1, settings.image_reliability)]
+        if not estimate:
+            inputs.append(Input(node, CameraInfo, 'camera_info', inbox.put_info, 10, once=True))
+        inputs += views.inputs(node, settings) if views else []
+        lenses = [
+            Lens(node.get_logger(), source.topic, settings.rectification, estimate)
+            for source in inputs
+            if source.message_type is kind
+        ]
+        self.inbox, self.inputs = inbox, inputs
+        depth_of = views or self.pipeline
+        self.worker = Worker(
+            node, inbox, depth_of, self.pipeline.device, self.outputs, settings, lenses
+        )
+        node.get_logger().info(f'listening to {" and ".join(i.topic for i in inputs)}')
 
     def stop(self) -> None:
         """Unsubscribe and wait until the worker has finished its frame."""
@@ -95,7 +118,9 @@ class Session:
         self.node.destroy_timer(self._timer)
         self.node.destroy_publisher(self._diagnostics)
         self.outputs.close()
-        del self.pipeline
+        if self.two_views is not None:
+            self.two_views.close()
+        del self.pipeline, self.two_views
         for room in (geometry, pack, resample):
             room.forget()
         middleware.release_memory()
@@ -117,11 +142,11 @@ class Session:
         """Why there is no depth although the node is active; '' if there is nothing to say."""
         if self.inbox is None:
             return ''
-        image, info = self.inputs
         reasons = []
-        for source, last_s in ((image, self.inbox.last_image_s), (info, self.inbox.last_info_s)):
-            quiet_s = now_s - (last_s or self._started_s)
-            # camera_info may be published once for ever
-            if quiet_s > self.settings.patience and not (source is info and last_s):
+        for source in self.inputs:
+            quiet_s = source.quiet_s(now_s, self._started_s)
+            if quiet_s > self.settings.patience:
                 reasons.append(f'no {source.relative} for {quiet_s:.0f} s: {source.why_silent()}')
+        if not reasons and self.two_views is not None:
+            return self.two_views.why_silent()
         return '; '.join(reasons)

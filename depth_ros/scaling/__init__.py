@@ -11,13 +11,14 @@ from torch import Tensor
 from depth_ros.camera import Camera
 from depth_ros.data import Kind, Prediction
 from depth_ros.errors import ConfigError
-from depth_ros.scaling import as_is, canonical_focal, constant
+from depth_ros.scaling import as_is, baseline, canonical_focal, constant
 from depth_ros.settings import ScalingSettings
 
 METHODS: dict[str, ModuleType] = {
     'as_is': as_is,
     'canonical_focal': canonical_focal,
     'constant': constant,
+    'baseline': baseline,
 }
 
 
@@ -28,14 +29,26 @@ class Scaling:
         ConfigError: the method cannot use that kind; the message lists those that can.
     """
 
-    def __init__(self, settings: ScalingSettings, kind: Kind) -> None:
-        """Refuse a mismatch here, before any frame."""
-        self.method = _automatic(kind) if settings.method == 'auto' else settings.method
+    def __init__(self, settings: ScalingSettings, kind: Kind, *, two_views: bool = False) -> None:
+        """Refuse a mismatch here, before any frame; `two_views`: there are two to measure with."""
+        self.method = settings.method
+        if self.method == 'auto':
+            self.method = _automatic(kind, two_views=two_views)
         fitting = [name for name, method in METHODS.items() if kind in method.ACCEPTS]
         if self.method not in fitting:
             raise ConfigError(
                 f'scaling.method {self.method!r} cannot use {kind.value} predictions; '
                 f'methods that can: {fitting}'
+            )
+        if self.method == 'baseline' and not two_views:
+            raise ConfigError(
+                "scaling.method is 'baseline' but two_views.mode is 'off': set it to stereo (a "
+                'second camera) or motion (odometry), with a model that takes two views'
+            )
+        if self.method == 'baseline' and settings.scale != 1:
+            raise ConfigError(
+                f"scaling.scale is {settings.scale:g} but scaling.method 'baseline' measures it: "
+                "set scaling.scale to 1, or the method to 'constant'"
             )
         if settings.shift and kind is not Kind.AFFINE_INVERSE:
             raise ConfigError(
@@ -54,7 +67,9 @@ class Scaling:
         return z
 
 
-def _automatic(kind: Kind) -> str:
+def _automatic(kind: Kind, *, two_views: bool) -> str:
+    if kind is Kind.SCALE_INVARIANT and two_views:
+        return 'baseline'
     if kind is Kind.METRIC:
         return 'as_is'
     if kind is Kind.CANONICAL:

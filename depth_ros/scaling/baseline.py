@@ -12,10 +12,20 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-from depth_ros.data import Pose
+from depth_ros.camera import Camera
+from depth_ros.data import Kind, Pose, Prediction
+
+#: the factor of the day is applied by `depth_ros.two_views`
+ACCEPTS = frozenset({Kind.SCALE_INVARIANT})
 
 log = logging.getLogger(__name__)
+
+
+def to_metres(prediction: Prediction, camera: Camera) -> Tensor:
+    """The prediction, (H, W), still to be multiplied by `BaselineScale.scale`."""
+    return prediction.values
 
 
 class BaselineScale:

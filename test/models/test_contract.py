@@ -65,6 +65,8 @@ def load(request, tmp_path):
         elif preset.family == 'onnx':
             folder = request.getfixturevalue('data') / 'weights' / 'fastdepth'
             weights = folder / 'fastdepth_nyu_pruned_224.onnx'
+        elif preset.packaged:
+            weights = preset.own_file
         options = ModelOptions(weights=weights, input_size=settings.input_size, onnx=settings.onnx)
         if preset.family in ('depth_anything', 'dust3r'):
             options = ModelOptions(weights=weights, input_size=126)
@@ -97,6 +99,8 @@ def test_a_row_has_a_file_of_parameters_that_names_it(name):
 def test_a_preset_answers_for_every_pixel_of_any_frame(load, name):
     model, settings = load(name)
     assert model.kind is (PRESETS[name].kind or Kind(settings.onnx.kind))
+    assert isinstance(model, models.EstimatesCamera) == PRESETS[name].estimates_camera
+    assert isinstance(model, models.TakesPairs) == PRESETS[name].takes_pairs
     for height, width in ((90, 130), (131, 77)):
         camera = Camera(width, height, 100.0, 101.0, width / 2, height / 2)
         picture = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8)

@@ -31,7 +31,7 @@ def test_the_published_network_is_reproduced(formula, fixture_of, picture, tmp_p
     fixture = fixture_of('depth_pro')
     path = tmp_path / PRESET.file
     torch.save({k: v.half() for k, v in formula('depth_pro').items()}, path)  # as published
-    model = load(PRESET, ModelOptions(weights=path), fov=True)
+    model = load(PRESET, ModelOptions(weights=path, estimate_camera=True))
     x = model.network_input(picture)
     assert fixture.error('main', 'network_input', x) < 1e-6
     guessed = model.estimated_camera(picture)

@@ -6,10 +6,12 @@ import time
 import types
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from depth_ros import models
-from depth_ros.data import Kind, Prediction
+from depth_ros.camera import Camera
+from depth_ros.data import Kind, Pair, Pose, Prediction
 from depth_ros.models import PRESETS, Preset
 
 
@@ -50,8 +52,40 @@ class Fake:
         return Prediction(values, self.kind, focal_px, confidence, sky)
 
 
+@dataclass
+class Eye(Fake):
+    """Tells the camera from the picture: the first red is what the focal length is above 100."""
+
+    def estimated_camera(self, rgb):
+        h, w = rgb.shape[:2]
+        f = 100.0 + float(rgb[0, 0, 0])
+        return Camera(w, h, f, f, (w - 1) / 2, (h - 1) / 2)
+
+
+@dataclass
+class TwoEyes(Fake):
+    """A wall at `WALL_M`, in units of `UNIT_M`; red is how far right the camera stands [cm]."""
+
+    UNIT_M = 0.4
+    WALL_M = 2.0
+
+    def predict(self, frame):
+        return Prediction(torch.full(frame.camera.size, self.WALL_M / self.UNIT_M), self.kind)
+
+    def predict_pair(self, first, second):
+        z = self.predict(first).values
+        x = [float(f.rgb[..., 0].float().mean()) / 100 / self.UNIT_M for f in (first, second)]
+        T = np.eye(4)
+        T[0, 3] = x[1] - x[0]
+        covariance = np.diag([1e-4] * 3 + [1e-6] * 3)
+        pose = Pose(T, covariance, inliers=0.9, compared=1000) if T[0, 3] else None
+        points = torch.zeros(*second.camera.size, 3)
+        return Pair(z, torch.ones_like(z), points, points[..., 0], pose)
+
+
 def load(preset, options):
-    return Fake(preset.variant, preset.kind)
+    kind = {'eye': Eye, 'two_eyes': TwoEyes}.get(preset.variant, Fake)
+    return kind(preset.variant, preset.kind)
 
 
 def register():
@@ -66,6 +100,14 @@ def register():
         PRESETS[f'fake_{variant}'] = Preset(
             'fake', variant, Kind.METRIC, 'none', '', needs_weights=False, casts=False
         )
+    PRESETS['fake_eye'] = Preset(
+        'fake', 'eye', Kind.CANONICAL, 'none', '', needs_weights=False, casts=False,
+        estimates_camera=True,
+    )  # fmt: skip
+    PRESETS['fake_two_eyes'] = Preset(
+        'fake', 'two_eyes', Kind.SCALE_INVARIANT, 'none', '', needs_weights=False, casts=False,
+        takes_pairs=True,
+    )  # fmt: skip
     for kind in Kind:
         PRESETS[f'fake_{kind.value}'] = Preset(
             'fake', 'red', kind, 'none', '', needs_weights=False, casts=False

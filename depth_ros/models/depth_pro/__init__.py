@@ -26,13 +26,13 @@ FAR, NEAR = 1e-4, 1e4
 TILES_ON_CPU = 5  # no slower on 2 cores than all at once, and a seventh of their tokens
 
 
-def load(preset: Preset, options: ModelOptions, *, fov: bool = False) -> DepthProModel:
+def load(preset: Preset, options: ModelOptions) -> DepthProModel:
     """Build the network and fill it from `options.weights`.
 
     Args:
         preset: the row of the table.
-        options: `input_size` is the network's own; `max_tokens` does not bind, a tile is 577.
-        fov: also load the third encoder, for `DepthProModel.estimated_camera`.
+        options: `input_size` is the network's own; `max_tokens` does not bind, a tile is 577;
+            `estimate_camera` also loads the third encoder, which tells the field of view.
 
     Raises:
         ConfigError: no weights, or another input size than 1536.
@@ -43,7 +43,7 @@ def load(preset: Preset, options: ModelOptions, *, fov: bool = False) -> DepthPr
     if options.input_size not in (0, SIDE):
         raise ConfigError(f'input_size is {options.input_size}; Depth Pro takes {SIDE} only')
     with torch.device('meta'):  # the file fills it: no time and memory for random weights
-        network = DepthPro(fov=fov)
+        network = DepthPro(fov=options.estimate_camera)
     load_checkpoint(network, preset, options.weights)
     network = network.to(options.device, options.dtype).eval().requires_grad_(False)
     network.encoder.tiles_per_batch = TILES if options.device.type == 'cuda' else TILES_ON_CPU
@@ -74,7 +74,7 @@ class DepthProModel:
             ConfigError: the network was loaded without its field of view.
         """
         if self.network.fov is None:
-            raise ConfigError('Depth Pro was loaded without its field of view; load(fov=True)')
+            raise ConfigError('Depth Pro was loaded without its field of view')
         h, w = rgb.shape[:2]
         fov = math.radians(float(self.network.fov_deg(self.network_input(rgb))[0]))
         focal = 0.5 * w / math.tan(0.5 * fov)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nano: preprocessing and meaning of the output. Canonical depth, trained on the synthetic world.
+
+Its weights are in the package. The picture is brought to a long side of `network.SIDE` px; the
+answer is depth for a focal length of `network.FOCAL` px there, and a logit of sky.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from depth_ros.camera import Camera
+from depth_ros.data import Frame, Kind, Prediction
+from depth_ros.errors import ConfigError, WeightsError
+from depth_ros.models import ModelOptions, Preset
+from depth_ros.models.nano.network import FOCAL, MEAN, SIDE, SKY_LOGIT, STD, STEP, Nano, slopes
+from depth_ros.resample import resize
+from depth_ros.weights import describe, guess_family, load_strict, read
+
+log = logging.getLogger(__name__)
+
+SMALLEST = 32  # side of a network input [px]: the coarsest map is one pixel there
+
+
+def load(preset: Preset, options: ModelOptions) -> NanoModel:
+    """The network, filled from `options.weights`.
+
+    Raises:
+        ConfigError: no weights, or an input size below `SMALLEST`.
+        WeightsError: the file is broken, or another network's.
+    """
+    if options.weights is None:
+        raise ConfigError(f'{preset.family} needs weights; {preset.packaged} is in the package')
+    if 0 < options.input_size < SMALLEST:
+        raise ConfigError(f'input_size is {options.input_size}; the least is {SMALLEST}')
+    state = read(options.weights)
+    if guess_family(state) != 'nano':
+        raise WeightsError(
+            f'{options.weights} {describe(state)}; leave weights empty, or give a file that '
+            'python -m depth_ros.train wrote'
+        )
+    with torch.device('meta'):  # the file fills it: no time for random weights
+        network = Nano()
+    # matrices are stored in half precision
+    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    load_strict(network, state, path=options.weights)
+    network = network.to(options.device, options.dtype).to(memory_format=torch.channels_last)
+    return NanoModel(network.eval().requires_grad_(False), options)
+
+
+class NanoModel:
+    """A `DepthModel`; see `load`."""
+
+    kind = Kind.CANONICAL
+
+    def __init__(self, network: Nano, options: ModelOptions) -> None:
+        """`network` is filled, on `options.device` and of `options.dtype`."""
+        self.network = network
+        self._dtype = options.dtype
+        self._side = options.input_size or SIDE
+        self._cameras: dict[Camera, tuple[Camera, Tensor]] = {}
+
+    @torch.inference_mode()
+    def predict(self, frame: Frame) -> Prediction:
+        """Depth of the canonical camera [m], (H, W) float32, and sky.
+
+        Depth near the sky mixes only pixels that are none, and is NaN where there are none to mix.
+        """
+        size = frame.camera.size
+        log_z, sky = self.network(self.network_input(frame)[None])  # (1, h, w)
+        h, w = log_z.shape[1:]
+        keep = (sky <= SKY_LOGIT).float()
+        both = torch.cat((log_z.exp() * keep, keep))[None]  # (1, 2, h, w)
+        both = F.interpolate(both, size=size, mode='bilinear', align_corners=False)[0]
+        return Prediction(
+            both[0] / both[1],  # 0 / 0 is NaN: sky all around
+            self.kind,
+            # f_c is meant at the size of the input; at the frame's it has other numbers
+            focal_px=(FOCAL * size[1] / w, FOCAL * size[0] / h),
+            sky=both[1] < 0.5,
+        )
+
+    def network_input(self, frame: Frame) -> Tensor:
+        """Normalised picture and slopes of its pixels, (5, h, w) of the network's dtype."""
+        camera, where = self._network_camera(frame)
+        x = frame.rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
+        if camera.size != frame.camera.size:
+            x = resize(x, camera.size, 'area')
+        return torch.cat(((x - MEAN) / STD, where)).to(self._dtype)
+
+    def network_size(self, height: int, width: int) -> tuple[int, int]:
+        """(h, w) of the network's input for a picture of height x width, multiples of `STEP`."""
+        scale = self._side / max(height, width)
+        h, w = (max(SMALLEST, round(n * scale / STEP) * STEP) for n in (height, width))
+        return h, w
+
+    def _network_camera(self, frame: Frame) -> tuple[Camera, Tensor]:
+        """The camera at network size and its slopes (2, h, w); kept, as cameras rarely change."""
+        if frame.camera not in self._cameras:
+            h, w = self.network_size(*frame.camera.size)
+            camera = frame.camera.resized(w, h)
+            if not self._cameras:
+                width, height = frame.camera.width, frame.camera.height
+                log.info('camera %dx%d -> network %dx%d', width, height, w, h)
+            if len(self._cameras) > 16:
+                self._cameras.pop(next(iter(self._cameras)))
+            self._cameras[frame.camera] = (camera, slopes(camera, frame.rgb.device))
+        return self._cameras[frame.camera]

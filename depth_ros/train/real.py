@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real indoor pictures with measured depth, and guesses that look at no picture at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from depth_ros.camera import Camera
+from depth_ros.data import Frame
+from depth_ros.train.loss import FAR, NEAR
+from depth_ros.train.views import held_out
+
+#: folders of the data folder
+INDOORS = (
+    'sunrgbd_000017',
+    'nyu_raw_00000',
+    'tum_fr2_desk',
+    'icl_livingroom_open3d',
+    'middlebury2014_motorcycle',
+)
+ROWS = 48  # of the prior, whatever a picture's height
+FITTED_ON = range(9_000_000, 9_000_192)  # scenes
+
+
+def folder() -> Path:
+    """Where the real pictures are: $DEPTH_ROS_DATA, else shared/data beside the repository."""
+    beside = Path(__file__).resolve().parents[3] / 'shared' / 'data'
+    return Path(os.environ.get('DEPTH_ROS_DATA') or beside)
+
+
+def pictures(names: tuple[str, ...] = INDOORS) -> Iterator[tuple[str, Frame, Tensor]]:
+    """Name, frame and depth (H, W) [m], NaN where not measured, of those that are there."""
+    for name in names:
+        where = folder() / 'images' / name
+        if not where.is_dir():
+            continue
+        said = json.loads((where / 'intrinsics.json').read_text())
+        bgr = cv2.imread(str(next(where.glob('rgb.*'))), cv2.IMREAD_COLOR)
+        raw = cv2.imread(str(where / 'depth.png'), cv2.IMREAD_UNCHANGED)
+        assert bgr is not None and raw is not None, where
+        fx, fy, cx, cy = (float(said[key]) for key in ('fx', 'fy', 'cx', 'cy'))
+        camera = Camera(bgr.shape[1], bgr.shape[0], fx, fy, cx, cy)
+        rgb = torch.from_numpy(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+        z = torch.from_numpy(raw.astype(np.float32)) / float(said['depth_scale'])
+        yield name, Frame(rgb, camera), torch.where(z > 0, z, torch.nan)
+
+
+class RowPrior:
+    """The median depth of each row over many scenes; the best guess without looking.
+
+    Args:
+        rows: (`ROWS`,) [m], top to bottom.
+        everywhere: median of all pixels [m], the best constant.
+    """
+
+    def __init__(self, scenes: range = FITTED_ON) -> None:
+        """Fit on `scenes` of the world, which are no held-out ones."""
+        z = torch.cat([views.z for views in held_out(scenes, (ROWS, ROWS * 4 // 3))]).float()
+        seen = torch.where((z >= NEAR) & (z <= FAR), z, torch.nan)
+        self.rows = seen.transpose(0, 1).flatten(1).nanmedian(1).values  # (ROWS,)
+        self.rows = torch.where(torch.isnan(self.rows), FAR, self.rows)
+        self.everywhere = float(seen.nanmedian())
+
+    def constant(self, frame: Frame) -> Tensor:
+        """(H, W) [m], everywhere the same."""
+        return torch.full(frame.camera.size, self.everywhere)
+
+    def per_row(self, frame: Frame) -> Tensor:
+        """(H, W) [m], by row only."""
+        height, width = frame.camera.size
+        which = (torch.arange(height) * ROWS) // height
+        return self.rows[which][:, None].expand(height, width)

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The preset nano: weights that come along, metres that follow the lens, training that learns."""
+
+import dataclasses
+import socket
+
+import pytest
+import torch
+
+from depth_ros import weights
+from depth_ros.build import build
+from depth_ros.camera import Camera
+from depth_ros.config import preset_values, with_values
+from depth_ros.data import Frame, Kind
+from depth_ros.errors import ConfigError, WeightsError
+from depth_ros.models import PRESETS, ModelOptions
+from depth_ros.models import load as load_preset
+from depth_ros.models.nano.network import FOCAL, Nano, slopes
+from depth_ros.scaling.canonical_focal import to_metres
+from depth_ros.settings import Settings
+from depth_ros.train.augment import batch
+from depth_ros.train.evaluate import frames, mistaken, scored
+from depth_ros.train.loop import NAME, Plan, train
+from depth_ros.train.loss import Score, loss
+from depth_ros.train.views import CHUNK, HELD_OUT, TEST, VALIDATION, numbers, rendered
+
+PRESET = PRESETS['nano']
+CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
+
+
+@pytest.fixture(scope='module')
+def model():
+    return load_preset('nano', ModelOptions(weights=weights.locate('', PRESET)))
+
+
+@pytest.fixture(scope='module')
+def world():
+    """Twelve held-out pictures with their depth."""
+    return frames(range(TEST, TEST + 12))
+
+
+def test_it_is_small():
+    assert sum(p.numel() for p in Nano().parameters()) <= 4_000_000
+    assert PRESET.own_file.stat().st_size <= 10_000_000
+
+
+def test_its_weights_are_in_the_package_and_nothing_is_asked_for(monkeypatch):
+    def refuse(*_):
+        raise AssertionError('the network was used')
+
+    monkeypatch.setattr(socket.socket, 'connect', refuse)
+    settings = with_values(Settings(model='nano', device='cpu'), preset_values('nano'))
+    pipeline, choices = build(settings)
+    assert choices.licence == 'Apache-2.0' and choices.weights == str(PRESET.own_file)
+    assert pipeline.model.kind is Kind.CANONICAL and settings.range.max == 80.0
+
+
+def test_a_focal_length_twice_as_long_is_twice_the_depth(model, world):
+    frame, _ = world[0]
+    both = (frame, mistaken(frame, 2.0))
+    near, far = (to_metres(model.predict(f), f.camera) for f in both)
+    seen = torch.isfinite(near)
+    torch.testing.assert_close(far[seen], 2 * near[seen])
+
+
+def test_a_smaller_picture_with_its_intrinsics_has_the_same_metres(model, world):
+    ratios = []
+    for frame, _ in world:
+        half = frame.rgb.reshape(120, 2, 160, 2, 3).float().mean((1, 3)).round().byte()
+        small = Frame(half, frame.camera.resized(160, 120))
+        a, b = (to_metres(model.predict(f), f.camera) for f in (frame, small))
+        ratios.append(float(b.nanmedian() / a.nanmedian()))
+    # both come to the same network input up to rounding
+    assert ratios == pytest.approx([1.0] * len(ratios), rel=0.03)
+
+
+def test_an_upright_picture_is_taken_as_it_is(model, world):
+    frame, _ = world[0]
+    upright = Frame(frame.rgb[:, 70:250].contiguous(), frame.camera.cropped(70, 0, 180, 240))
+    prediction = model.predict(upright)
+    assert model.network_size(240, 180) == (160, 120)
+    assert prediction.values.shape == prediction.sky.shape == (240, 180)
+    assert prediction.sky.dtype == torch.bool
+    assert prediction.focal_px == (FOCAL * 180 / 120, FOCAL * 240 / 160)
+
+
+def test_slopes_know_the_principal_point_and_no_lens():
+    at = slopes(CAMERA)
+    assert at.shape == (2, 240, 320)
+    assert at[0, 0, 0] == pytest.approx(-159.5 / FOCAL)
+    assert at[1, -1, 0] == pytest.approx((239 - 119.5) / FOCAL)
+    torch.testing.assert_close(slopes(dataclasses.replace(CAMERA, fx=500.0, fy=500.0)), at)
+
+
+def test_it_finds_depth_it_was_never_shown_and_needs_the_right_lens(model, world):
+    def metres(frame):
+        prediction = model.predict(frame)
+        return torch.where(prediction.sky, torch.inf, to_metres(prediction, frame.camera))
+
+    right = scored(metres, world)
+    wrong = scored(lambda frame: metres(mistaken(frame, 2.0)), world)
+    constant = scored(lambda frame: torch.full(frame.camera.size, 2.5), world)
+    # bounds for weights of half an hour on two CPU cores; tighten them with better ones
+    assert right.abs_rel_median < 0.75 * constant.abs_rel_median
+    assert right.abs_rel < constant.abs_rel and right.delta1 > constant.delta1
+    assert wrong.abs_rel > 1.8 * right.abs_rel
+
+
+@pytest.mark.parametrize('size', [1, 31])
+def test_an_input_below_the_stride_is_refused(size):
+    with pytest.raises(ConfigError, match='the least is 32'):
+        load_preset('nano', ModelOptions(weights=PRESET.own_file, input_size=size))
+
+
+def test_another_network_is_refused(tmp_path):
+    torch.save({'encoder.conv1.weight': torch.zeros(1)}, tmp_path / 'other.pth')
+    with pytest.raises(WeightsError, match='leave weights empty'):
+        load_preset('nano', ModelOptions(weights=tmp_path / 'other.pth'))
+
+
+@pytest.fixture(scope='module')
+def views():
+    return rendered(list(range(HELD_OUT, HELD_OUT + 4)), (96, 128))
+
+
+def test_a_window_and_a_mirror_keep_the_metres_exact(views):
+    """A batch's pixels, back-projected with its intrinsics, are those of the view."""
+    generator = torch.Generator().manual_seed(3)
+    b = batch(views, (80, 104), generator)
+    # the slopes hold the principal point, log_zoom the focal length: x / z of a pixel follows
+    focal = FOCAL / b.log_zoom.exp()
+    x = b.x[:, 3] * FOCAL / focal[:, None, None]  # (B, h, w) slope of the true camera
+    width = x[:, 0, -1] - x[:, 0, 0]
+    full = (views.z.shape[2] - 1) / views.k[:, 0]
+    assert (width < full).all() and (width > 0.75 * full).all()
+    for n in range(len(views)):
+        k = views.k[n]
+        # every depth of the batch stands in the view, in the row its slope says
+        rows = (b.x[n, 4, :, 0] * FOCAL / focal[n]) * k[1] + k[3]
+        row = int(rows[40].round())
+        near_row = views.z[n, row - 1 : row + 2].float().flatten()
+        assert torch.isin(b.z[n, 40], near_row).float().mean() > 0.99
+
+
+def test_the_loss_of_the_truth_is_nothing(views):
+    b = batch(views, (96, 128), None)
+    sky = torch.isinf(b.z)
+    truth = b.z.clamp(0.3, 80.0).log() + b.log_zoom[:, None, None]
+    logits = torch.where(sky, 30.0, -30.0)
+    assert float(loss(truth, logits, b.z, b.log_zoom)) == pytest.approx(0.0, abs=1e-4)
+    assert float(loss(truth + 0.5, logits, b.z, b.log_zoom)) > 0.4
+
+
+def test_a_score_sees_scale_and_shape_apart():
+    truth = torch.linspace(1, 5, 10_000).reshape(100, 100)
+    twice = Score.of(2 * truth, truth)
+    assert twice.abs_rel == pytest.approx(1.0) and twice.delta1 == 0.0
+    assert twice.abs_rel_median == pytest.approx(0.0, abs=1e-6) and twice.delta1_median == 1.0
+    assert Score.of(torch.full_like(truth, torch.inf), truth).abs_rel > 5
+
+
+def test_training_learns_and_leaves_weights_that_load(tmp_path):
+    threads = torch.get_num_threads()
+    plan = Plan(tmp_path, minutes=2, steps=30, batch=8, size=(48, 64), validation=8, capacity=256)
+    progress = train(plan)
+    torch.set_num_threads(threads)
+    losses = progress.losses
+    assert progress.steps == len(losses) == 30
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+    model = load_preset('nano', ModelOptions(weights=tmp_path / NAME))
+    picture = torch.zeros((60, 80, 3), dtype=torch.uint8)
+    camera = Camera(80, 60, 70.0, 70.0, 39.5, 29.5)
+    assert model.predict(Frame(picture, camera)).values.shape == (60, 80)
+
+
+def test_no_held_out_seed_is_trained_on():
+    for start in (0, HELD_OUT - 4, HELD_OUT, 3 * HELD_OUT + 5):
+        assert len(numbers(start)) == len(set(numbers(start))) == CHUNK
+        assert max(numbers(start)) < HELD_OUT <= TEST < VALIDATION

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Depth of two views in metres, without ROS."""
+
+import numpy as np
+import pytest
+import torch
+
+from depth_ros.camera import Camera
+from depth_ros.config import with_values
+from depth_ros.data import Frame, Kind, Pair, Pose, Prediction
+from depth_ros.errors import ConfigError, InferenceError, ScaleError
+from depth_ros.pipeline import Pipeline
+from depth_ros.settings import Settings
+from depth_ros.two_views import EarlierFrame, SecondCamera
+
+CAM = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
+S = 10**9
+
+
+class Wall:
+    """A wall at `wall_m`, in units of `unit_m`; red is how far right the camera stands [cm]."""
+
+    kind = Kind.SCALE_INVARIANT
+
+    def __init__(self, wall_m=2.0, unit_m=0.5, inliers=0.9):
+        self.wall_m, self.unit_m, self.inliers = wall_m, unit_m, inliers
+        self.pairs = 0
+
+    def predict(self, frame):
+        z = torch.full(frame.camera.size, self.wall_m / self.unit_m)
+        return Prediction(z, self.kind, confidence=torch.ones_like(z))
+
+    def predict_pair(self, first, second):
+        self.pairs += 1
+        z = self.predict(first).values
+        T = np.eye(4)
+        T[0, 3] = float(second.rgb[0, 0, 0] - 1.0 * first.rgb[0, 0, 0]) / 100 / self.unit_m
+        pose = Pose(T, np.diag([1e-4] * 3 + [1e-6] * 3), self.inliers, 1000) if T[0, 3] else None
+        ones = torch.ones_like(z)
+        return Pair(z, ones, torch.zeros(*second.camera.size, 3), ones, pose)
+
+
+def settings(mode, **parameters):
+    values = {name.replace('__', '.'): value for name, value in parameters.items()}
+    return with_values(Settings(), {'two_views.mode': mode, **values})
+
+
+def views(mode, model, **parameters):
+    chosen = settings(mode, **parameters)
+    kind = {'stereo': SecondCamera, 'motion': EarlierFrame}[mode]
+    return kind(Pipeline(model, chosen), chosen.two_views)
+
+
+def frame(centimetres=0, stamp_s=0.0):
+    rgb = torch.full((48, 64, 3), centimetres, dtype=torch.uint8)
+    return Frame(rgb, CAM, round(stamp_s * S))
+
+
+def pose(centimetres):
+    T = np.eye(4)
+    T[0, 3] = centimetres / 100
+    return T
+
+
+def test_a_known_distance_makes_metres_and_a_metric_pose():
+    stereo = views('stereo', Wall())
+    depth = stereo(frame(0), frame(12), 0.12)
+    np.testing.assert_allclose(depth.z, 2.0, rtol=1e-5)
+    assert depth.pose.length == pytest.approx(0.12)
+    assert depth.confidence is not None
+    assert stereo.report()['pairs taken for scale'] == 1
+
+
+def test_a_user_s_own_factor_needs_no_baseline():
+    stereo = views('stereo', Wall(), scaling__method='constant', scaling__scale=0.5)
+    depth = stereo(frame(0), frame(12), 0.24)  # whatever the cameras' distance
+    np.testing.assert_allclose(depth.z, 2.0)
+    assert depth.pose.length == pytest.approx(0.12)
+
+
+def test_before_a_scale_there_is_no_depth_and_a_reason():
+    stereo = views('stereo', Wall(inliers=0.3))
+    with pytest.raises(ScaleError, match='30% inliers; the least is 50%'):
+        stereo(frame(0), frame(12), 0.12)
+    assert stereo.report()['baseline scale [m a unit]'] == 'not known yet'
+
+
+def test_a_pair_that_tells_no_scale_has_the_last_one():
+    model = Wall()
+    stereo = views('stereo', model)
+    stereo(frame(0), frame(12), 0.12)
+    model.inliers = 0.1
+    depth = stereo(frame(0), frame(24), 0.12)
+    np.testing.assert_allclose(depth.z, 2.0, rtol=1e-5)
+    assert depth.pose is None  # nor is its pose believed
+    assert 'inliers' in stereo.report()['latest pair refused for scale']
+
+
+def test_a_moving_camera_takes_earlier_frames_with_parallax():
+    model = Wall()
+    moving = views('motion', model)
+    with pytest.raises(
+        ScaleError, match=r'with 1\.5 to 25 deg of parallax; the camera has to move'
+    ):
+        moving(frame(0, 0.0), pose(0))
+    with pytest.raises(ScaleError):  # 3 cm of way are too little
+        moving(frame(3, 0.1), pose(3))
+    assert model.pairs == 0
+    for k in range(10):
+        depth = moving(frame(20 + 4 * k, 0.2 + 0.1 * k), pose(20 + 4 * k))
+    np.testing.assert_allclose(depth.z, 2.0, rtol=1e-5)
+    assert model.pairs == 10 and depth.pose.T_first_second[0, 3] < 0
+    assert 'deg of parallax' in moving.report()['views']
+
+
+def test_nobody_knowing_the_way_leaves_one_view_with_the_last_scale():
+    moving = views('motion', Wall())
+    for k in range(3):
+        try:
+            moving(frame(20 * k, k / 10), pose(20 * k))
+        except ScaleError:
+            assert k == 0
+    depth = moving(frame(60, 0.4), None, 'no odometry')
+    np.testing.assert_allclose(depth.z, 2.0, rtol=1e-5)
+    assert depth.pose is None
+    assert moving.report()['views'] == 'one: no odometry'
+
+
+def test_time_that_goes_back_forgets_the_scale():
+    moving = views('motion', Wall())
+    with pytest.raises(ScaleError):
+        moving(frame(0, 5.0), pose(0))
+    moving(frame(20, 5.1), pose(20))
+    with pytest.raises(ScaleError):
+        moving(frame(40, 1.0), pose(40))
+    assert moving.scale.scale is None
+
+
+def test_a_network_s_nonsense_is_named():
+    model = Wall(wall_m=float('nan'))
+    with pytest.raises(InferenceError, match='no finite number'):
+        views('stereo', model)(frame(0), frame(12), 0.12)
+
+
+def test_a_model_of_one_view_is_refused():
+    class One:
+        kind = Kind.SCALE_INVARIANT
+
+        def predict(self, frame):
+            raise NotImplementedError
+
+    with pytest.raises(ConfigError, match='takes one view'):
+        views('stereo', One())
+
+
+def test_two_views_measure_unless_told_otherwise():
+    assert views('motion', Wall()).pipeline.scaling.method == 'baseline'
+    with pytest.raises(ConfigError, match=r"two_views\.mode is 'off'"):
+        Pipeline(Wall(), settings('off', scaling__method='baseline'))
+
+
+def test_one_view_alone_is_never_published_as_metres():
+    with pytest.raises(ScaleError, match='this is one'):
+        Pipeline(Wall(), settings('stereo'))(frame())
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'said'),
+    [
+        ({'two_views__min_parallax': 30.0}, 'two_views.min_parallax is 30 and'),
+        ({'scaling__method': 'as_is'}, 'cannot use scale_invariant'),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(parameters, said):
+    with pytest.raises(ConfigError, match=said):
+        views('motion', Wall(), **parameters)
+
+
+def test_a_scaled_pose_keeps_its_angles_and_is_less_sure_along_the_way():
+    T = np.eye(4)
+    T[:3, 3] = 0.0, 3.0, 4.0
+    covariance = np.eye(6)
+    covariance[0, 3] = covariance[3, 0] = 0.1
+    scaled = Pose(T, covariance, 1.0, 10).scaled(2.0, 0.1)
+    assert scaled.length == 10
+    np.testing.assert_allclose(np.diag(scaled.covariance), [4, 4.36, 4.64, 1, 1, 1])
+    assert scaled.covariance[0, 3] == pytest.approx(0.2)
+    assert scaled.length_std == pytest.approx(np.hypot(2, 1))

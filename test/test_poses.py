@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Poses between those that were measured."""
+
+import numpy as np
+import pytest
+
+from depth_ros.errors import ConfigError
+from depth_ros.poses import PoseBuffer, quaternion_of, rotation_of, slerp, transform
+
+S = 10**9
+
+
+def about_z(degrees, x=0.0):
+    half = np.radians(degrees) / 2
+    return transform(x, 0, 0, 0, 0, np.sin(half), np.cos(half))
+
+
+def angle_of(T):
+    return np.degrees(np.arctan2(T[1, 0], T[0, 0]))
+
+
+def test_a_quaternion_turns_as_ros_means_it():
+    np.testing.assert_allclose(about_z(90)[:3, :3] @ [1, 0, 0], [0, 1, 0], atol=1e-12)
+
+
+def test_every_rotation_comes_back_from_its_quaternion():
+    for q in np.random.default_rng(0).normal(size=(200, 4)):
+        q = q / np.linalg.norm(q)
+        R = rotation_of(q)
+        np.testing.assert_allclose(R @ R.T, np.eye(3), atol=1e-12)
+        np.testing.assert_allclose(rotation_of(quaternion_of(R)), R, atol=1e-12)
+    for q in np.eye(4):  # half turns, where one of the four is all there is
+        np.testing.assert_allclose(np.abs(quaternion_of(rotation_of(q))), q, atol=1e-12)
+
+
+def test_between_two_poses_way_and_turn_are_shared():
+    poses = PoseBuffer()
+    poses.add(1 * S, about_z(0, x=1.0))
+    poses.add(1 * S + S // 10, about_z(40, x=2.0))
+    T = poses.at(1 * S + S // 40)
+    assert T[0, 3] == pytest.approx(1.25)
+    assert angle_of(T) == pytest.approx(10)
+    assert poses.at(1 * S)[0, 3] == 1.0
+
+
+def test_the_shorter_way_round_is_taken():
+    a, b = (quaternion_of(about_z(d)[:3, :3]) for d in (170, -170))
+    middle = rotation_of(slerp(a, -b, 0.5))
+    np.testing.assert_allclose(middle @ [1, 0, 0], [-1, 0, 0], atol=1e-12)
+
+
+def test_beyond_and_across_gaps_there_is_no_pose():
+    poses = PoseBuffer(keep_s=10, max_gap_s=0.5)
+    assert poses.at(1 * S) is None and poses.newest_ns is None
+    poses.add(1 * S, about_z(0))
+    poses.add(2 * S, about_z(0))
+    assert poses.at(1 * S - 1) is None
+    assert poses.at(2 * S + 1) is None
+    assert poses.at(1 * S + S // 2) is None
+    assert poses.at(2 * S) is not None
+
+
+def test_old_poses_go_and_time_that_goes_back_starts_anew():
+    poses = PoseBuffer(keep_s=1, max_gap_s=10)
+    for k in range(50):
+        poses.add(k * S // 10, about_z(0, x=k))
+    assert len(poses) == 11
+    poses.add(48 * S // 10 + 1, about_z(0, x=-1.0))  # too late
+    assert len(poses) == 11 and poses.at(48 * S // 10)[0, 3] == 48
+    poses.add(0, about_z(0))
+    assert len(poses) == 1 and poses.newest_ns == 0
+
+
+@pytest.mark.parametrize('q', [(0, 0, 0, 0), (1, 1, 0, 0), (float('nan'), 0, 0, 1)])
+def test_what_is_no_quaternion_is_refused(q):
+    with pytest.raises(ConfigError, match='it must be 1'):
+        transform(0, 0, 0, *q)
