@@ -8,6 +8,7 @@ import difflib
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -59,13 +60,19 @@ class Parameter:
         return value
 
 
+@cache
+def _known() -> dict[str, Parameter]:
+    """The parameters by name; walked once, because every value set is looked up here."""
+    return {p.name: p for p in parameters()}
+
+
 def checked(name: str, value: Any) -> Any:
     """`value` in the type of the parameter `name`.
 
     Raises:
         ConfigError: there is no such parameter, or it cannot have that value.
     """
-    known = {p.name: p for p in parameters()}
+    known = _known()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f'did you mean {near[0]}?' if near else f'known: {", ".join(known)}'

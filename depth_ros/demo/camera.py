@@ -19,6 +19,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from depth_ros.camera import Camera
 from depth_ros.demo import scene
 from depth_ros.errors import ConfigError
+from depth_ros.ros.cameras import to_message
 from depth_ros.ros.middleware import prepare
 
 #: encoding: (bytes per pixel, OpenCV conversion from rgb8)
@@ -68,7 +69,7 @@ class SyntheticCamera(Node):
         frame_id = values['frame_id']
         self._image = image_message(self.camera, values['encoding'], channels, frame_id)
         self._truth = image_message(self.camera, '32FC1', 4, frame_id)
-        self._info = camera_info_message(self.camera, frame_id)
+        self._info = to_message(self.camera, self._image.header)
         best_effort = values['reliability'] == 'best_effort'
         self._policy = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
 
@@ -133,18 +134,6 @@ def fill(message: Image, pixels: NDArray[np.generic]) -> None:
     """Copy `pixels` into the message's buffer."""
     # never hand numpy arrays to `data`: its setter walks them byte by byte
     np.copyto(np.frombuffer(message.data, np.uint8), pixels.reshape(-1).view(np.uint8))
-
-
-def camera_info_message(camera: Camera, frame_id: str) -> CameraInfo:
-    """The CameraInfo of an ideal pinhole."""
-    message = CameraInfo(height=camera.height, width=camera.width, distortion_model='plumb_bob')
-    message.header.frame_id = frame_id
-    message.d = [0.0] * 5
-    fx, fy, cx, cy = camera.fx, camera.fy, camera.cx, camera.cy
-    message.k = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]
-    message.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
-    message.p = [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
-    return message
 
 
 def main() -> int:

@@ -8,6 +8,7 @@ patches of 14 px, C width of the encoder, F features of the head.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,6 +133,19 @@ class Fusion(nn.Module):
         return F.interpolate(x, size=size, mode='bilinear', align_corners=True)
 
 
+def resize_layers(channels: Sequence[int]) -> nn.ModuleList:
+    """Four maps of one size -> a pyramid of 4, 2, 1 and 1/2 times it; for every DPT head."""
+    c = channels
+    return nn.ModuleList(
+        [
+            nn.ConvTranspose2d(c[0], c[0], 4, stride=4),
+            nn.ConvTranspose2d(c[1], c[1], 2, stride=2),
+            nn.Identity(),
+            nn.Conv2d(c[3], c[3], 3, stride=2, padding=1),
+        ]
+    )
+
+
 class Head(nn.Module):
     """Dense prediction head: four maps of tokens to one number a pixel (two with `sky`).
 
@@ -143,14 +157,7 @@ class Head(nn.Module):
         super().__init__()
         c, features = size.channels, size.features
         self.projects = nn.ModuleList(nn.Conv2d(size.width, n, 1) for n in c)
-        self.resizes = nn.ModuleList(
-            [
-                nn.ConvTranspose2d(c[0], c[0], 4, stride=4),
-                nn.ConvTranspose2d(c[1], c[1], 2, stride=2),
-                nn.Identity(),
-                nn.Conv2d(c[3], c[3], 3, stride=2, padding=1),
-            ]
-        )
+        self.resizes = resize_layers(c)
         self.laterals = nn.ModuleList(nn.Conv2d(n, features, 3, padding=1, bias=False) for n in c)
         self.fusions = nn.ModuleList(Fusion(features, lateral=i < 3) for i in range(4))
         self.neck = nn.Conv2d(features, features // 2, 3, padding=1)

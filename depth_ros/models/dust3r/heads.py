@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from depth_ros.models.depth_anything.network import Fusion
+from depth_ros.models.depth_anything.network import Fusion, resize_layers
 
 PATCH = 16
 
@@ -82,14 +82,7 @@ class DptHead(nn.Module):
         self.projects = nn.ModuleList(
             nn.Conv2d(width, n, 1) for width, n in zip(widths, c, strict=True)
         )
-        self.resizes = nn.ModuleList(
-            [
-                nn.ConvTranspose2d(c[0], c[0], 4, stride=4),
-                nn.ConvTranspose2d(c[1], c[1], 2, stride=2),
-                nn.Identity(),
-                nn.Conv2d(c[3], c[3], 3, stride=2, padding=1),
-            ]
-        )
+        self.resizes = resize_layers(c)
         self.laterals = nn.ModuleList(nn.Conv2d(n, features, 3, padding=1, bias=False) for n in c)
         self.fusions = nn.ModuleList(Fusion(features, lateral=i < 3) for i in range(4))
         self.neck = nn.Conv2d(features, features // 2, 3, padding=1)
