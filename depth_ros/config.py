@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -108,7 +109,34 @@ def with_values(settings: Any, values: Mapping[str, Any]) -> Any:
         least, most = attrgetter(low)(settings), attrgetter(high)(settings)
         if most and least >= most:
             raise ConfigError(f'{low} is {least:g} and {high} is {most:g}; it must be more')
+    check_cameras(settings)
     return settings
+
+
+def check_cameras(settings: Any) -> None:
+    """Refuse names of cameras that cannot be, and what only one camera can have.
+
+    Raises:
+        ConfigError: with the name and the remedy.
+    """
+    names = settings.cameras
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"cameras is {names}; it names each camera once, [''] for a single one")
+    for name in names:
+        if not re.fullmatch('([A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*)?', name):
+            raise ConfigError(
+                f'cameras has {name!r}, which no topic can begin with; take letters, digits and _'
+            )
+    if len(names) > 1 and settings.frame_id:
+        raise ConfigError(
+            f'frame_id is {settings.frame_id!r} but there are {len(names)} cameras, which cannot '
+            'all be in one frame: mend the frame_id in their drivers'
+        )
+    if names != [''] and settings.two_views.mode != 'off':
+        raise ConfigError(
+            f'two_views.mode is {settings.two_views.mode!r}, which takes one camera without a '
+            f"name, but cameras is {names}; run a node for each pair, with cameras ['']"
+        )
 
 
 def _replaced(settings: Any, values: Mapping[str, Any], prefix: str) -> Any:

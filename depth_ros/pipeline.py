@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from depth_ros.data import DepthMap, Frame, Prediction
-from depth_ros.errors import InferenceError, ScaleError
+from depth_ros.errors import DepthRosError, InferenceError, ScaleError
 from depth_ros.geometry import undistort
-from depth_ros.models import DepthModel
+from depth_ros.models import DepthModel, TakesBatches
 from depth_ros.scaling import Scaling
 from depth_ros.settings import Settings
 
@@ -39,7 +39,6 @@ class Pipeline:
         self.scaling = Scaling(settings.scaling, self.model.kind, two_views=two_views)
         self.settings = settings
 
-    @torch.inference_mode()
     def __call__(self, frame: Frame) -> DepthMap:
         """Depth of a frame.
 
@@ -51,10 +50,37 @@ class Pipeline:
             InferenceError: the network's answer is not of the frame's size or has no number in it.
             ScaleError: the metres are to come from two views (`depth_ros.two_views`).
         """
+        (depth,) = self.many([frame])
+        if isinstance(depth, DepthRosError):
+            raise depth
+        return depth
+
+    @torch.inference_mode()
+    def many(self, frames: list[Frame]) -> list[DepthMap | DepthRosError]:
+        """Depth of frames of several cameras, in one run of the network where it takes batches.
+
+        Returns:
+            For each frame what a call with it alone would return or raise: what is wrong with one
+            camera is no reason to lose the others.
+
+        Raises:
+            ScaleError: as a call would.
+        """
         if self.scaling.method == 'baseline':
             raise ScaleError("scaling.method 'baseline' takes two views; this is one")
-        frame, seen = undistort(frame)
-        return self.depth_map(self.model.predict(frame), frame, seen)
+        pinholes = [undistort(frame) for frame in frames]
+        plain = [frame for frame, _ in pinholes]
+        if isinstance(self.model, TakesBatches):
+            predictions = self.model.predict_many(plain)
+        else:
+            predictions = [self.model.predict(frame) for frame in plain]
+        depths: list[DepthMap | DepthRosError] = []
+        for prediction, (frame, seen) in zip(predictions, pinholes, strict=True):
+            try:
+                depths.append(self.depth_map(prediction, frame, seen))
+            except DepthRosError as error:
+                depths.append(error)
+        return depths
 
     def depth_map(
         self,

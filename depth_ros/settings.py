@@ -197,6 +197,11 @@ class Settings:
     """All parameters of depth_node."""
 
     model: str = setting('depth_anything_v3_metric_large', 'Preset, a name of the model table.')
+    cameras: list[str] = setting(
+        [''],
+        'Names of the cameras; each goes before the topics of one camera (front/image, '
+        "front/depth/image) and all share the network. '' is a camera without a name.",
+    )
     weights: str = setting(
         '',
         "Checkpoint file, its folder, or a hub id owner/name; empty takes the preset's source.",

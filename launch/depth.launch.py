@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""depth_node for one camera: `ros2 launch depth_ros depth.launch.py image:=/camera/image_raw`."""
+"""depth_node: `ros2 launch depth_ros depth.launch.py image:=/camera/image_raw`."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 SWITCH = ['true', 'false']
-LEVELS = ['debug', 'info', 'warn', 'error', 'fatal']
 # name: (default, description, choices, type if it is a parameter); a parameter left empty is not
 # passed on: then params_file decides, then the preset's file in config/models/, then the default
 ARGUMENTS = {
     'image': ('image', 'Topic of the image; compressed ones are looked for below it.', None, None),
     'camera_info': ('', 'Topic of its CameraInfo; empty: the sibling of image.', None, None),
+    'cameras': ('', 'Names, [front,left]; image is then below each name.', None, list[str]),
     'params_file': ('', 'YAML with what differs from config/depth.yaml.', None, None),
     'model': ('', 'Preset, a name from MODELS.md.', None, str),
     'weights': ('', "Checkpoint file, folder or hub id; else the preset's own.", None, str),
@@ -26,7 +26,7 @@ ARGUMENTS = {
     'autostart': ('', 'false waits for a lifecycle manager.', ['', *SWITCH], bool),
     'use_sim_time': ('', 'true takes the time from /clock.', ['', *SWITCH], bool),
     'namespace': ('', 'Namespace of the node and its topics.', None, None),
-    'log_level': ('info', 'Least severity logged.', LEVELS, None),
+    'log_level': ('info', 'Least severity.', ['debug', 'info', 'warn', 'error', 'fatal'], None),
     'rviz': ('false', 'Also open RViz (package rviz2).', SWITCH, None),
     'fixed_frame': ('camera_optical_frame', "Frame RViz shows: the image's.", None, None),
 }
@@ -42,7 +42,11 @@ def depth_node(context: LaunchContext) -> list[Node]:
         for name, (*_, kind) in ARGUMENTS.items()
         if kind and given[name]
     }
-    sibling = ''.join(given['image'].rpartition('/')[:2]) + 'camera_info'
+    image = given['image']
+    info = given['camera_info'] or ''.join(image.rpartition('/')[:2]) + 'camera_info'
+    topics = {'image': image, 'image/compressed': f'{image}/compressed', 'camera_info': info}
+    names = [name.strip(' \'"') for name in given['cameras'].strip('[]').split(',')]
+    prefixes = [f'{name}/' if name else '' for name in names]
     return [
         Node(
             package='depth_ros',
@@ -51,11 +55,7 @@ def depth_node(context: LaunchContext) -> list[Node]:
             name='depth_node',
             namespace=given['namespace'],
             parameters=[layer for layer in (given['params_file'], values) if layer],
-            remappings=[
-                ('image', given['image']),
-                ('image/compressed', f'{given["image"]}/compressed'),
-                ('camera_info', given['camera_info'] or sibling),
-            ],
+            remappings=[(f'{p}{own}', f'{p}{at}') for p in prefixes for own, at in topics.items()],
             arguments=['--ros-args', '--log-level', given['log_level']],
             output='screen',
         )

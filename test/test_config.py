@@ -99,3 +99,22 @@ def test_a_preset_changes_only_what_it_names():
     assert preset_values('fastdepth_nyu')['onnx.input_size'] == [224, 224]
     assert preset_values('flat_wall') == {}
     assert (config.share_directory() / 'config' / 'depth.yaml').is_file()
+
+
+@pytest.mark.parametrize(
+    ('values', 'expected'),
+    [
+        ({'cameras': []}, 'names each camera once'),
+        ({'cameras': ['front', 'front']}, 'names each camera once'),
+        ({'cameras': ['a b']}, 'no topic can begin with'),
+        ({'cameras': ['front', 'left'], 'frame_id': 'eye'}, 'cannot all be in one frame'),
+        ({'cameras': ['front'], 'two_views.mode': 'stereo'}, 'a node for each pair'),
+    ],
+)
+def test_what_several_cameras_cannot_have_is_refused(values, expected):
+    with pytest.raises(ConfigError, match=expected):
+        with_values(Settings(), values)
+
+
+def test_cameras_have_names_of_topics():
+    assert with_values(Settings(), {'cameras': ['front', 'rig/left']}).cameras[1] == 'rig/left'

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table of presets, and the door to the families.
 
-A family is a folder with three doors: `__init__.py` (load, preprocessing, meaning of the output),
-`network.py` (the layers) and `checkpoint.py` (published names -> ours). To add one: its folder, its
-rows here, and a YAML of differences in config/models; the contract test walks this table.
+A family is a folder with three doors: `__init__.py` (load, preprocessing, meaning of the output;
+mostly a `one_view.OneView`), `network.py` (the layers) and `checkpoint.py` (published names -> ours).
+To add one: its folder, its rows here, and a YAML of differences in config/models; the contract test
+walks this table.
 """
 
 from __future__ import annotations
@@ -32,6 +33,15 @@ class DepthModel(Protocol):
 
     def predict(self, frame: Frame) -> Prediction:
         """Depth, in the model's own unit, for every pixel of an undistorted frame."""
+        ...
+
+
+@runtime_checkable
+class TakesBatches(Protocol):
+    """A `DepthModel` to which several frames at once are cheaper than one by one."""
+
+    def predict_many(self, frames: list[Frame]) -> list[Prediction]:
+        """What `predict` says of each; their cameras may differ."""
         ...
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the node is doing, on /diagnostics: two statuses, `camera` and `depth`."""
+"""What the node is doing, on /diagnostics: for each camera two statuses, `camera` and `depth`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 if TYPE_CHECKING:
-    from depth_ros.ros.inputs import Input
     from depth_ros.ros.session import Session
-    from depth_ros.ros.worker import Worker
+    from depth_ros.ros.stream import Stream
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
@@ -50,46 +49,42 @@ class Timing:
         return seen
 
 
-def report(session: Session, silence: str) -> DiagnosticArray:
+def report(session: Session, silences: list[str]) -> DiagnosticArray:
     """What a session is doing.
 
     Args:
         session: the configured node at work.
-        silence: why no images come; '' if they do, or if the node is not active.
+        silences: of each camera, why no images come; '' if they do, or if the node is not active.
     """
-    node, worker = session.node, session.worker
-    name = node.get_fully_qualified_name()
-    message = DiagnosticArray(
-        status=[
-            _camera(f'{name}: camera', session.inputs, worker, silence),
-            _depth(f'{name}: depth', session, worker),
-        ]
-    )
+    node, active = session.node, session.worker is not None
+    message = DiagnosticArray()
+    for stream, silence in zip(session.streams, silences, strict=True):
+        name = f'{node.get_fully_qualified_name()}: {stream.name} '.replace(':  ', ': ')
+        message.status.append(_camera(f'{name}camera', stream, active, silence))
+        message.status.append(_depth(f'{name}depth', stream, session))
     message.header.stamp = node.get_clock().now().to_msg()
     return message
 
 
-def _camera(
-    name: str, inputs: list[Input], worker: Worker | None, silence: str
-) -> DiagnosticStatus:
-    trouble = silence or (worker.trouble if worker else '')
-    known = ''
-    if worker and worker.lenses[0].camera:
-        known = ' and '.join(str(lens.camera) for lens in worker.lenses)
-    values = {f'topic {i.relative}': i.topic for i in inputs}
-    values |= {f'reliability {i.relative}': i.qos.reliability.name.lower() for i in inputs}
-    if worker:
-        values['intrinsics'] = worker.lenses[0].source
-    said = trouble or known or ('waiting' if worker else 'inactive')
+def _camera(name: str, stream: Stream, active: bool, silence: str) -> DiagnosticStatus:
+    trouble, known = '', ''
+    values = {f'topic {i.relative}': i.topic for i in stream.inputs}
+    values |= {f'reliability {i.relative}': i.qos.reliability.name.lower() for i in stream.inputs}
+    if active:
+        trouble = silence or stream.trouble
+        lenses = stream.lenses
+        known = ' and '.join(str(lens.camera) for lens in lenses) if lenses[0].camera else ''
+        values['intrinsics'] = lenses[0].source
+    said = trouble or known or ('waiting' if active else 'inactive')
     return _status(name, ERROR if trouble else OK, said, values)
 
 
-def _depth(name: str, session: Session, worker: Worker | None) -> DiagnosticStatus:
+def _depth(name: str, stream: Stream, session: Session) -> DiagnosticStatus:
     values: dict[str, Any] = dataclasses.asdict(session.choices)
-    level, said = OK, 'active' if worker else 'inactive'
-    if worker:
-        seen = worker.timing.summary(time.monotonic())
-        values |= seen | dataclasses.asdict(worker.counters)
+    level, said = OK, 'active' if session.worker else 'inactive'
+    if session.worker:
+        seen = stream.timing.summary(time.monotonic())
+        values |= seen | dataclasses.asdict(stream.counters)
         values |= session.two_views.views.report() if session.two_views else {}
         wanted, got = session.settings.rate, seen.get('rate [Hz]', 0.0)
         # a camera slower than `rate` is no overload; a network slower than its period is

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The newest image and its camera_info: one slot, never a queue."""
+"""The newest image and its camera_info: one slot for each camera, never a queue."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from sensor_msgs.msg import CameraInfo
 
@@ -32,8 +33,57 @@ class Counters:
     failed: int = 0
 
 
+class Slot(Protocol):
+    """What `Inboxes` takes from; both are called with `changed` held."""
+
+    changed: threading.Condition
+
+    def newest(self) -> list[View] | None:
+        """The newest image, or pair of them, with camera_info; taken out. None for none yet."""
+        ...
+
+    def hopeful(self) -> bool:
+        """Whether what is there waits for a camera_info only, which may still come."""
+        ...
+
+
+class Inboxes:
+    """The inboxes of all cameras; filled by the executor's thread, emptied by the worker's."""
+
+    def __init__(self, slots: Sequence[Slot]) -> None:
+        """One condition for all, so that the worker can wait for any."""
+        self.closed = False
+        self._slots = slots
+        self._changed = threading.Condition()
+        for slot in slots:
+            slot.changed = self._changed
+
+    def take(self) -> list[tuple[int, list[View]]] | None:
+        """Wait for the first camera, then take what there is of all; None when closed.
+
+        Returns:
+            Number of the camera and its image or pair, for each that has a fresh one. Nobody
+            waits for a slow or a dead camera.
+        """
+        with self._changed:
+            while not self.closed:
+                newest = [(k, slot.newest()) for k, slot in enumerate(self._slots)]
+                fresh = [(k, views) for k, views in newest if views is not None]
+                if fresh:
+                    return fresh
+                hopeful = any(slot.hopeful() for slot in self._slots)
+                self._changed.wait(INFO_WAIT_S / 4 if hopeful else None)
+            return None
+
+    def close(self) -> None:
+        """Wake the worker for the last time."""
+        with self._changed:
+            self.closed = True
+            self._changed.notify()
+
+
 class Inbox:
-    """Filled by the executor's thread, emptied by the worker's.
+    """The slot of one camera.
 
     Args:
         counters: where images are counted.
@@ -43,54 +93,44 @@ class Inbox:
     def __init__(self, counters: Counters, needs_info: bool = True) -> None:
         """Start empty."""
         self.counters = counters
-        self.closed = False
+        self.changed = threading.Condition()
         self.choice = InfoChoice()
         self._needs_info = needs_info
         self._image: Any = None
         self._waiting_since_s = 0.0  # when the slot was filled; a newer image does not renew it
-        self._changed = threading.Condition()
 
     def put_image(self, message: Any) -> None:
         """Keep `message`, dropping an older one that nobody took."""
-        with self._changed:
+        with self.changed:
             self.counters.received += 1
             if self._image is None:
                 self._waiting_since_s = time.monotonic()
             else:
                 self.counters.dropped += 1
             self._image = message
-            self._changed.notify()
+            self.changed.notify()
 
     def put_info(self, message: CameraInfo) -> None:
         """Keep a camera_info."""
-        with self._changed:
+        with self.changed:
             self.choice.infos.add(message)
-            self._changed.notify()
+            self.changed.notify()
 
-    def close(self) -> None:
-        """Wake the worker for the last time."""
-        with self._changed:
-            self.closed = True
-            self._changed.notify()
-
-    def take(self) -> list[View] | None:
-        """Wait for the newest image with a camera_info for it; None when closed."""
-        with self._changed:
-            while not self.closed:
-                image = self._image
-                if image is not None:
-                    info = self._info_for(image)
-                    if info is not None or not self._needs_info:
-                        self._image = None
-                        return [(image, info)]
-                waiting = image is not None and len(self.choice.infos) > 0
-                self._changed.wait(INFO_WAIT_S / 4 if waiting else None)
+    def newest(self) -> list[View] | None:
+        """The newest image with a camera_info for it; see `Slot`."""
+        image, info = self._image, None
+        if image is None:
             return None
+        if self._needs_info:
+            info = self.choice.info_for(image, time.monotonic() - self._waiting_since_s)
+            if info is None:
+                return None
+        self._image = None
+        return [(image, info)]
 
-    def _info_for(self, image: Any) -> CameraInfo | None:
-        if not self._needs_info:
-            return None
-        return self.choice.info_for(image, time.monotonic() - self._waiting_since_s)
+    def hopeful(self) -> bool:
+        """See `Slot`."""
+        return self._image is not None and len(self.choice.infos) > 0
 
 
 class InfoChoice:

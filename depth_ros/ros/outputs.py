@@ -59,8 +59,8 @@ class Bytes:
 class Outputs:
     """The publishers, the messages they reuse, and who listens."""
 
-    def __init__(self, node: LifecycleNode, settings: Settings) -> None:
-        """Create the publishers; inactive until the node is."""
+    def __init__(self, node: LifecycleNode, settings: Settings, prefix: str = '') -> None:
+        """Create the publishers, `prefix` before their names; inactive until the node is."""
         reliable = settings.output_reliability == 'reliable'
         qos = QoSProfile(
             depth=1,
@@ -70,7 +70,7 @@ class Outputs:
         overriding = QoSOverridingOptions.with_default_policies()
         self.publishers = {
             name: node.create_lifecycle_publisher(
-                kind, name, qos, qos_overriding_options=overriding
+                kind, f'{prefix}{name}', qos, qos_overriding_options=overriding
             )
             for name, kind in TOPICS.items()
         }

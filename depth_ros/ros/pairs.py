@@ -10,7 +10,7 @@ from typing import Any
 
 from sensor_msgs.msg import CameraInfo
 
-from depth_ros.ros.inbox import INFO_WAIT_S, Counters, InfoChoice, View
+from depth_ros.ros.inbox import Counters, InfoChoice, View
 from depth_ros.ros.stamps import nanoseconds
 
 #: images kept of each camera, because one camera's arrive later than the other's
@@ -31,18 +31,17 @@ class PairInbox:
     def __init__(self, counters: Counters, max_offset_s: float) -> None:
         """Start empty."""
         self.counters = counters
-        self.closed = False
+        self.changed = threading.Condition()
         self._max_offset_ns = round(max_offset_s * 1e9)
         self._images: tuple[deque[Any], deque[Any]] = (deque(maxlen=KEPT), deque(maxlen=KEPT))
         self._choices = (InfoChoice(), InfoChoice())
         self._waiting_since_s = 0.0  # when the oldest untaken image came
         self._unpaired = 0  # images of the first camera since the last pair
         self._offset_ns: int | None = None  # the least between those at hand
-        self._changed = threading.Condition()
 
     def put_image(self, message: Any, camera: int = 0) -> None:
         """Keep an image of the first (0) or the second (1) camera."""
-        with self._changed:
+        with self.changed:
             if not any(self._images):
                 self._waiting_since_s = time.monotonic()
             if camera == 0:
@@ -53,39 +52,34 @@ class PairInbox:
             if recent and nanoseconds(message.header.stamp) < nanoseconds(recent[-1].header.stamp):
                 recent.clear()  # time went back
             recent.append(message)
-            self._changed.notify()
+            self.changed.notify()
 
     def put_info(self, message: CameraInfo, camera: int = 0) -> None:
         """Keep a camera_info of the first or the second camera."""
-        with self._changed:
+        with self.changed:
             self._choices[camera].infos.add(message)
-            self._changed.notify()
+            self.changed.notify()
 
-    def close(self) -> None:
-        """Wake the worker for the last time."""
-        with self._changed:
-            self.closed = True
-            self._changed.notify()
-
-    def take(self) -> list[View] | None:
-        """Wait for the newest pair with a camera_info for each; None when closed."""
-        with self._changed:
-            while not self.closed:
-                pair = self._newest()
-                if pair is not None:
-                    waited_s = time.monotonic() - self._waiting_since_s
-                    chosen = zip(self._choices, pair, strict=True)
-                    infos = [choice.info_for(image, waited_s) for choice, image in chosen]
-                    if None not in infos:
-                        self._forget_up_to(pair)
-                        return list(zip(pair, infos, strict=True))
-                waiting = pair is not None and all(len(c.infos) for c in self._choices)
-                self._changed.wait(INFO_WAIT_S / 4 if waiting else None)
+    def newest(self) -> list[View] | None:
+        """The newest pair with a camera_info for each; see `Slot`."""
+        pair = self._newest()
+        if pair is None:
             return None
+        waited_s = time.monotonic() - self._waiting_since_s
+        chosen = zip(self._choices, pair, strict=True)
+        infos = [choice.info_for(image, waited_s) for choice, image in chosen]
+        if None in infos:
+            return None
+        self._forget_up_to(pair)
+        return list(zip(pair, infos, strict=True))
+
+    def hopeful(self) -> bool:
+        """See `Slot`."""
+        return self._newest() is not None and all(len(c.infos) for c in self._choices)
 
     def why_none(self) -> str:
         """Why images of both cameras came and yet no pair; '' if that is not so."""
-        with self._changed:
+        with self.changed:
             if self._unpaired < KEPT or not all(self._images) or self._offset_ns is None:
                 return ''
             return (

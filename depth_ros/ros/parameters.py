@@ -64,7 +64,11 @@ class Parameters:
                 _descriptor(parameter),
                 ignore_override=True,
             )
-        self.settings: Settings = config.with_values(Settings(), values)
+        self.settings: Settings
+        try:
+            self.settings = config.with_values(Settings(), values)
+        except ConfigError:  # each can be, but not together: configure will say so
+            self.settings = config.with_values(Settings(), {'autostart': values['autostart']})
         node.add_on_set_parameters_callback(self._on_set)
 
     def resolve(self) -> Settings:

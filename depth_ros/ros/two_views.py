@@ -227,9 +227,9 @@ def camera_pose(values: list[float]) -> Transform | None:
 class PoseOutputs(Outputs):
     """`Outputs`, and the pose of the second camera on `relative_pose`."""
 
-    def __init__(self, node: LifecycleNode, settings: Settings) -> None:
+    def __init__(self, node: LifecycleNode, settings: Settings, prefix: str = '') -> None:
         """Create the publishers; inactive until the node is."""
-        super().__init__(node, settings)
+        super().__init__(node, settings, prefix)
         self.publishers['relative_pose'] = node.create_lifecycle_publisher(
             PoseWithCovarianceStamped, 'relative_pose', 10
         )

@@ -29,10 +29,11 @@ def plan(arguments: list[str] | None = None) -> Plan:
     parser.add_argument('--seed', type=int, default=0, help='0 to 9999; another, other scenes')
     parser.add_argument('--resume', type=Path, help='weights to start from')
     parser.add_argument('--workers', type=int, help='processes that render')
-    parser.add_argument('--batch', type=int, help='views a step [12; 64 on a GPU]')
+    parser.add_argument('--batch', type=int, help='views a step [32; 64 on a GPU]')
     parser.add_argument('--rate', type=float, default=2e-3, help='highest learning rate [2e-3]')
-    parser.add_argument('--reuse', type=float, default=3.0, help='times a view is drawn [3]')
-    parser.add_argument('--coarse', type=float, default=0.35, help='share at 0.6 size [0.35]')
+    parser.add_argument('--reuse', type=float, default=6.0, help='times a view is drawn [6]')
+    parser.add_argument('--coarse', type=float, default=0.5, help='share at 0.6 size [0.5]')
+    parser.add_argument('--threads', type=int, help='of the training itself, on a CPU')
     args = parser.parse_args(arguments)
     if not 0 <= args.seed < 10_000:
         parser.error(f'--seed is {args.seed}; it is 0 to 9999')
@@ -41,7 +42,7 @@ def plan(arguments: list[str] | None = None) -> Plan:
     # on a GPU the processes share it; they are many because building scenes takes CPU time
     workers = args.workers or (max(1, min(12, cores - 2)) if gpu else max(1, cores // 2))
     if not gpu:
-        torch.set_num_threads(max(1, cores - workers))
+        torch.set_num_threads(args.threads or cores)  # the renderers rest most of the time
     return Plan(
         out=args.out,
         minutes=args.minutes,
@@ -50,11 +51,11 @@ def plan(arguments: list[str] | None = None) -> Plan:
         seed=args.seed,
         resume=args.resume,
         workers=workers,
-        batch=args.batch or (64 if gpu else 12),
+        batch=args.batch or (64 if gpu else 32),
         rate=args.rate,
         reuse=args.reuse,
         coarse=args.coarse,
-        capacity=30_000 if gpu else 6000,
+        capacity=30_000,
         half=gpu or _has_bfloat16(),
     )
 

@@ -116,6 +116,24 @@ def test_a_preset_answers_for_every_pixel_of_any_frame(load, name):
 
 
 @pytest.mark.parametrize('name', [*SMALL, *HEAVY])
+def test_frames_of_several_cameras_at_once_are_those_frames_one_by_one(load, name):
+    model, _ = load(name)
+    if not isinstance(model, models.TakesBatches):
+        pytest.skip('takes one at a time')
+    noise = torch.Generator().manual_seed(0)
+    frames = []
+    for height, width, fx in ((90, 130, 120.0), (131, 77, 90.0), (90, 130, 60.0)):
+        camera = Camera(width, height, fx, fx, width / 2, height / 2)
+        picture = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8, generator=noise)
+        frames.append(Frame(picture, camera))
+    for together, frame in zip(model.predict_many(frames), frames, strict=True):
+        alone = model.predict(frame)
+        assert together.focal_px == alone.focal_px
+        close = {'rtol': 1e-3, 'atol': 1e-4, 'equal_nan': True}
+        torch.testing.assert_close(together.values, alone.values, **close)
+
+
+@pytest.mark.parametrize('name', [*SMALL, *HEAVY])
 def test_a_preset_reaches_metres_or_says_that_it_cannot(load, name):
     model, settings = load(name)
     if model.kind in (Kind.SCALE_INVARIANT, Kind.AFFINE_INVERSE):

@@ -5,6 +5,7 @@ import logging
 
 import pytest
 import torch
+from frames import frame_of
 from safetensors.torch import save_file
 
 from depth_ros.camera import Camera
@@ -86,7 +87,7 @@ def test_output_and_picture_size_agree_with_the_published_network(name, small, f
 @pytest.mark.parametrize('name', SMALL)
 def test_a_picture_goes_through_as_through_the_published_chain(name, small, fixture_of, picture):
     fixture, model = fixture_of(name), small(SMALL[name])
-    x = model.network_input(picture)
+    x = model.network_input(frame_of(picture))
     assert fixture.error('preprocess', 'network_input', x) < 1e-4  # float32 instead of float64
     prediction = model.predict(frame(picture))
     assert prediction.kind is PRESETS[SMALL[name]].kind
@@ -139,7 +140,7 @@ def test_version_3_agrees_with_the_published_network(metric, fixture_of, picture
         assert factor == pytest.approx(case[f'factor_{i}'])
         assert fixture.error('main', f'depth_f{i}', depth * factor) < LIMIT
     stored = torch.from_numpy(fixture.network_input('main'))[0]
-    difference = (metric.network_input(picture) - stored) * torch.tensor(
+    difference = (metric.network_input(frame_of(picture)) - stored) * torch.tensor(
         [0.229, 0.224, 0.225]
     ).view(3, 1, 1)
     assert difference.abs().max() < 1 / 255  # the publishers round to uint8

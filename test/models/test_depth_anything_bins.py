@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from frames import frame_of
 
 from depth_ros.camera import Camera
 from depth_ros.data import Frame, Kind
@@ -44,7 +45,7 @@ def adapter(network=None, **options):
 
 
 def test_metres_agree_with_the_published_network(model, picture):
-    small = model.network_input(picture[200:298, 250:376].contiguous())
+    small = model.network_input(frame_of(picture[200:298, 250:376].contiguous()))
     assert small.shape == (3, 392, 518)
     crop = picture[200:298, 250:376].permute(2, 0, 1).float() / 255
     z, sky = model.network(((crop - model._mean) / model._std)[None])
@@ -75,7 +76,7 @@ def test_corners_stay_corners_both_ways():
     picture = torch.zeros(100, 200, 3, dtype=torch.uint8)
     picture[0, 0] = picture[-1, -1] = 255
     model = adapter()
-    x = model.network_input(picture)
+    x = model.network_input(frame_of(picture))
     assert x[:, 0, 0].tolist() == pytest.approx(x[:, -1, -1].tolist())
     assert x[0, 0, 0] == pytest.approx((1 - 0.485) / 0.229)
     back = model.restored(x[0], (100, 200))

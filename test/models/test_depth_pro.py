@@ -5,6 +5,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from frames import frame_of
 
 from depth_ros.camera import Camera
 from depth_ros.data import Frame, Kind
@@ -32,7 +33,7 @@ def test_the_published_network_is_reproduced(formula, fixture_of, picture, tmp_p
     path = tmp_path / PRESET.file
     torch.save({k: v.half() for k, v in formula('depth_pro').items()}, path)  # as published
     model = load(PRESET, ModelOptions(weights=path, estimate_camera=True))
-    x = model.network_input(picture)
+    x = model.network_input(frame_of(picture))[None]
     assert fixture.error('main', 'network_input', x) < 1e-6
     guessed = model.estimated_camera(picture)
     with torch.inference_mode():
@@ -54,7 +55,7 @@ def test_the_published_network_is_reproduced(formula, fixture_of, picture, tmp_p
     assert fixture.error('main', 'output', answers[0]) < LIMIT
     for case, fx in {'given_f1': 350.0, 'predicted_f': guessed.fx}.items():
         camera = Camera(640, 480, fx, 1.1 * fx, 319.5, 239.5)  # the network knows no fy
-        z = metres(model.prediction(answers[0], camera), camera)
+        z = metres(model.answer((answers[0],), Frame(picture, camera)), camera)
         assert fixture.error('main', f'depth_{case}', z) < LIMIT
 
 

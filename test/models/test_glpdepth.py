@@ -7,6 +7,7 @@ import re
 
 import pytest
 import torch
+from frames import frame_of
 from safetensors.torch import save_file
 
 from depth_ros.camera import Camera
@@ -108,7 +109,7 @@ def test_a_small_picture_goes_through_as_through_the_published_chain(nyu, fixtur
 
 def test_a_picture_of_another_size_gets_depth_for_its_pixels(nyu, picture):
     cut = picture[200:311, 250:390].contiguous()  # 111x140 is shown as 96x128
-    x = nyu.network_input(cut)
+    x = nyu.network_input(frame_of(cut))
     with torch.inference_mode():
         want = torch.nn.functional.interpolate(
             nyu.network(x[None])[None], size=(111, 140), mode='bilinear', align_corners=False

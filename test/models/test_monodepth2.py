@@ -10,6 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from frames import frame_of
 from PIL import Image
 
 from depth_ros.camera import Camera
@@ -90,7 +91,7 @@ def test_depth_agrees_with_the_published_network(stereo, fixture_of):
 
 
 def test_a_picture_is_resized_as_the_publishers_do(stereo, fixture_of, picture):
-    x = stereo.network_input(picture)
+    x = stereo.network_input(frame_of(picture))
     assert x.shape == (3, 192, 640)
     stored = torch.from_numpy(fixture_of('monodepth2-640x192').network_input('main'))[0]
     assert (x - stored).abs().max() < 2.5 / 255 and (x - stored).abs().mean() < 0.5 / 255
@@ -99,7 +100,7 @@ def test_a_picture_is_resized_as_the_publishers_do(stereo, fixture_of, picture):
     edge[:, 71:] = 255
     pil = Image.fromarray(edge.numpy()).resize((640, 192), Image.Resampling.LANCZOS)
     want = torch.from_numpy(np.array(pil)).permute(2, 0, 1) / 255
-    assert (stereo.network_input(edge) - want).abs().max() < 1.5 / 255
+    assert (stereo.network_input(frame_of(edge)) - want).abs().max() < 1.5 / 255
 
 
 def test_a_picture_of_another_size_gets_depth_for_its_pixels(stereo, fixture_of, picture):
@@ -107,7 +108,7 @@ def test_a_picture_of_another_size_gets_depth_for_its_pixels(stereo, fixture_of,
     assert prediction.kind is Kind.METRIC
     assert prediction.values.shape == (480, 640) and prediction.values.dtype == torch.float32
     with torch.inference_mode():
-        squeezed = stereo.network(stereo.network_input(picture)[None])[0]
+        squeezed = stereo.network(stereo.network_input(frame_of(picture))[None])[0]
     want = 5.4 / (0.01 + 9.99 * stereo.restored(squeezed, (480, 640)))
     torch.testing.assert_close(prediction.values, want)
 

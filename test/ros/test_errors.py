@@ -376,3 +376,13 @@ def test_qos_can_be_overridden_as_elsewhere_in_ros(graph):
         assert graph.wait(offered, 'points') == ['BEST_EFFORT']
     finally:
         assert process.stop() == 0, process.log
+
+
+def test_values_that_cannot_be_together_are_named_at_the_start(graph):
+    given = {'range.min': 5.0, 'range.max': 2.0}
+    process = NodeProcess(graph, name='at_odds', model='fake_red', **given)
+    try:
+        process.said('cannot configure: range.min is 5 and range.max is 2')
+        assert process.set(range__max=9.0) == [] and process.configure()
+    finally:
+        assert process.stop() == 0, process.log

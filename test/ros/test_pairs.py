@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from graph import camera, image, info, nanoseconds
 
-from depth_ros.ros.inbox import Counters, Inbox
+from depth_ros.ros.inbox import Counters, Inbox, Inboxes
 from depth_ros.ros.pairs import PairInbox
 
 CAM = camera(8, 6)
@@ -29,12 +29,16 @@ def put(inbox, side, *stamps_ms):
 
 
 def taken(inbox):
-    """Stamps of what is taken [ms]; the inbox is closed when there is nothing."""
-    closing = threading.Timer(0.3, inbox.close)
+    """Stamps of what is taken [ms]; the waiting ends when there is nothing."""
+    inboxes = Inboxes([inbox])
+    closing = threading.Timer(0.3, inboxes.close)
     closing.start()
-    views = inbox.take()
+    fresh = inboxes.take()
     closing.cancel()
-    return views and [nanoseconds(message.header.stamp) // MS for message, _ in views]
+    if fresh is None:
+        return None
+    ((_, views),) = fresh
+    return [nanoseconds(message.header.stamp) // MS for message, _ in views]
 
 
 def test_the_newest_two_that_agree_are_taken_and_older_ones_forgotten(inbox):
@@ -77,5 +81,21 @@ def test_stamps_that_never_agree_are_explained(inbox):
 def test_without_a_need_for_camera_info_an_image_is_taken_at_once():
     inbox = Inbox(Counters(), needs_info=False)
     inbox.put_image(image(RGB, 100 * MS))
-    ((message, described),) = inbox.take()
+    ((message, described),) = inbox.newest()
     assert nanoseconds(message.header.stamp) == 100 * MS and described is None
+
+
+def test_what_is_fresh_of_several_cameras_is_taken_without_waiting_for_the_others():
+    front, left, dead = (Inbox(Counters(), needs_info=False) for _ in range(3))
+    inboxes = Inboxes([front, left, dead])
+
+    def stamps():
+        return [(k, nanoseconds(v[0][0].header.stamp) // MS) for k, v in inboxes.take()]
+
+    front.put_image(image(RGB, 100 * MS))
+    left.put_image(image(RGB, 101 * MS))
+    left.put_image(image(RGB, 134 * MS))
+    assert stamps() == [(0, 100), (1, 134)]
+    assert (front.counters.dropped, left.counters.dropped) == (0, 1)
+    threading.Timer(0.05, lambda: left.put_image(image(RGB, 200 * MS))).start()
+    assert stamps() == [(1, 200)]

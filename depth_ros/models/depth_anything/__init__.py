@@ -28,6 +28,7 @@ from depth_ros.models.depth_anything.bins import DepthAnythingBins
 from depth_ros.models.depth_anything.chain import CHAINS
 from depth_ros.models.depth_anything.checkpoint import load_checkpoint
 from depth_ros.models.depth_anything.network import PATCH, DepthAnything, Variant
+from depth_ros.models.one_view import Maps, OneView
 
 log = logging.getLogger(__name__)
 
@@ -67,15 +68,14 @@ def build(variant: Variant) -> DepthAnything:
     return DepthAnything(variant)
 
 
-class DepthAnythingModel:
-    """A `DepthModel`; see `load`."""
+class DepthAnythingModel(OneView):
+    """See `load`."""
 
     def __init__(
         self, network: DepthAnything, variant: Variant, kind: Kind, options: ModelOptions
     ) -> None:
         """`network` is filled, on `options.device` and of `options.dtype`."""
-        self.kind = kind
-        self.network = network
+        super().__init__(network, kind)
         self._variant = variant
         self._dtype = options.dtype
         self._chain = CHAINS['bins' if variant.network == 'bins' else variant.version]
@@ -87,34 +87,33 @@ class DepthAnythingModel:
         self._mean = torch.tensor(MEAN, device=options.device).view(3, 1, 1)
         self._std = torch.tensor(STD, device=options.device).view(3, 1, 1)
 
-    @torch.inference_mode()
-    def predict(self, frame: Frame) -> Prediction:
+    def answer(self, maps: Maps, frame: Frame) -> Prediction:
         """Depth in the variant's unit (table above), (H, W) float32.
 
         Version 3 metric and mono also say where the sky is; depth near it mixes only pixels that
         are none, and is NaN where there are none to mix. Any-view says how sure it is, from 1 up.
         """
-        x = self.network_input(frame.rgb)  # (3, h, w)
-        depth, other = self.network(x[None])  # (1, h, w); sky, or any-view's confidence
+        depth, other = maps  # (h, w); sky, or any-view's confidence
+        assert depth is not None
         size = frame.camera.size
         if other is None:
-            return Prediction(self.restored(depth[0], size), self.kind)
+            return Prediction(self.restored(depth, size), self.kind)
         if self._variant.network == 'any_view':
-            values, confidence = (self.restored(y[0], size) for y in (depth, other))
+            values, confidence = (self.restored(y, size) for y in (depth, other))
             return Prediction(values, self.kind, confidence=confidence)
-        values, is_sky = self.restored_beside_sky(depth[0], other[0], size)
+        values, is_sky = self.restored_beside_sky(depth, other, size)
         focal_px = None
         if self.kind is Kind.CANONICAL:
             # Metres are those of a camera of 300 px at input size, which at the frame's size has
             # other numbers, one for each axis.
-            h, w = x.shape[1:]
+            h, w = depth.shape
             focal_px = (CANONICAL_FOCAL * size[1] / w, CANONICAL_FOCAL * size[0] / h)
         return Prediction(values, self.kind, focal_px=focal_px, sky=is_sky)
 
-    def network_input(self, rgb: Tensor) -> Tensor:
-        """(H, W, 3) uint8 -> (3, h, w) normalised, of the network's dtype."""
-        size = self.network_size(rgb.shape[0], rgb.shape[1])
-        x = rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
+    def network_input(self, frame: Frame) -> Tensor:
+        """(3, h, w) normalised, of the network's dtype."""
+        size = self.network_size(*frame.camera.size)
+        x = frame.rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
         if size != tuple(x.shape[1:]):
             x = self._chain.resized(x, size)
         return ((x - self._mean) / self._std).to(self._dtype)

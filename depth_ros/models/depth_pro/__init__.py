@@ -20,6 +20,7 @@ from depth_ros.errors import ConfigError
 from depth_ros.models import ModelOptions, Preset
 from depth_ros.models.depth_pro.checkpoint import load_checkpoint
 from depth_ros.models.depth_pro.network import SIDE, TILES, DepthPro
+from depth_ros.models.one_view import Maps, OneView
 
 #: Inverse depth [1/m] the publishers clamp to: 10 km, their answer for the sky, and 0.1 mm.
 FAR, NEAR = 1e-4, 1e4
@@ -50,21 +51,13 @@ def load(preset: Preset, options: ModelOptions) -> DepthProModel:
     return DepthProModel(network, options)
 
 
-class DepthProModel:
-    """A `DepthModel`; see `load`."""
-
-    kind = Kind.CANONICAL
+class DepthProModel(OneView):
+    """A model that also `EstimatesCamera`; see `load`."""
 
     def __init__(self, network: DepthPro, options: ModelOptions) -> None:
         """`network` is filled, on `options.device` and of `options.dtype`."""
-        self.network = network
+        super().__init__(network, Kind.CANONICAL)
         self._dtype = options.dtype
-
-    @torch.inference_mode()
-    def predict(self, frame: Frame) -> Prediction:
-        """Z_c [m] of a camera of fx = W, (H, W) float32; sky where the network says 10 km."""
-        inverse = self.network(self.network_input(frame.rgb))[0]  # (1536, 1536)
-        return self.prediction(inverse, frame.camera)
 
     @torch.inference_mode()
     def estimated_camera(self, rgb: Tensor) -> Camera:
@@ -76,23 +69,28 @@ class DepthProModel:
         if self.network.fov is None:
             raise ConfigError('Depth Pro was loaded without its field of view')
         h, w = rgb.shape[:2]
-        fov = math.radians(float(self.network.fov_deg(self.network_input(rgb))[0]))
+        fov = math.radians(float(self.network.fov_deg(self._squeezed(rgb)[None])[0]))
         focal = 0.5 * w / math.tan(0.5 * fov)
         return Camera(w, h, focal, focal, (w - 1) / 2, (h - 1) / 2)
 
-    def network_input(self, rgb: Tensor) -> Tensor:
-        """(H, W, 3) uint8 -> (1, 3, 1536, 1536) in -1..1, of the network's dtype."""
+    def network_input(self, frame: Frame) -> Tensor:
+        """(3, 1536, 1536) in -1..1, of the network's dtype."""
+        return self._squeezed(frame.rgb)
+
+    def _squeezed(self, rgb: Tensor) -> Tensor:
         x = rgb.permute(2, 0, 1)[None].float() / 255  # (1, 3, H, W)
         x = (x - 0.5) / 0.5
         x = F.interpolate(x, size=(SIDE, SIDE), mode='bilinear', align_corners=False)
-        return x.to(self._dtype)
+        return x[0].to(self._dtype)
 
-    def prediction(self, inverse: Tensor, camera: Camera) -> Prediction:
-        """Canonical inverse depth (1536, 1536) of `camera`'s picture -> Z_c, (H, W).
+    def answer(self, maps: Maps, frame: Frame) -> Prediction:
+        """Canonical inverse depth (1536, 1536) -> Z_c [m] of a camera of fx = W, (H, W) float32.
 
-        The publishers multiply by W / fx, resize and clamp. The factor is left to `scaling`, so
-        the clamp is moved to where it is the same in metres.
+        Sky is where the network says 10 km. The publishers multiply by W / fx, resize and clamp.
+        The factor is left to `scaling`, so the clamp is moved to where it is the same in metres.
         """
+        (inverse,), camera = maps, frame.camera
+        assert inverse is not None
         w, fx, fy = camera.width, camera.fx, camera.fy
         resized = F.interpolate(
             inverse[None, None], size=camera.size, mode='bilinear', align_corners=False

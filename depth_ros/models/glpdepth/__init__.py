@@ -24,6 +24,7 @@ from depth_ros.errors import ConfigError
 from depth_ros.models import ModelOptions, Preset
 from depth_ros.models.glpdepth.checkpoint import load_checkpoint
 from depth_ros.models.glpdepth.network import STRIDE, GlpDepth
+from depth_ros.models.one_view import Maps, OneView
 
 log = logging.getLogger(__name__)
 
@@ -48,30 +49,28 @@ def load(preset: Preset, options: ModelOptions) -> GlpDepthModel:
     return GlpDepthModel(network, options)
 
 
-class GlpDepthModel:
-    """A `DepthModel`; see `load`."""
-
-    kind = Kind.METRIC
+class GlpDepthModel(OneView):
+    """See `load`."""
 
     def __init__(self, network: GlpDepth, options: ModelOptions) -> None:
         """`network` is filled, on `options.device` and of `options.dtype`."""
-        self.network = network
+        super().__init__(network, Kind.METRIC)
         self._dtype = options.dtype
         self._longest = options.input_size
         self._sizes: dict[
             tuple[int, int], tuple[int, int]
         ] = {}  # camera -> network, (height, width)
 
-    @torch.inference_mode()
-    def predict(self, frame: Frame) -> Prediction:
+    def answer(self, maps: Maps, frame: Frame) -> Prediction:
         """Depth [m], (H, W) float32."""
-        depth = self.network(self.network_input(frame.rgb)[None])  # (1, h, w)
-        return Prediction(_resized(depth, frame.camera.size)[0], self.kind)
+        (depth,) = maps  # (h, w)
+        assert depth is not None
+        return Prediction(_resized(depth[None], frame.camera.size)[0], self.kind)
 
-    def network_input(self, rgb: Tensor) -> Tensor:
-        """(H, W, 3) uint8 -> (3, h, w) in 0..1, of the network's dtype."""
-        size = self.network_size(rgb.shape[0], rgb.shape[1])
-        x = rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
+    def network_input(self, frame: Frame) -> Tensor:
+        """(3, h, w) in 0..1, of the network's dtype."""
+        size = self.network_size(*frame.camera.size)
+        x = frame.rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
         return _resized(x, size).to(self._dtype)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:

@@ -23,6 +23,7 @@ from depth_ros.errors import ConfigError
 from depth_ros.models import ModelOptions, Preset
 from depth_ros.models.monodepth2.checkpoint import load_checkpoint
 from depth_ros.models.monodepth2.network import Monodepth2, Variant
+from depth_ros.models.one_view import Maps, OneView
 from depth_ros.resample import resize
 
 NEAREST, FARTHEST = 0.1, 100.0  # depths the output spans, in the unit of training
@@ -53,28 +54,27 @@ def load(preset: Preset, options: ModelOptions) -> Monodepth2Model:
     return Monodepth2Model(network, preset.kind, options)
 
 
-class Monodepth2Model:
-    """A `DepthModel`; see `load`."""
+class Monodepth2Model(OneView):
+    """See `load`."""
 
     def __init__(self, network: Monodepth2, kind: Kind, options: ModelOptions) -> None:
         """`network` is filled, on `options.device` and of `options.dtype`."""
-        self.kind = kind
-        self.network = network
+        super().__init__(network, kind)
         self._dtype = options.dtype
         self._size = (network.variant.height, network.variant.width)
         self._unit = METRES if kind is Kind.METRIC else 1.0
 
-    @torch.inference_mode()
-    def predict(self, frame: Frame) -> Prediction:
+    def answer(self, maps: Maps, frame: Frame) -> Prediction:
         """Depth as in the table above, (H, W) float32."""
-        squeezed = self.network(self.network_input(frame.rgb)[None])  # (1, h, w)
+        (squeezed,) = maps  # (h, w)
+        assert squeezed is not None
         # Resized before the division: what lies between two depths mixes in inverse depth.
-        squeezed = self.restored(squeezed[0], frame.camera.size)
+        squeezed = self.restored(squeezed, frame.camera.size)
         return Prediction(self._unit * depth(squeezed), self.kind)
 
-    def network_input(self, rgb: Tensor) -> Tensor:
-        """(H, W, 3) uint8 -> (3, h, w) in 0..1, of the network's dtype; the aspect is not kept."""
-        x = rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
+    def network_input(self, frame: Frame) -> Tensor:
+        """(3, h, w) in 0..1, of the network's dtype; the aspect is not kept."""
+        x = frame.rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
         # The publishers resize bytes, where overshoot cannot stay.
         return resize(x, self._size, 'lanczos3').clamp(0, 1).to(self._dtype)
 

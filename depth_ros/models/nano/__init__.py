@@ -18,6 +18,7 @@ from depth_ros.data import Frame, Kind, Prediction
 from depth_ros.errors import ConfigError, WeightsError
 from depth_ros.models import ModelOptions, Preset
 from depth_ros.models.nano.network import FOCAL, MEAN, SIDE, SKY_LOGIT, STD, STEP, Nano, slopes
+from depth_ros.models.one_view import Maps, OneView
 from depth_ros.resample import resize
 from depth_ros.weights import describe, guess_family, load_strict, read
 
@@ -52,29 +53,27 @@ def load(preset: Preset, options: ModelOptions) -> NanoModel:
     return NanoModel(network.eval().requires_grad_(False), options)
 
 
-class NanoModel:
-    """A `DepthModel`; see `load`."""
-
-    kind = Kind.CANONICAL
+class NanoModel(OneView):
+    """See `load`."""
 
     def __init__(self, network: Nano, options: ModelOptions) -> None:
         """`network` is filled, on `options.device` and of `options.dtype`."""
-        self.network = network
+        super().__init__(network, Kind.CANONICAL)
         self._dtype = options.dtype
         self._side = options.input_size or SIDE
         self._cameras: dict[Camera, tuple[Camera, Tensor]] = {}
 
-    @torch.inference_mode()
-    def predict(self, frame: Frame) -> Prediction:
+    def answer(self, maps: Maps, frame: Frame) -> Prediction:
         """Depth of the canonical camera [m], (H, W) float32, and sky.
 
         Depth near the sky mixes only pixels that are none, and is NaN where there are none to mix.
         """
         size = frame.camera.size
-        log_z, sky = self.network(self.network_input(frame)[None])  # (1, h, w)
-        h, w = log_z.shape[1:]
+        log_z, sky = maps  # (h, w)
+        assert log_z is not None and sky is not None
+        h, w = log_z.shape
         keep = (sky <= SKY_LOGIT).float()
-        both = torch.cat((log_z.exp() * keep, keep))[None]  # (1, 2, h, w)
+        both = torch.stack((log_z.exp() * keep, keep))[None]  # (1, 2, h, w)
         both = F.interpolate(both, size=size, mode='bilinear', align_corners=False)[0]
         return Prediction(
             both[0] / both[1],  # 0 / 0 is NaN: sky all around
