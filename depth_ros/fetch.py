@@ -22,8 +22,9 @@ _BLOCK = 1 << 18
 
 
 def cache_directory() -> Path:
-    """Where downloads stay: $DEPTH_ROS_CACHE, else ~/.cache/depth_ros."""
-    return Path(os.environ.get('DEPTH_ROS_CACHE') or '~/.cache/depth_ros').expanduser()
+    """Where downloads stay: $DEPTH_ROS_CACHE, else depth_ros in $XDG_CACHE_HOME or ~/.cache."""
+    usual = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'depth_ros'
+    return Path(os.environ.get('DEPTH_ROS_CACHE') or usual).expanduser()
 
 
 def cached(url: str) -> Path | None:

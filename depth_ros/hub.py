@@ -45,8 +45,13 @@ def download(repo: str, preset: Preset, licence_accepted: bool = False) -> Path:
             f'{repo} has no {" and no ".join(names)}; set weights to a downloaded file'
         )
     if own and preset.sha256 and checksum(path, 'sha256') != preset.sha256:
+        # the cache's name is a link: while its target stays, no download replaces it
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
         raise WeightsError(
-            f'{path}: sha256 is not that of the published {path.name}; delete it and start again'
+            f'{path}: sha256 is not that of the published {path.name}; it was deleted: start again'
+            f', or download {preset.file} by hand from https://huggingface.co/{repo} and set '
+            'weights:=<path>'
         )
     return path
 
@@ -100,8 +105,10 @@ def _try(repo: str, names: list[str], own: bool, cached: bool) -> Path | None:
             log.debug('%s has no %s', repo, name)
             continue
         except Exception as error:  # the hub's client raises its HTTP library's errors as they are
+            # its first line only: the others advise what can be done in Python
+            reason = f'{type(error).__name__}: {error}'.partition('\n')[0]
             raise WeightsError(
-                f'{repo}: {name} failed ({type(error).__name__}: {error}); {remedy}'
+                f'{repo}: {name} failed ({reason}); start again, or {remedy}'
             ) from error
         if not own and not cached and name in GENERIC_FILES:
             _config_too(repo)

@@ -6,16 +6,16 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -35,6 +35,12 @@ Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 #: Classes that may lie beside the tensors and hold names and values only: DUSt3R keeps its command
 #: line. Their content is never looked at.
 _INERT = [argparse.Namespace]
+
+#: Types of numbers a published network is made of; fewer bits need a scale we know nothing of.
+_DTYPES = (
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+)
 
 _SUFFIXES = ('.safetensors', '.pth', '.pt', '.bin', '.ckpt')
 _HUB_ID = re.compile(r'[\w][\w.-]*/[\w][\w.-]*')
@@ -90,10 +96,11 @@ def locate(weights: str, preset: Preset, licence_accepted: bool = False) -> Path
                 f'{preset.family!r} has no weights of its own; set weights to the .onnx file'
             )
         return download(preset.repo, preset, licence_accepted)
-    path = Path(weights).expanduser()
-    if path.is_dir():
+    # those of os.path take any text for a path, pathlib's raise where there is no such user
+    path = Path(os.path.expanduser(weights))
+    if os.path.isdir(path):
         return _in_folder(path, preset)
-    if path.is_file():
+    if os.path.isfile(path):
         published = preset.sha256 if path.name == preset.file else ''
         if published and checksum(path, 'sha256') != published:
             log.warning('%s is not the published file of that name (sha256 differs)', path)
@@ -140,32 +147,44 @@ def read_with_values(path: Path) -> tuple[dict[str, Tensor], dict[str, Value]]:
     """As `read`, and what that leaves out: name -> plain number, string or None."""
     path = Path(path)
     again = 'download it again'
+    if path.is_dir():
+        raise WeightsError(f'weights: {path.absolute()} is a folder; set weights to one file')
     if not path.is_file():
         raise WeightsError(f'weights: {path.absolute()} does not exist')
-    with path.open('rb') as file:
-        head = file.read(64)
+    try:
+        with path.open('rb') as file:
+            head = file.read(64)
+    except OSError as error:
+        raise WeightsError(
+            f'{path} cannot be read ({error.strerror}); make it readable, or {again}'
+        ) from error
     if not head:
         raise WeightsError(f'{path} is empty; {again}')
     if head.startswith(b'version https://git-lfs'):
         raise WeightsError(
             f'{path} is a git-lfs pointer, not the file; run git lfs pull, or {again}'
         )
-    if head.lstrip().startswith((b'<', b'{')):
+    # the length that safetensors begin with may look like text, but for its zeros
+    if b'\0' not in head and head.lstrip().startswith((b'<', b'{')):
         raise WeightsError(
             f'{path} is a web page or text, not a checkpoint; {again} from its direct link'
         )
+    is_safetensors = head[8:9] == b'{'
+    if not is_safetensors and not head.startswith((b'PK', b'\x80')):
+        raise WeightsError(
+            f'{path} is neither safetensors nor a PyTorch file; set weights to one that is'
+        )
     try:
-        if head[8:9] == b'{':
+        if is_safetensors:
             content = load_file(path)
-        elif head.startswith((b'PK', b'\x80')):
-            # legacy files (before torch 1.6) are no zip archives and cannot be mapped
-            mapped = zipfile.is_zipfile(path)
-            with _inert_allowed():
-                content = torch.load(path, map_location='cpu', weights_only=True, mmap=mapped)
         else:
-            raise WeightsError(
-                f'{path} is neither safetensors nor a PyTorch file; set weights to one that is'
-            )
+            # legacy files (before torch 1.6) are no zip archives and cannot be mapped; given a
+            # path, not a file, torch 2.15 goes by the suffix
+            mapped = zipfile.is_zipfile(path) and path.suffix != '.safetensors'
+            with _inert_allowed(), path.open('rb') as file:
+                content = torch.load(
+                    path if mapped else file, map_location='cpu', weights_only=True, mmap=mapped
+                )
     except pickle.UnpicklingError as error:
         culprit = re.search(r'GLOBAL ([\w.]+)', str(error))
         what = f' ({culprit[1]})' if culprit else ''
@@ -173,7 +192,7 @@ def read_with_values(path: Path) -> tuple[dict[str, Tensor], dict[str, Value]]:
             f'{path} is a pickle of more than tensors{what}; reading it would run its code, '
             'which is refused. Convert it to safetensors where you trust it'
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # torch raises what a broken byte leads to: KeyError, struct.error
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise WeightsError(f'{path} is truncated or broken ({reason}); {again}') from error
     return _sorted(content, path)
@@ -187,33 +206,48 @@ def _inert_allowed() -> AbstractContextManager[None]:
 
 
 def _sorted(content: object, path: Path) -> tuple[dict[str, Tensor], dict[str, Value]]:
+    remedy = 'set weights to a file of the network alone'
     for wrapper in ('model', 'state_dict'):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict):
-        raise WeightsError(f'{path} holds a {type(content).__name__}, not named tensors')
+        raise WeightsError(f'{path} holds a {type(content).__name__}, not named tensors; {remedy}')
     tensors: dict[str, Tensor] = {}
     values: dict[str, Value] = {}
     for name, value in content.items():
         if isinstance(value, Tensor):
+            if odd := _oddity(value):
+                raise WeightsError(
+                    f'{path}: {name!r} is a {odd} tensor; {remedy}, in plain numbers'
+                )
             tensors[str(name).removeprefix('module.')] = value
         elif isinstance(value, (bool, int, float, str, type(None))):
             values[str(name)] = value
         else:
             raise WeightsError(
-                f'{path}: {name!r} is a {type(value).__name__}, not a tensor; '
-                'set weights to the network alone'
+                f'{path}: {name!r} is a {type(value).__name__}, not a tensor; {remedy}'
             )
     if not tensors:
-        raise WeightsError(f'{path} holds no tensors')
+        raise WeightsError(f'{path} holds no tensors; {remedy}')
     return tensors, values
+
+
+def _oddity(value: Tensor) -> str:
+    """What no layer can take as its weights, in a word; '' for plain numbers."""
+    if value.is_meta:
+        return 'meta'
+    if value.is_nested:
+        return 'nested'
+    if value.layout is not torch.strided:
+        return str(value.layout).removeprefix('torch.')
+    return '' if value.dtype in _DTYPES else str(value.dtype).removeprefix('torch.')
 
 
 def config_beside(path: Path) -> dict[str, Any]:
     """The config.json in a checkpoint's folder; empty if there is none that can be read."""
     try:
         config = json.loads((path.parent / 'config.json').read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return config if isinstance(config, dict) else {}
 
@@ -230,6 +264,13 @@ def rename(state: dict[str, Tensor], rules: Rules) -> dict[str, Tensor]:
     return ours
 
 
+def join(state: dict[str, Tensor], parts: Sequence[str], whole: str) -> None:
+    """Put tensors of one shape together, along their first side; others stay for `load_strict`."""
+    shapes = {state[part].shape if part in state else None for part in parts}
+    if len(shapes) == 1 and shapes.pop():
+        state[whole] = torch.cat([state.pop(part) for part in parts])
+
+
 def load_strict(
     module: nn.Module, state: dict[str, Tensor], *, path: Path, ignore: Iterable[str] = ()
 ) -> None:
@@ -242,7 +283,7 @@ def load_strict(
         ignore: regular expressions of whole names that may be left over.
 
     Raises:
-        WeightsError: a tensor is missing, left over, of another shape or not finite.
+        WeightsError: a tensor is missing, left over, of another shape or type, or not finite.
     """
     leftover = re.compile('|'.join(f'(?:{p})' for p in ignore) or '(?!)')
     want = module.state_dict()
@@ -252,18 +293,28 @@ def load_strict(
         for k in want
         if k in have and have[k].shape != want[k].shape
     ]
+    kinds = [
+        f'{k} {have[k].dtype} instead of {want[k].dtype}'
+        for k in want
+        if k in have and have[k].is_floating_point() != want[k].is_floating_point()
+    ]
     faults = {
         'missing': [k for k in want if k not in have],
         'unexpected': [k for k in have if k not in want],
         'of another shape': shapes,
+        'of another type': kinds,
     }
     if any(faults.values()):
         said = '; '.join(f'{len(v)} {k}: {_few(v)}' for k, v in faults.items() if v)
-        raise WeightsError(f'{path} does not fit the network. {said}')
+        raise WeightsError(
+            f'{path}: download it again, or set model to the preset it is for; it does not fit '
+            f'the network. {said}'
+        )
     broken = [k for k, v in have.items() if v.is_floating_point() and not _finite(v)]
     if broken:
         raise WeightsError(
-            f'{path}: {len(broken)} tensors are not finite: {_few(broken)}; the file is damaged'
+            f'{path}: {len(broken)} tensors are not finite: {_few(broken)}; the file is damaged, '
+            'download it again'
         )
     module.load_state_dict(have, strict=True, assign=True)
     left = [k for k, v in (*module.named_parameters(), *module.named_buffers()) if v.is_meta]

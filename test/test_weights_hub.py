@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Downloads, from a hub on this machine that speaks as much of the protocol as they need."""
 
+import contextlib
 import dataclasses
 import hashlib
 import http.server
 import json
+import socket
+import struct
 import threading
 from typing import ClassVar
 from urllib.parse import unquote
@@ -17,32 +20,75 @@ from depth_ros.models import PRESETS
 from depth_ros.weights import locate
 
 PRESET = PRESETS['depth_anything_v2_small']
+UNCHECKED = dataclasses.replace(PRESET, sha256='')
+#: The client writes, and takes up again, in pieces of 10 MiB.
+PIECE = constants.DOWNLOAD_CHUNK_SIZE
+CUT = PIECE + 1000  # where a connection breaks
+CONTENT = bytes(range(256)) * ((PIECE + 1_000_000) // 256)
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """As much of the hub as a download asks for; `files` holds what it publishes."""
+    """As much of the hub as a download asks for; `files` holds what it publishes.
+
+    `faults` are what happens to the next downloads, one each, and `asked` the ranges they wanted.
+    """
 
     files: ClassVar[dict[str, bytes]] = {}
+    faults: ClassVar[list[str]] = []
+    asked: ClassVar[list[str | None]] = []
 
-    def do_HEAD(self):
+    def answer(self, most=None):
         repo, _, name = unquote(self.path).lstrip('/').partition('/resolve/main/')
         content = self.files.get(f'{repo}/{name}')
-        refusal = {'no/repo': (401, 'RepoNotFound'), 'closed/repo': (403, 'GatedRepo')}.get(repo)
+        refusal = {
+            'no/repo': (401, 'RepoNotFound'),
+            'gone/repo': (404, 'RepoNotFound'),
+            'closed/repo': (403, 'GatedRepo'),
+        }.get(repo)
         if content is None or refusal:
             status, code = refusal or (404, 'EntryNotFound')
             self.send_response(status)
             self.send_header('X-Error-Code', code)
             content = b''
         else:
-            self.send_response(200)
+            start = self.range_start()
+            self.send_response(206 if start else 200)
             self.send_header('ETag', f'"{hashlib.sha256(content).hexdigest()}"')
             self.send_header('X-Repo-Commit', '0' * 40)
+            content = content[start:][:most]
         self.send_header('Content-Length', str(len(content)))
         self.end_headers()
         return content
 
+    def do_HEAD(self):
+        self.answer()
+
+    def range_start(self):
+        return int((self.headers.get('Range') or 'bytes=0-').removeprefix('bytes=').rstrip('-'))
+
     def do_GET(self):
-        self.wfile.write(self.do_HEAD())
+        if '/resolve/' not in self.path:  # the client asks for more than files
+            self.send_error(404)
+            return
+        self.asked.append(self.headers.get('Range'))
+        fault = self.faults.pop(0) if self.faults else ''
+        if fault.isdigit():
+            self.send_error(int(fault))
+            return
+        content = self.answer(most=1000 if fault == 'short' else None)
+        if fault in ('', 'short'):
+            self.wfile.write(content)
+            return
+        self.close_connection = True
+        self.wfile.write(content[: CUT - self.range_start()])
+        if fault == 'reset':  # as a router does it, instead of a farewell
+            self.connection.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)
+            )
+            self.connection.close()
+        elif fault == 'gone':
+            self.server.shutdown()  # nothing listens from now on
+            self.server.server_close()
 
     def log_message(self, *_):
         pass
@@ -58,13 +104,26 @@ def be_at(url, monkeypatch):
 def hub(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'cache'))
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', False)
-    monkeypatch.setattr(Hub, 'files', {})
+    for name, empty in (('files', {}), ('faults', []), ('asked', [])):
+        monkeypatch.setattr(Hub, name, empty)
+    with serving(monkeypatch):
+        yield Hub.files
+
+
+@contextlib.contextmanager
+def serving(monkeypatch):
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Hub)
     be_at(f'http://127.0.0.1:{server.server_port}', monkeypatch)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield Hub.files
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield
     server.shutdown()
     server.server_close()
+
+
+def left_in(tmp_path):
+    """Files of some content in the client's cache, finished or not."""
+    content = (tmp_path / 'cache').glob('models--*/blobs/*')
+    return [path for path in content if path.stat().st_size]
 
 
 def test_the_published_file_is_downloaded_and_checked(hub):
@@ -95,12 +154,73 @@ def test_another_repository_may_use_the_usual_name_and_brings_its_config(hub):
 
 
 @pytest.mark.parametrize('weights', ['', 'some/one'])
-def test_what_was_downloaded_once_is_found_without_network(hub, monkeypatch, weights):
+@pytest.mark.parametrize('offline', [True, False])
+def test_what_was_downloaded_once_is_found_without_network(hub, monkeypatch, weights, offline):
     hub[f'{PRESET.repo}/{PRESET.file}'] = hub['some/one/model.safetensors'] = b'x'
-    preset = dataclasses.replace(PRESET, sha256='')
-    path = locate(weights, preset)
-    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
-    assert locate(weights, preset) == path
+    path = locate(weights, UNCHECKED)
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', offline)
+    be_at('http://127.0.0.1:9', monkeypatch)
+    Hub.asked.clear()
+    assert locate(weights, UNCHECKED) == path
+    assert not Hub.asked
+
+
+def test_a_broken_connection_is_taken_up_where_it_broke(hub):
+    hub[f'{PRESET.repo}/{PRESET.file}'] = CONTENT
+    Hub.faults += ['cut']
+    assert locate('', UNCHECKED).read_bytes() == CONTENT
+    assert Hub.asked == [None, f'bytes={PIECE}-']
+
+
+@pytest.mark.parametrize(
+    ('faults', 'reason'),
+    [
+        (['reset'], 'ReadError'),
+        (['short'], f'should be of size {len(CONTENT)} but has size 1000'),
+        (['503'], '503'),
+        (['403'], '403'),
+        (['404'], '404'),
+        (['cut', '416'], '416'),  # all that the hub has of it came, and it is not all
+        pytest.param(['gone'], 'ConnectError', marks=pytest.mark.slow),
+    ],
+)
+def test_a_download_that_fails_leaves_nothing_and_can_be_tried_again(
+    hub, tmp_path, monkeypatch, faults, reason
+):
+    hub[f'{PRESET.repo}/{PRESET.file}'] = CONTENT
+    Hub.faults += faults
+    with pytest.raises(WeightsError) as error:
+        locate('', UNCHECKED)
+    for part in (PRESET.repo, PRESET.file, reason, 'by hand', 'set weights:=<path>'):
+        assert part in str(error.value)
+    assert not Hub.faults and not left_in(tmp_path)
+    assert 'force_download' not in str(error.value), 'advice for programmers'
+    with serving(monkeypatch):  # or again, where it was gone
+        assert locate('', UNCHECKED).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize('when', ['while it was downloaded', 'later, on the disk'])
+def test_a_damaged_file_is_deleted_and_fetched_again_at_the_next_start(hub, tmp_path, when):
+    good = dataclasses.replace(PRESET, sha256=hashlib.sha256(b'published').hexdigest())
+    hub[f'{PRESET.repo}/{PRESET.file}'] = b'published'
+    if when.startswith('later'):
+        locate('', good).write_bytes(b'publishes')
+    else:
+        hub[f'{PRESET.repo}/{PRESET.file}'] = b'publishes'
+    with pytest.raises(
+        WeightsError, match=f'{PRESET.file}: sha256 is not .*it was deleted: start'
+    ):
+        locate('', good)
+    assert not left_in(tmp_path)
+    hub[f'{PRESET.repo}/{PRESET.file}'] = b'published'
+    assert locate('', good).read_bytes() == b'published'
+
+
+def test_what_is_missing_today_may_be_there_tomorrow(hub):
+    with pytest.raises(WeightsError, match=f'has no {PRESET.file}'):
+        locate('', UNCHECKED)
+    hub[f'{PRESET.repo}/{PRESET.file}'] = b'published'
+    assert locate('', UNCHECKED).read_bytes() == b'published'
 
 
 @pytest.mark.parametrize(
@@ -108,13 +228,15 @@ def test_what_was_downloaded_once_is_found_without_network(hub, monkeypatch, wei
     [
         ('some/one', f'some/one has no {PRESET.file} and no model.safetensors'),
         ('no/repo', 'no/repo is not on the hub, or private, and /.*no/repo is no file either'),
+        ('gone/repo', 'gone/repo is not on the hub, or private, and /.* by hand .*set weights'),
         ('closed/repo', 'accept the licence'),
-        ('', f'{PRESET.repo} has no {PRESET.file}'),
+        ('', f'{PRESET.repo} has no {PRESET.file}; set weights to a downloaded file'),
     ],
 )
-def test_what_the_hub_refuses_is_said(hub, weights, message):
+def test_what_the_hub_refuses_is_said(hub, tmp_path, weights, message):
     with pytest.raises(WeightsError, match=message):
         locate(weights, PRESET)
+    assert not left_in(tmp_path)
 
 
 # the hub's client tries for long before it gives up

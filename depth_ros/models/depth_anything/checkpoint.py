@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from depth_ros.errors import WeightsError
@@ -26,6 +25,7 @@ from depth_ros.weights import (
     config_beside,
     describe,
     guess_family,
+    join,
     load_strict,
     read,
     rename,
@@ -154,8 +154,7 @@ def translate(state: dict[str, Tensor], rules: Rules) -> dict[str, Tensor]:
     ours = rename(state, rules)
     for name in [n for n in ours if '.attn.query.' in n]:
         parts = [name.replace('.query.', f'.{part}.') for part in ('query', 'key', 'value')]
-        if all(part in ours for part in parts):
-            ours[name.replace('.query.', '.qkv.')] = torch.cat([ours.pop(p) for p in parts])
+        join(ours, parts, name.replace('.query.', '.qkv.'))
     return ours
 
 
@@ -210,7 +209,7 @@ def _agrees(config: dict[str, Any], variant: Variant) -> bool:
         return False
     backbone = config['backbone_config']
     taps = backbone.get('out_indices') if isinstance(backbone, dict) else None
-    return not taps or list(taps) == [tap + 1 for tap in variant.taps]  # counted from 1
+    return not taps or taps == [tap + 1 for tap in variant.taps]  # counted from 1
 
 
 def _model_name(variant: Variant) -> str:
@@ -223,7 +222,7 @@ def _check_size(path: Path, preset: Preset, state: dict[str, Tensor]) -> None:
     """Refuse another encoder with one sentence instead of hundreds of shapes."""
     token = state.get('encoder.cls_token')
     wanted = Variant.parse(preset.variant)
-    if token is None or token.shape[-1] == SIZES[wanted.size].width:
+    if token is None or not token.ndim or token.shape[-1] == SIZES[wanted.size].width:
         return
     width = token.shape[-1]
     size = next((name for name, s in SIZES.items() if s.width == width), None)

@@ -123,7 +123,9 @@ def _check_config(path: Path, preset: Preset) -> None:
     """Refuse a file whose config.json states another size of pictures."""
     stated = config_beside(path).get('img_size') if path.name in GENERIC_FILES else None
     side = int(preset.variant.partition('_')[0])
-    if not isinstance(stated, list) or max(stated, default=side) == side:
+    if not isinstance(stated, list) or not all(isinstance(n, int) for n in stated):
+        return
+    if max(stated, default=side) == side:
         return
     right = presets_where(
         lambda p: (

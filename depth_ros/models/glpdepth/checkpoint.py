@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from depth_ros.errors import WeightsError
@@ -23,6 +22,7 @@ from depth_ros.weights import (
     config_beside,
     describe,
     guess_family,
+    join,
     load_strict,
     read,
     rename,
@@ -120,9 +120,7 @@ def translate(state: dict[str, Tensor], rules: Rules) -> dict[str, Tensor]:
     """Published names -> ours; key and value become one matrix; unknown names stay."""
     ours = rename(state, rules)
     for key in [n for n in ours if '.attn.key.' in n]:
-        value = key.replace('.key.', '.value.')
-        if value in ours:
-            ours[key.replace('.key.', '.kv.')] = torch.cat((ours.pop(key), ours.pop(value)))
+        join(ours, (key, key.replace('.key.', '.value.')), key.replace('.key.', '.kv.'))
     return ours
 
 

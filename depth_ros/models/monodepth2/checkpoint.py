@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import shutil
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
@@ -99,10 +98,13 @@ def _load_folder(network: Monodepth2, preset: Preset, folder: Path, path: Path) 
 
 def _is_archive(path: Path) -> bool:
     """Whether `path` is a zip of files; torch's own files are zips of tensors."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return path.suffix == '.zip' or _member(archive, ENCODER) is not None
+    try:
+        if not zipfile.is_zipfile(path):
+            return False
+        with zipfile.ZipFile(path) as archive:
+            return path.suffix == '.zip' or _member(archive, ENCODER) is not None
+    except Exception:  # each broken byte has an error of its own; reading it says what it is
+        return path.suffix == '.zip'
 
 
 def _member(archive: zipfile.ZipFile, file: str) -> str | None:
@@ -116,7 +118,7 @@ def _unpack(path: Path, folder: Path, preset: Preset) -> None:
                 if member := _member(archive, file):
                     with archive.open(member) as packed, (folder / file).open('wb') as target:
                         shutil.copyfileobj(packed, target)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except Exception as error:  # each way of packing has errors of its own
         raise WeightsError(
             f'{path} is truncated or broken ({error}); download {preset.url} again'
         ) from error

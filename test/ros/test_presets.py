@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every preset through the node: what it publishes is what its network says, in metres."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from graph import FRAME, NodeProcess, camera, depth_of, noise, points_of
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from stand_ins import write
+from test_errors import refused
+
+from depth_ros import config, models
+from depth_ros.config import with_values
+from depth_ros.data import Frame, Kind
+from depth_ros.models import PRESETS, ModelOptions
+from depth_ros.pipeline import Pipeline
+from depth_ros.settings import Settings
+
+CAM = camera(64, 48)
+#: One of each network with each kind of head, but for those whose files take GB.
+QUICK = (
+    'depth_anything_v1_small',
+    'depth_anything_v2_small',
+    'depth_anything_v2_metric_indoor_small',
+    'depth_anything_v3_small',
+    'monodepth2_mono_640x192',
+    'monodepth2_stereo_640x192',
+    'monodepth2_mono_resnet50_640x192',
+    'glpdepth_nyu',
+    'fastdepth_nyu',
+    'nano',
+    'flat_wall',
+    'flat_ground',
+)
+#: Small inputs [px], where a family allows them.
+SIDES = {'depth_anything': 42, 'glpdepth': 64, 'dust3r': 64, 'nano': 64}
+METRES = {  # for networks without metres of their own, what a user has measured
+    Kind.SCALE_INVARIANT: {'scaling.method': 'constant', 'scaling.scale': 0.5},
+    Kind.AFFINE_INVERSE: {
+        'scaling.method': 'constant',
+        'scaling.scale': 0.5,
+        'scaling.shift': 0.1,
+    },
+}
+
+
+@pytest.fixture
+def tmp_path(tmp_path):
+    """As pytest's, but gone after the test: a checkpoint takes up to 2 GB."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
+@pytest.fixture
+def values_of(request, tmp_path):
+    """`values_of(name)`: the parameters a user would set, with stand-in weights."""
+
+    def values(name):
+        preset = PRESETS[name]
+        given = {'points.stride': 1, **config.preset_values(name), 'model': name}
+        if preset.family in SIDES:
+            given['input_size'] = SIDES[preset.family]
+        if preset.family == 'onnx':
+            pytest.importorskip('onnxruntime', reason='pip install .[onnx]')
+            folder = request.getfixturevalue('data') / 'weights' / 'fastdepth'
+            given['weights'] = str(folder / 'fastdepth_nyu_pruned_224.onnx')
+        elif preset.needs_weights and not preset.packaged:
+            given['weights'] = str(write(preset, tmp_path, request.getfixturevalue('shared')))
+        return given
+
+    return values
+
+
+def named(values):
+    return {name.replace('.', '__'): value for name, value in values.items()}
+
+
+def expected(values, rgb):
+    """Depth of `rgb` [m], from the same network in this process."""
+    settings = with_values(Settings(), values)
+    preset = PRESETS[settings.model]
+    path = Path(settings.weights) if settings.weights else preset.own_file
+    options = ModelOptions(weights=path, input_size=settings.input_size, onnx=settings.onnx)
+    pipeline = Pipeline(models.load(settings.model, options), settings)
+    return pipeline(Frame(torch.from_numpy(rgb), CAM)).z.numpy()
+
+
+def check(depth, described, cloud):
+    """What the contract asks of every preset; the depth."""
+    z = depth_of(depth)  # 32FC1
+    assert z.shape == CAM.size
+    assert depth.header.frame_id == FRAME
+    assert described.header == depth.header and cloud.header == depth.header
+    assert (described.width, described.height) == (CAM.width, CAM.height)
+    np.testing.assert_allclose(
+        np.array(described.k)[[0, 2, 4, 5]], [CAM.fx, CAM.cx, CAM.fy, CAM.cy]
+    )
+    there = np.isfinite(z)
+    assert there.any() and (z[there] > 0).all()
+    assert (np.isnan(z) | np.isposinf(z))[~there].all(), 'unknown is NaN, too far is +Inf'
+    points = points_of(cloud)[..., :3]
+    assert cloud.is_dense and points.shape == (1, there.sum(), 3)
+    np.testing.assert_allclose(points[0, :, 2], z[there], rtol=1e-6)
+    assert (np.linalg.norm(points, axis=-1) > 0.05).all(), 'the origin is an obstacle'
+    return z
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+        for name in PRESETS
+        if name not in ('onnx', 'depth_pro')  # a network of your own; and the test below
+    ],
+)
+def test_a_preset_publishes_the_metres_of_its_network(
+    process, node, source, collect, graph, values_of, name
+):
+    values = values_of(name)
+    kind = PRESETS[name].kind
+    if kind in METRES:
+        said = refused(process, **named(values))
+        assert f'the network is {kind.value}: it has no metres of its own' in said
+        assert "Set scaling.method to 'constant' and scaling.scale" in said
+        outputs = ('/depth/image', '/points')
+        graph.wait(lambda: not any(map(graph.node.count_publishers, outputs)), 'no outputs')
+        values |= METRES[kind]
+    node(**named(values))
+    outputs = [collect(Image, 'depth/image'), collect(CameraInfo, 'depth/camera_info')]
+    outputs += [collect(PointCloud2, 'points')]
+    rgb = noise(CAM)
+    z = check(*source.answer(outputs, CAM, rgb, tries=60))
+    np.testing.assert_allclose(z, expected(values, rgb), rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_depth_pro_publishes_metres_of_this_focal_length(graph, source, collect, values_of):
+    """In a process of its own: a picture takes minutes on a CPU, a service call must not."""
+    process = NodeProcess(graph, name='depth_pro', **named(values_of('depth_pro')))
+    try:
+        process.said('listening to', timeout=1200)
+        outputs = [collect(Image, 'depth/image'), collect(CameraInfo, 'depth/camera_info')]
+        outputs += [collect(PointCloud2, 'points')]
+        z = check(*source.answer(outputs, CAM, tries=600))
+        assert np.ptp(z[np.isfinite(z)]) > 0
+    finally:
+        assert process.stop() == 0, process.log
