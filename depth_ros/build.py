@@ -15,7 +15,9 @@ from depth_ros import models, weights
 from depth_ros.camera import Camera
 from depth_ros.data import Frame
 from depth_ros.errors import ConfigError
+from depth_ros.graphs import Recorded
 from depth_ros.models import DepthModel, ModelOptions, Preset, TakesPairs
+from depth_ros.models.one_view import OneView
 from depth_ros.pipeline import Pipeline
 from depth_ros.settings import Settings
 
@@ -74,10 +76,12 @@ def build(settings: Settings) -> tuple[Pipeline, Choices]:
     )
     frame = trial_frame(device)
     model, precision = load_in(settings.model, options, wanted, frame)
+    if device.type == 'cuda' and settings.cuda_graphs and isinstance(model, OneView):
+        model.faster = Recorded(model.network)
     pipeline = Pipeline(model, settings, device)
     # the first run allocates and compiles: better now than with a frame, and a broken one shows
     with torch.inference_mode():
-        pipeline.depth_map(model.predict(frame), frame)
+        pipeline.depth_map(model.predict(frame), frame).ensure_answered()
         if settings.two_views.mode != 'off' and isinstance(model, TakesPairs):
             model.predict_pair(frame, frame)
     choices = Choices(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from depth_ros.camera import Camera
-from depth_ros.errors import CameraError
+from depth_ros.errors import CameraError, InferenceError
 
 
 class Kind(enum.Enum):
@@ -78,6 +78,8 @@ class DepthMap:
         rgb: (H, W, 3) uint8, the (undistorted) image.
         confidence: (H, W) float32 or None.
         pose: where the second camera stood [m]; None for depth of one view.
+        answered: () bool on the device, whether there is any number in the network's answer; to
+            look at it waits for the network.
     """
 
     z: Tensor
@@ -85,6 +87,19 @@ class DepthMap:
     rgb: Tensor
     confidence: Tensor | None = None
     pose: Pose | None = None
+    answered: Tensor | None = None
+
+    def ensure_answered(self) -> None:
+        """Wait for the network.
+
+        Raises:
+            InferenceError: its answer has no number in it.
+        """
+        if self.answered is not None and not self.answered:
+            raise InferenceError(
+                'the network answered no finite number at all; with fp16 try precision fp32 or '
+                'bf16, otherwise the checkpoint is broken'
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ class Pipeline:
         (depth,) = self.many([frame])
         if isinstance(depth, DepthRosError):
             raise depth
+        depth.ensure_answered()
         return depth
 
     @torch.inference_mode()
@@ -61,7 +62,8 @@ class Pipeline:
 
         Returns:
             For each frame what a call with it alone would return or raise: what is wrong with one
-            camera is no reason to lose the others.
+            camera is no reason to lose the others. Only `DepthMap.ensure_answered` is still to be
+            called: on a GPU the network may be at work yet.
 
         Raises:
             ScaleError: as a call would.
@@ -98,9 +100,9 @@ class Pipeline:
             factor: [m] a unit, where one was measured.
 
         Raises:
-            InferenceError: the prediction is not of the frame's size or has no number in it.
+            InferenceError: the prediction is not of the frame's size.
         """
-        _check(prediction, frame)
+        answered = _check(prediction, frame)
         z = self.scaling(prediction, frame.camera)
         if factor is not None:
             z = z * factor
@@ -112,32 +114,36 @@ class Pipeline:
             z = torch.where(prediction.confidence < self.settings.min_confidence, nan, z)
         if seen is not None:
             z = torch.where(seen, z, nan)
-        return DepthMap(z, frame.camera, frame.rgb, prediction.confidence)
+        return DepthMap(z, frame.camera, frame.rgb, prediction.confidence, answered=answered)
 
 
 def _limited(z: Tensor, near: float, far: float) -> Tensor:
     """-Inf nearer than `near`, +Inf beyond `far`, NaN for zero and less (REP 117, 118)."""
-    lowest, highest = torch.aminmax(z)
-    if lowest > 0 and near <= lowest and highest <= far:  # not so with a NaN in it
-        return z
+    if z.device.type == 'cpu':  # a GPU would have to be waited for, and has nothing to save
+        lowest, highest = torch.aminmax(z)
+        if lowest > 0 and near <= lowest and highest <= far:  # not so with a NaN in it
+            return z
     z = torch.where(z > 0, z, torch.nan)
     z = torch.where(z < near, -torch.inf, z)
     return z if far == torch.inf else torch.where(z > far, torch.inf, z)
 
 
-def _check(prediction: Prediction, frame: Frame) -> None:
+def _check(prediction: Prediction, frame: Frame) -> Tensor:
+    """() bool, whether there is a number in it.
+
+    Raises:
+        InferenceError: the shape is wrong.
+    """
     if tuple(prediction.values.shape) != frame.camera.size:
         raise InferenceError(
             f'the network answered {tuple(prediction.values.shape)} for a frame of '
             f'{frame.camera.size}: it is not a depth map of this picture'
         )
-    if torch.isfinite(prediction.values.sum()):
-        return  # all of it is numbers, told in one pass
+    on_cpu = prediction.values.device.type == 'cpu'
+    everything = torch.isfinite(prediction.values.sum())  # all of it is numbers, told in one pass
+    if on_cpu and everything:
+        return everything
     known = torch.isfinite(prediction.values)
     if prediction.sky is not None:
         known = known | prediction.sky  # a picture of nothing but sky is an answer
-    if not known.any():
-        raise InferenceError(
-            'the network answered no finite number at all; with fp16 try precision fp32 or bf16, '
-            'otherwise the checkpoint is broken'
-        )
+    return known.any()

@@ -219,6 +219,11 @@ class Settings:
         'Arithmetic of the network; auto is fp16 on a GPU and fp32 on a CPU.',
         choices=('auto', 'fp32', 'fp16', 'bf16'),
     )
+    cuda_graphs: bool = setting(
+        True,
+        'GPU: record the network for each size of input as a CUDA graph; False runs it kernel by '
+        'kernel.',
+    )
     threads: int = setting(
         1, 'CPU threads of the network; keep below the number of cores.', low=1, high=256
     )

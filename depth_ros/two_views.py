@@ -8,6 +8,7 @@ known distance of the cameras; until then there is no depth but a `ScaleError` w
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -90,10 +91,11 @@ class TwoViews:
         kind = self.pipeline.model.kind
         prediction = Prediction(pair.z, kind, confidence=pair.confidence)
         depth = self.pipeline.depth_map(prediction, first, seen, factor)
+        depth.ensure_answered()
         # a pair that was not believed has no pose to tell either
         believed = None if self.scale.refused else pair.pose
         pose = self._metric(believed, factor) if believed else None
-        return DepthMap(depth.z, depth.camera, depth.rgb, depth.confidence, pose)
+        return replace(depth, pose=pose)
 
     def _metric(self, pose: Pose, factor: float | None) -> Pose:
         if factor is None:  # the user's own

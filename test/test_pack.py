@@ -36,8 +36,9 @@ def test_the_fast_way_on_a_cpu_gives_the_same_bytes_as_the_way_on_a_gpu(stride, 
     z = torch.rand(8, 16, generator=torch.Generator().manual_seed(2)) * 5
     z[0], z[1, ::2], z[2, ::3] = nan, inf, -inf
     depth = DepthMap(z, CAM, RGB)
-    fast = pack._cloud_by_opencv(depth, stride, color)
-    plain = pack._cloud_by_torch(depth, stride, color)
+    size = (*pack.cloud_size(CAM, stride), 4)
+    fast = pack._cloud_by_opencv(depth, stride, color, torch.empty(size))
+    plain = pack._cloud_by_torch(depth, stride, color, torch.empty(size))
     torch.testing.assert_close(fast[..., :3], plain[..., :3], equal_nan=True, rtol=1e-6, atol=0)
     assert torch.equal(fast.view(torch.int32)[..., 3], plain.view(torch.int32)[..., 3])
     flat = plain.reshape(-1, 4)
@@ -51,6 +52,15 @@ def test_a_picture_with_padded_rows_gives_its_colours():
     whole = DepthMap(torch.ones(8, 16), CAM, RGB)
     for stride in (1, 2):
         assert torch.equal(pack.cloud(view, stride), pack.cloud(whole, stride))
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+def test_a_look_at_the_depth_changes_nothing_but_the_time(stride):
+    out = torch.empty((*pack.cloud_size(CAM, stride), 4))
+    for z in (torch.ones(8, 16), torch.ones(8, 16).index_fill(0, torch.tensor([1, 4]), nan)):
+        points = pack.cloud(DepthMap(z, CAM, RGB), stride, out=out)
+        assert points.data_ptr() == out.data_ptr()
+        assert torch.equal(pack.dense(points, z), pack.dense(points))
 
 
 def test_dense_cloud_has_finite_points_only():

@@ -60,12 +60,12 @@ def to_rgb(message: Any) -> Picture:
             raise ImageError(
                 f'{encoding} image is {message.width}x{message.height}; both must be even'
             )
-        rows = _rows(message, message.height * 3 // 2, 1, np.dtype('u1'))
+        rows = rows_of(message, message.height * 3 // 2, 1, np.dtype('u1'))
         return cv2.cvtColor(rows[..., 0], _PLANAR[encoding])
     if encoding not in _PACKED:
         return _through_cv_bridge(message)
     channels, kind, conversion = _PACKED[encoding]
-    picture = _rows(
+    picture = rows_of(
         message, message.height, channels, np.dtype(('>' if message.is_bigendian else '<') + kind)
     )
     if kind == 'u2':
@@ -83,7 +83,7 @@ def to_rgb(message: Any) -> Picture:
     return cv2.cvtColor(np.ascontiguousarray(picture), conversion)
 
 
-def _rows(message: Any, height: int, channels: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+def rows_of(message: Any, height: int, channels: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """(height, width, channels) view of the data, row padding skipped."""
     row = message.width * channels * dtype.itemsize
     if not message.width or not message.height:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import array
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -44,16 +46,41 @@ class Bytes:
     def __init__(self) -> None:
         """Start empty."""
         self.data = array.array('B')
+        self._locked = False  # in memory, for a GPU to write to
+
+    def floats(self, *shape: int) -> Tensor:
+        """The data as a float32 tensor of this shape on the CPU, to be written to."""
+        size = 4 * math.prod(shape)
+        if len(self.data) != size:
+            self.free()
+            self.data = array.array('B', bytes(size))
+        return torch.from_numpy(np.frombuffer(self.data, np.float32)).view(shape)
 
     def fill(self, tensor: Tensor) -> array.array[int]:
-        """Copy a contiguous tensor from wherever it is."""
+        """Copy a contiguous tensor from wherever it is; from a GPU it may still be on its way."""
         source = tensor.contiguous().view(torch.uint8).reshape(-1)
         if len(self.data) == len(source):
-            torch.from_numpy(np.frombuffer(self.data, np.uint8)).copy_(source)
+            target = torch.from_numpy(np.frombuffer(self.data, np.uint8))
+            if source.is_cuda and not self._locked:
+                self._lock()
+            target.copy_(source, non_blocking=True)
         else:  # a dense cloud has another size at every frame
+            self.free()
             self.data = array.array('B')
             self.data.frombytes(source.cpu().numpy().data)
         return self.data
+
+    def _lock(self) -> None:
+        """Lock the pages: a GPU writes to them at twice the rate and without the CPU."""
+        address, count = self.data.buffer_info()
+        # it may fail (ulimit -l): then the copy takes its time, and is right all the same
+        self._locked = torch.cuda.cudart().cudaHostRegister(address, count, 0) == 0
+
+    def free(self) -> None:
+        """Unlock the pages, before they are given back."""
+        if self._locked:
+            torch.cuda.cudart().cudaHostUnregister(self.data.buffer_info()[0])
+            self._locked = False
 
 
 class Outputs:
@@ -74,13 +101,15 @@ class Outputs:
             )
             for name, kind in TOPICS.items()
         }
-        self.bytes = {name: Bytes() for name in TOPICS}
+        self.bytes = {name: Bytes() for name in (*TOPICS, 'valid points')}
         self.points_rate = RateLimit()
 
     def close(self) -> None:
         """Remove the publishers."""
         for publisher in self.publishers.values():
             self.node.destroy_lifecycle_publisher(publisher)
+        for data in self.bytes.values():
+            data.free()
 
     def watched(self, name: str = '') -> bool:
         """Whether anybody listens to the topic, or to any."""
@@ -89,53 +118,68 @@ class Outputs:
         return any(p.get_subscription_count() > 0 for p in self.publishers.values())
 
     def publish(self, depth: DepthMap, header: Any, settings: Settings) -> None:
-        """Send what is listened to, every message with this header."""
+        """Send what is listened to, every message with this header.
+
+        Raises:
+            InferenceError: there is no depth in it.
+        """
+        messages = list(self._messages(depth, header, settings))
+        if depth.z.is_cuda:  # the one time a frame's work on the GPU is waited for
+            torch.cuda.current_stream(depth.z.device).synchronize()
+        depth.ensure_answered()
+        for name, message in messages:
+            self.publishers[name].publish(message)
+
+    def _messages(
+        self, depth: DepthMap, header: Any, settings: Settings
+    ) -> Iterator[tuple[str, Any]]:
+        """Those that are listened to, by name; their data may still be on their way."""
         if self.watched('depth/image'):
             narrow = settings.depth_encoding == '16UC1'
             values = pack.millimetres(depth.z) if narrow else depth.z
-            self._image('depth/image', header, values, settings.depth_encoding)
+            yield self._image('depth/image', header, values, settings.depth_encoding)
         if self.watched('depth/camera_info'):
-            self.publishers['depth/camera_info'].publish(cameras.to_message(depth.camera, header))
+            yield 'depth/camera_info', cameras.to_message(depth.camera, header)
         if self.watched('points') and self.points_rate.admits(
             nanoseconds(header.stamp), settings.points.rate
         ):
-            self._points(depth, header, settings)
+            yield self._points(depth, header, settings)
         if self.watched('depth/colorized'):
             look = settings.colorized
             picture = pack.colorize(depth.z, look.min, look.max, look.colormap)
-            self._image('depth/colorized', header, picture, 'rgb8')
+            yield self._image('depth/colorized', header, picture, 'rgb8')
         if depth.confidence is not None and self.watched('depth/confidence'):
-            self._image('depth/confidence', header, depth.confidence, '32FC1')
+            yield self._image('depth/confidence', header, depth.confidence, '32FC1')
 
-    def _image(self, name: str, header: Any, values: Tensor, encoding: str) -> None:
+    def _image(self, name: str, header: Any, values: Tensor, encoding: str) -> tuple[str, Image]:
         data = self.bytes[name].fill(values)
         height, width = values.shape[:2]
-        self.publishers[name].publish(
-            Image(
-                header=header,
-                height=height,
-                width=width,
-                encoding=encoding,
-                step=len(data) // height,
-                data=data,
-            )
+        return name, Image(
+            header=header,
+            height=height,
+            width=width,
+            encoding=encoding,
+            step=len(data) // height,
+            data=data,
         )
 
-    def _points(self, depth: DepthMap, header: Any, settings: Settings) -> None:
-        points = pack.cloud(depth, settings.points.stride, settings.points.color)
+    def _points(self, depth: DepthMap, header: Any, settings: Settings) -> tuple[str, PointCloud2]:
+        stride, here, out = settings.points.stride, self.bytes['points'], None
+        if not depth.z.is_cuda:  # written where the message has it
+            out = here.floats(*pack.cloud_size(depth.camera, stride), 4)
+        points = pack.cloud(depth, stride, settings.points.color, out)
         if not settings.points.organized:
-            points = pack.dense(points)[None]  # one row, all of it finite
+            points = pack.dense(points, depth.z)[None]  # one row, all of it finite
+        in_place = out is not None and points.data_ptr() == out.data_ptr()
         height, width = points.shape[:2]
-        self.publishers['points'].publish(
-            PointCloud2(
-                header=header,
-                height=height,
-                width=width,
-                fields=FIELDS if settings.points.color else FIELDS[:3],
-                is_bigendian=False,
-                point_step=POINT_STEP,
-                row_step=POINT_STEP * width,
-                data=self.bytes['points'].fill(points),
-                is_dense=not settings.points.organized,
-            )
+        return 'points', PointCloud2(
+            header=header,
+            height=height,
+            width=width,
+            fields=FIELDS if settings.points.color else FIELDS[:3],
+            is_bigendian=False,
+            point_step=POINT_STEP,
+            row_step=POINT_STEP * width,
+            data=here.data if in_place else self.bytes['valid points'].fill(points),
+            is_dense=not settings.points.organized,
         )

@@ -6,8 +6,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import numpy as np
-import torch
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -15,7 +13,6 @@ from depth_ros.data import DepthMap, Frame
 from depth_ros.estimate import SteadyCamera
 from depth_ros.pipeline import Pipeline
 from depth_ros.ros.diagnostics import Timing
-from depth_ros.ros.images import to_rgb
 from depth_ros.ros.inbox import Counters, Inbox, View
 from depth_ros.ros.inputs import Input
 from depth_ros.ros.lens import Lens
@@ -23,6 +20,7 @@ from depth_ros.ros.outputs import Outputs
 from depth_ros.ros.pairs import PairInbox
 from depth_ros.ros.stamps import RateLimit, nanoseconds
 from depth_ros.ros.two_views import Motion, PoseOutputs, Stereo
+from depth_ros.ros.upload import Upload
 from depth_ros.settings import Settings
 
 
@@ -55,6 +53,7 @@ class Stream:
         self.outputs = (PoseOutputs if views else Outputs)(node, settings, self._prefix)
         self.inputs: list[Input] = []
         self.lenses: list[Lens] = []
+        self._uploads: list[Upload] = []
         self._renew()
 
     def _renew(self) -> None:
@@ -86,6 +85,7 @@ class Stream:
             for source in self.inputs
             if source.message_type is kind
         ]
+        self._uploads = [Upload(self.pipeline.device) for _ in self.lenses]
         return inbox
 
     def stop(self) -> None:
@@ -113,7 +113,8 @@ class Stream:
         if not self._rate.admits(nanoseconds(images[0][0].header.stamp), self.settings.rate):
             self.counters.limited += 1
             return []
-        return [self._frame(*view, lens) for view, lens in zip(images, self.lenses, strict=True)]
+        seers = zip(images, self.lenses, self._uploads, strict=True)
+        return [self._frame(*view, lens, upload) for view, lens, upload in seers]
 
     def publish(self, depth: DepthMap, header: Any, busy_since_s: float) -> None:
         """Send the depth of the image with this header; work on it began at `busy_since_s`."""
@@ -139,9 +140,8 @@ class Stream:
             return self.views.why_silent()
         return '; '.join(reasons)
 
-    def _frame(self, message: Any, info: Any, lens: Lens) -> Frame:
-        rgb = np.require(to_rgb(message), requirements='W')  # torch wants them writable
-        pixels = torch.from_numpy(rgb).to(self.pipeline.device)
+    def _frame(self, message: Any, info: Any, lens: Lens, upload: Upload) -> Frame:
+        pixels = upload(message)
         header = message.header
         camera = lens.of(header, info, pixels)
         return Frame(pixels, camera, nanoseconds(header.stamp), header.frame_id)

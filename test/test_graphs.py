@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recorded networks answer as they do otherwise; what cannot be recorded runs as before."""
+
+import pytest
+import torch
+
+from depth_ros.graphs import Recorded
+
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason='torch sees no GPU')
+
+
+class Two(torch.nn.Module):
+    """A map, its double, and nothing."""
+
+    def forward(self, x):
+        y = x.mean(1).relu()
+        return y, 2 * y, None
+
+
+@NO_GPU
+@torch.inference_mode()
+def test_a_recorded_network_answers_as_it_does_otherwise():
+    network = Two().cuda()
+    recorded = Recorded(network)
+    kept = []
+    for k in range(8):
+        x = torch.randn((1 + k % 2, 3, 30, 40), device='cuda')
+        kept.append((recorded(x), network(x)))
+    for (y, twice, nothing), (want, want_twice, _) in kept:  # each answer is its caller's own
+        assert torch.equal(y, want) and torch.equal(twice, want_twice) and nothing is None
+    assert len(recorded._records) == 2 and not recorded.trouble
+
+
+@NO_GPU
+@torch.inference_mode()
+def test_what_waits_for_the_gpu_runs_kernel_by_kernel(caplog):
+    recorded = Recorded(lambda x: x * float(x.sum()))
+    x = torch.ones((1, 3, 4, 5), device='cuda')
+    for _ in range(4):
+        assert torch.equal(recorded(x), 60 * x)
+    assert recorded.trouble and caplog.text.count('cannot be recorded') == 1
+
+
+class Refusing(Recorded):
+    """As on a GPU where recording fails."""
+
+    def _record(self, x):
+        raise RuntimeError('CUDA error: operation not permitted when stream is capturing')
+
+
+@torch.inference_mode()
+def test_where_recording_fails_the_network_runs_all_the_same(caplog):
+    network = Two()
+    recorded = Refusing(network)
+    for _ in range(4):
+        x = torch.randn((1, 3, 4, 5))
+        assert torch.equal(recorded(x)[0], network(x)[0])
+    assert 'not permitted' in recorded.trouble and caplog.text.count('cannot be recorded') == 1
