@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rendered camera and depth from geometry alone: no camera, GPU or checkpoint needed."""
+"""A rendered camera and depth of nano: no camera, GPU or download needed."""
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
@@ -20,7 +20,7 @@ def generate_launch_description() -> LaunchDescription:
             IncludeLaunchDescription(
                 PathJoinSubstitution([ThisLaunchFileDir(), 'depth.launch.py']),
                 launch_arguments={
-                    'model': 'flat_ground',
+                    'model': 'nano',
                     'rviz': LaunchConfiguration('rviz'),
                 }.items(),
             ),

@@ -103,6 +103,15 @@ def test_camera_info_can_be_elsewhere(command):
     assert remaps['camera_info'] == '/b/info'
 
 
+def test_several_cameras_have_their_topics_below_their_names(command):
+    values, remaps, _ = command(cameras="[front, 'left']", image='image_raw')
+    assert values == {'cameras': ['front', 'left']}
+    assert remaps['front/image'] == 'front/image_raw'
+    assert remaps['left/image/compressed'] == 'left/image_raw/compressed'
+    assert remaps['left/camera_info'] == 'left/camera_info'
+    assert len(remaps) == 6
+
+
 def test_arguments_have_the_types_of_the_parameters(command):
     values, _, _ = command(rate='5', autostart='false', weights='0123', use_sim_time='true')
     assert values == {'rate': 5.0, 'autostart': False, 'weights': '0123', 'use_sim_time': True}
@@ -131,4 +140,4 @@ def test_demo_wires_camera_and_node(described):
     entities = described('demo.launch.py').entities
     assert [e.node_executable for e in entities if isinstance(e, Node)] == ['synthetic_camera']
     (included,) = (e for e in entities if isinstance(e, IncludeLaunchDescription))
-    assert ('model', 'flat_ground') in included.launch_arguments
+    assert ('model', 'nano') in included.launch_arguments

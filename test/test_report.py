@@ -8,57 +8,82 @@ import shutil
 import numpy as np
 import pytest
 
-from depth_ros.demo import report
+from depth_ros.camera import Camera
+from depth_ros.demo import pictures, report
 
 pytest.importorskip('plotly', reason='plotly is not installed: pip install .[report]')
 ROW = {'received': 9, 'lost': 1, 'rate_hz': 30.0, 'latency_p50_ms': 5.0, 'latency_p99_ms': 9.0}
+SCORES = {'abs_rel': 0.1234, 'delta1': 0.9, 'abs_rel_median': 0.0567, 'delta1_median': 0.95}
 
 
 @pytest.fixture(scope='module')
-def page(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('demo')
-    error = {'abs_rel': 0.1234, 'delta1': 0.9, 'rmse_m': 0.5, 'valid': 1.0}
+def shot():
+    noise = np.random.default_rng(0)
+    depth = noise.uniform(1, 9, (2, 48, 64)).astype(np.float32)
+    depth[:, 0] = np.inf
+    times = np.stack((np.arange(90) / 30, noise.uniform(4, 9, 90)))
+    return {
+        'rgb': noise.integers(0, 256, (48, 64, 3), np.uint8),
+        'depth': depth,
+        'truth': depth * 1.1,
+        'points': noise.uniform(-1, 9, (report.MOST_POINTS + 5, 3)).astype(np.float32),
+        'colours': noise.integers(0, 256, (report.MOST_POINTS + 5, 3), np.uint8),
+        'sent': times[0],
+        'timeline depth/image': times,
+        'timeline points': times,
+    }
+
+
+@pytest.fixture(scope='module')
+def page(shot, tmp_path_factory):
     summary = {
         'model': 'a<b',
-        'camera': {'size': '64x48', 'frames': 10, 'rate_hz': 30.0, 'skipped_by_node': 0},
+        'camera': {'size': '64x48', 'frames': 90, 'rate_hz': 30.0, 'skipped_by_node': 0},
         'outputs': {name: ROW for name in ('depth/image', 'depth/camera_info', 'points')},
-        'error': error,
-        'error_on_floor': {},
+        'compared_frames': 2,
+        'error': SCORES,
     }
-    (folder / 'summary.json').write_text(json.dumps(summary))
-    noise = np.random.default_rng(0)
-    depth = noise.uniform(1, 9, (48, 64)).astype(np.float32)
-    depth[0] = np.inf
-    times = np.stack((np.arange(10) / 30, noise.uniform(4, 9, 10)))
-    np.savez(
-        folder / 'snapshot.npz',
-        rgb=noise.integers(0, 256, (48, 64, 3), np.uint8),
-        depth=depth,
-        truth=depth * 1.1,
-        points=noise.uniform(-1, 9, (report.MOST_POINTS + 5, 3)).astype(np.float32),
-        colours=noise.integers(0, 256, (report.MOST_POINTS + 5, 3), np.uint8),
-        **{'timeline depth/image': times, 'timeline points': times},
-    )
-    return report.write(folder, 'What it is & is not.')
+    drawn = pictures.of(shot, Camera(64, 48, 60, 60, 31.5, 23.5))
+    path = tmp_path_factory.mktemp('demo') / 'report.html'
+    return report.write(path, summary, shot, drawn, 'What it is & is not.')
 
 
 def test_the_page_stands_alone(page):
     text = page.read_text()
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="(?!data:)', text)
-    assert 'a&lt;b' in text and 'What it is &amp; is not.' in text and '0.1234' in text
+    assert (
+        'a&lt;b' in text
+        and 'What it is &amp; is not.' in text
+        and '0.123' in text
+        and '0.057' in text
+    )
     assert page.stat().st_size < 12e6
 
 
-def test_without_a_compared_frame_there_is_no_page(tmp_path):
-    assert report.write(tmp_path, '') is None
-
-
 def test_the_error_picture_tells_near_from_far():
-    truth = np.array([[2.0, 2.0, 2.0, np.inf]], np.float32)
-    depth = np.array([[2.0, 4.0, 1.0, np.inf]], np.float32)
-    right, far, near, sky = report.error_picture(depth, truth)[0].tolist()
-    assert right == [255, 255, 255] and far == [255, 0, 0] and near == [0, 0, 255]
-    assert sky == [205, 205, 205]
+    truth = np.array([[2.0, 2.0, 2.0, np.inf, 2.0]], np.float32)
+    depth = np.array([[2.0, 4.0, 1.0, np.inf, np.nan]], np.float32)
+    right, far, near, sky, unknown = pictures.error_picture(depth, truth)[0].tolist()
+    assert right == [255, 255, 255] and unknown == [0, 0, 0] and sky == list(pictures.SKY)
+    assert far[0] > 2 * far[2] and near[2] > 2 * near[0]
+
+
+def test_colours_span_most_of_the_truth_with_ticks_inside():
+    near, far = pictures.span(np.array([[0.9, 1.2, 3.0, 7.0, np.inf]], np.float32))
+    assert (near, far) == (0.7, 8)
+    assert pictures.span(np.full((2, 2), np.inf, np.float32)) == (1, 10)
+    assert pictures.depth_legend(near, far).shape == (pictures.FOOT, pictures.WIDTH, 3)
+    colours = pictures.colourise(np.array([[0.7, 8.0, np.inf, np.nan]], np.float32), near, far)[0]
+    assert colours[0, 0] > colours[0, 2] and colours[1, 2] > colours[1, 0]  # red, blue
+    assert colours[2].tolist() == list(pictures.SKY) and not colours[3].any()
+
+
+def test_a_scene_of_nothing_but_sky_is_drawn(shot):
+    sky = np.full((1, 48, 64), np.inf, np.float32)
+    none = np.empty((0, 3), np.float32)
+    empty = {**shot, 'depth': sky, 'truth': sky, 'points': none, 'colours': none.astype(np.uint8)}
+    sheet = pictures.of(empty, Camera(64, 48, 60, 60, 31.5, 23.5)).sheet()
+    assert sheet.shape[1] == 3 * pictures.WIDTH + 4 * pictures.GAP
 
 
 def test_the_cloud_can_be_turned_in_a_browser(page):

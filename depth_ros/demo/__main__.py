@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import re
 import shutil
@@ -14,27 +15,40 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from depth_ros.demo import report as page
-from depth_ros.demo.processes import Child, environment, stop
+import numpy as np
+import torch
 
-FRAMES = 60
-PICTURES = ('rgb.png', 'depth.png', 'truth.png', 'cloud.png', 'demo.png')
-RESULTS = ('report.html', 'summary.json', 'snapshot.npz', *PICTURES)
-ABOUT_FLAT_GROUND = (
-    'flat_ground is geometry, not a network: it assumes a flat floor seen from a known height,\n'
-    'so the floor is right and boxes, walls and posts are wrong by design.'
+from depth_ros.demo import animation, pictures
+from depth_ros.demo import report as page
+from depth_ros.demo.film import Take, shoot
+from depth_ros.demo.processes import Child, environment, stop
+from depth_ros.errors import DepthRosError
+from depth_ros.train.loss import Score
+from depth_ros.train.views import HELD_OUT
+from depth_ros.world.layouts import LAYOUTS
+
+RESULTS = ('report.html', 'summary.json', 'snapshot.npz', 'demo.png')
+NANO = (
+    'nano is a small network (2.6 M parameters, weights in the package), trained for a short '
+    'while on pictures of this kind of synthetic world and on nothing else; before a real camera '
+    'expect less. Its card, depth_ros/models/nano/card.md, has the mean over many scenes.'
 )
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
+    usual = Take()
     parser = argparse.ArgumentParser(
         prog='python -m depth_ros.demo',
         description='Run depth_ros on a synthetic camera, measure it and draw what it saw.',
     )
-    parser.add_argument('--seconds', type=_positive, default=10.0, help='how long to measure [s]')
-    parser.add_argument('--model', default='flat_ground', help='preset of the model table')
-    parser.add_argument('--size', type=_size, default=(640, 480), help='of the image [px]')
+    parser.add_argument('--seconds', type=_positive, default=8.0, help='how long to measure [s]')
+    parser.add_argument('--model', default='nano', help='preset of the model table')
+    parser.add_argument('--seed', type=int, default=usual.seed, help='of the scene and the walk')
+    parser.add_argument('--kind', choices=LAYOUTS, default=usual.kind, help='of scene')
+    parser.add_argument(
+        '--size', type=_size, default=(usual.width, usual.height), help='of the image [px]'
+    )
     parser.add_argument('--rate', type=_positive, default=30.0, help='of the camera [Hz]')
     parser.add_argument('--output', type=Path, default=Path('demo'), help='folder for the results')
     parser.add_argument(
@@ -45,27 +59,42 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--patience', type=_positive, default=120.0,
         help='how long to wait for the first depth image and cloud [s]',
     )  # fmt: skip
+    parser.add_argument(
+        '--animation', type=Path, metavar='FILE',
+        help='write this WebP of image, depth and cloud instead; needs no ROS',
+    )  # fmt: skip
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; returns the exit code, 0 if depth images and clouds arrived."""
     args = arguments(argv)
+    take = Take(args.seed, args.kind, *args.size)
+    try:
+        return draw(args, take) if args.animation else run(args, take)
+    except DepthRosError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def run(args: argparse.Namespace, take: Take) -> int:
+    """Run the three processes and write the results; returns the exit code."""
     logs = args.output.resolve() / 'log'
     logs.mkdir(parents=True, exist_ok=True)
     for old in RESULTS:
         (args.output / old).unlink(missing_ok=True)  # never show an earlier run's results
     shutil.rmtree(logs / 'ros', ignore_errors=True)
     env, children = environment(logs), []
-    print(f'depth_ros demo, model {args.model}, ROS_DOMAIN_ID {env["ROS_DOMAIN_ID"]}', flush=True)
+    print(f'depth_ros demo, model {args.model}, scene {take}', flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    width, height = args.size
-    camera = {'width': width, 'height': height, 'rate': args.rate, 'frames': FRAMES}
+    # the camera's own defaults are those of Take
+    camera = {n: v for n, v in dataclasses.asdict(take).items() if n != 'distortion'}
     recorder = {'seconds': args.seconds, 'patience': args.patience, 'output': logs.parent}
-    node = [f'model:={args.model}', *args.param]
+    node = [f'model:={args.model}', 'points.stride:=1', *args.param]
     try:
+        render(take)
         for name, module, parameters in (
-            ('camera', 'depth_ros.demo.camera', camera),
+            ('camera', 'depth_ros.demo.camera', camera | {'rate': args.rate}),
             ('node', 'depth_ros.ros.node', node),
             ('recorder', 'depth_ros.demo.recorder', recorder),
         ):
@@ -79,7 +108,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'had to be killed: {", ".join(killed)}; logs in {args.output / "log"}')
     if trouble:
         print(trouble, file=sys.stderr)
-    return report(args) or int(bool(trouble))
+    return report(args, take) or int(bool(trouble))
+
+
+def draw(args: argparse.Namespace, take: Take) -> int:
+    """Write the animation; returns the exit code."""
+    render(take)
+    show = Progress()
+    animation.write(args.animation, take, args.model, show.line)
+    show.end()
+    print(f'{args.animation}: {args.animation.stat().st_size / 1e6:.2f} MB')
+    return 0
+
+
+def render(take: Take) -> None:
+    """Have the camera's film rendered and kept, where that was not done before."""
+    show = Progress()
+    shoot(take, lambda done: show.line(f'rendering what the camera sees: {done} of {take.frames}'))
+    show.end()
 
 
 def watch(children: Sequence[Child]) -> str:
@@ -113,17 +159,20 @@ class Progress:
     def __init__(self) -> None:
         """Nothing shown yet."""
         self.live = sys.stdout.isatty()
-        self._last: tuple[str, list[str]] | None = None
+        self._last: Any = None
 
     def __call__(self, state: dict[str, Any]) -> None:
-        """Show a state the recorder told; without a terminal only when something new happens."""
+        """Show a state the recorder told."""
         if 'stage' not in state:
             return
-        news = (state['stage'], state['missing'])
         line = f'{state["stage"]:>10} {state["seconds"]:5.1f} s   camera {state["camera"]}'
         line += f'   depth {state["depth/image"]}   points {state["points"]}'
         if state['stage'] == 'waiting' and state['missing']:
             line += f'   for {", ".join(state["missing"])}'
+        self.line(line, (state['stage'], state['missing']))
+
+    def line(self, line: str, news: Any = '') -> None:
+        """Show a line; without a terminal only when its `news` are others than the last."""
         if self.live:
             room = shutil.get_terminal_size().columns - 1  # a wrapped line cannot be rewritten
             print(f'\r\033[K{line[:room]}', end='', flush=True)
@@ -133,47 +182,72 @@ class Progress:
 
     def end(self) -> None:
         """Leave the line."""
-        if self.live and self._last:
+        if self.live and self._last is not None:
             print()
 
 
-def report(args: argparse.Namespace) -> int:
-    """Print the table, complete summary.json; returns 0 if depth images and clouds arrived."""
+def report(args: argparse.Namespace, take: Take) -> int:
+    """Score, draw and tell; returns 0 if depth images and clouds arrived."""
     path = args.output / 'summary.json'
     if not path.is_file():
         return 1
-    summary = {'model': args.model, **json.loads(path.read_text())}
+    scene = {'kind': take.kind, 'seed': take.seed}
+    summary = {'model': args.model, 'scene': scene, **json.loads(path.read_text())}
+    frames: list[Score | None] = []
+    shot = None
+    if (args.output / 'snapshot.npz').is_file():
+        with np.load(args.output / 'snapshot.npz') as stored:
+            shot = dict(stored)
+        frames = [
+            Score.of(torch.from_numpy(depth), torch.from_numpy(truth))
+            for depth, truth in zip(shot['depth'], shot['truth'], strict=True)
+        ]
+    error = dataclasses.asdict(Score.mean(frames)) if any(frames) else {}
+    summary |= {'compared_frames': len(frames), 'error': error}
     path.write_text(json.dumps(summary, indent=2) + '\n')
-    camera, outputs = summary['camera'], summary['outputs']
+    tell(summary)
+    said = about(args.model, take)
+    print(f'\n{said}')
+    if shot:
+        drawn = pictures.of(shot, take.camera)
+        pictures.write(args.output / 'demo.png', drawn.sheet())
+        written = page.write(args.output / 'report.html', summary, shot, drawn, said)
+        print(f'\nopen {written} in a browser' if written else '\nno page: pip install plotly')
+        print(f'beside it: {", ".join(RESULTS[1:])}')
+    outputs = summary['outputs']
+    return 0 if all(outputs[name]['received'] for name in ('depth/image', 'points')) else 1
+
+
+def about(model: str, take: Take) -> str:
+    """What the numbers are of."""
+    scene = f'Scene: {take.kind}, seed {take.seed}'
+    if model != 'nano':
+        return f'{scene}.'
+    held_out = take.seed >= HELD_OUT
+    fresh = 'which no training saw' if held_out else 'which it may have been trained on'
+    return f'{NANO} {scene}, {fresh}.'
+
+
+def tell(summary: dict[str, Any]) -> None:
+    """Print the tables."""
+    camera = summary['camera']
     print(
         f'\ncamera {camera["size"]}: {camera["frames"]} images at {_number(camera["rate_hz"])} Hz'
     )
     print(f'left out by the node, which takes the newest: {camera["skipped_by_node"]}\n')
     print(f'{"output":<20}{"received":>9}{"lost":>6}{"Hz":>8}{"p50 ms":>9}{"p99 ms":>9}')
-    for name, row in outputs.items():
+    for name, row in summary['outputs'].items():
         numbers = (_number(row[n]) for n in ('rate_hz', 'latency_p50_ms', 'latency_p99_ms'))
         rate, p50, p99 = numbers
         print(f'{name:<20}{row["received"]:>9}{row["lost"]:>6}{rate:>8}{p50:>9}{p99:>9}')
     print('latency: image stamp to this subscriber; lost: camera images without this output\n')
-    print(f'{"against exact depth":<20}{"AbsRel":>9}{"delta1":>9}{"RMSE m":>9}{"valid %":>9}')
-    for name, key in (('whole image', 'error'), ('floor only', 'error_on_floor')):
-        e = summary[key]
-        valid = _number(100 * e['valid'], 1) if 'valid' in e else '-'
-        abs_rel, delta1, rmse = (_number(e.get(n), 4) for n in ('abs_rel', 'delta1', 'rmse_m'))
-        print(f'{name:<20}{abs_rel:>9}{delta1:>9}{rmse:>9}{valid:>9}')
-    print(f'mean of {summary["compared_frames"]} frames; valid: pixels that have both depths')
+    print(f'{"against exact depth":<32}{"AbsRel":>9}{"delta1":>9}')
+    for name, end in page.SCORES:
+        values = (_number(summary['error'].get(n + end), 3) for n in ('abs_rel', 'delta1'))
+        print('{:<32}{:>9}{:>9}'.format(name, *values))
+    print(f'mean of {summary["compared_frames"]} frames; delta1: share less than 25 % off')
     if not summary['compared_frames']:
         print('none: answers come too late to find their image again; give a lower --rate')
-    if args.model == 'flat_ground':
-        print(ABOUT_FLAT_GROUND)
-    written = page.write(args.output, ABOUT_FLAT_GROUND if args.model == 'flat_ground' else '')
-    if written:
-        print(f'\nopen {written} in a browser')
-    else:
-        print('\nno report.html: pip install plotly')
-    print(f'written to {args.output}: {", ".join(["summary.json", *summary["files"]])}')
-    arrived = all(outputs[name]['received'] for name in ('depth/image', 'points'))
-    return 0 if arrived else 1
 
 
 def _number(value: float | None, digits: int = 1) -> str:

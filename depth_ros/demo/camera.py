@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from array import array
 from typing import Any
 
-import cv2
 import numpy as np
 import rclpy
 from numpy.typing import NDArray
@@ -17,24 +17,20 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
 from depth_ros.camera import Camera
-from depth_ros.demo import scene
+from depth_ros.demo import encodings
+from depth_ros.demo.film import Take, shoot
 from depth_ros.errors import ConfigError
 from depth_ros.ros.cameras import to_message
 from depth_ros.ros.middleware import prepare
 
-#: encoding: (bytes per pixel, OpenCV conversion from rgb8)
-ENCODINGS = {
-    'rgb8': (3, None),
-    'bgr8': (3, cv2.COLOR_RGB2BGR),
-    'mono8': (1, cv2.COLOR_RGB2GRAY),
+RELIABILITY = {
+    'best_effort': ReliabilityPolicy.BEST_EFFORT,
+    'reliable': ReliabilityPolicy.RELIABLE,
 }
 PARAMETERS = {
-    'width': 640,
-    'height': 480,
-    'hfov_deg': 70.0,
+    **dataclasses.asdict(Take()),
     'rate': 30.0,
-    'frames': 60,  # rendered before the start, then played to and fro; vga takes 2.2 MB each
-    'encoding': 'rgb8',
+    'encoding': 'rgb8',  # any that depth_node reads
     'frame_id': 'camera_optical_frame',
     'reliability': 'reliable',
     'count': 0,  # images after which the node ends; 0 never ends
@@ -42,7 +38,7 @@ PARAMETERS = {
 
 
 class SyntheticCamera(Node):
-    """Renders `frames` pictures of the scene and plays them at `rate`.
+    """Plays a film at `rate`.
 
     Raises:
         ConfigError: a parameter has a value that cannot work.
@@ -52,44 +48,35 @@ class SyntheticCamera(Node):
         """Declare and check the parameters; `play` does the rest."""
         super().__init__('synthetic_camera')
         values = {name: self._value(name) for name in PARAMETERS}
-        for name in ('width', 'height', 'hfov_deg', 'rate', 'frames'):
-            if values[name] <= 0:
-                raise ConfigError(f'{name} is {values[name]}; it must be positive')
-        for name, choices in (
-            ('encoding', sorted(ENCODINGS)),
-            ('reliability', ['best_effort', 'reliable']),
-        ):
-            if values[name] not in choices:
-                raise ConfigError(f'{name} is {values[name]!r}; choose one of {choices}')
-        self.camera = scene.camera_of(values['width'], values['height'], values['hfov_deg'])
-        self.rate, self.count = values['rate'], values['count']
-        self.frames, self.published = values['frames'], 0
-        self._pictures: list[tuple[NDArray[np.uint8], NDArray[np.float32]]] = []
-        channels, self._conversion = ENCODINGS[values['encoding']]
-        frame_id = values['frame_id']
-        self._image = image_message(self.camera, values['encoding'], channels, frame_id)
-        self._truth = image_message(self.camera, '32FC1', 4, frame_id)
-        self._info = to_message(self.camera, self._image.header)
-        best_effort = values['reliability'] == 'best_effort'
-        self._policy = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
+        self.take = Take(**{name: values[name] for name in Take.__slots__})
+        self.rate, self.count, self.published = values['rate'], values['count'], 0
+        if self.rate <= 0:
+            raise ConfigError(f'rate is {self.rate}; it must be positive')
+        reliability, self.encoding = values['reliability'], values['encoding']
+        if reliability not in RELIABILITY:
+            raise ConfigError(
+                f'reliability is {reliability!r}; choose one of {sorted(RELIABILITY)}'
+            )
+        encodings.check(self.encoding, self.take.width, self.take.height)
+        self._qos = QoSProfile(depth=1, reliability=RELIABILITY[reliability])
+        self._header = CameraInfo().header  # of all messages
+        self._header.frame_id = values['frame_id']
 
     def play(self) -> None:
         """Render, then publish until `count` images are out or the context is shut down."""
-        for i in range(self.frames):
-            if not self.context.ok():
-                return
-            if i % 20 == 0:
-                self.get_logger().info(f'rendering picture {i + 1} of {self.frames}')
-            rgb, depth = scene.render(self.camera, i / self.rate)
-            if self._conversion is not None:
-                rgb = cv2.cvtColor(rgb, self._conversion)
-            self._pictures.append((rgb, depth))
+        say, camera = self.get_logger().info, self.take.camera
+        self.film = shoot(self.take, lambda done: say(f'{done} of {self.take.frames} rendered'))
+        self._pictures = [encodings.encode(rgb, self.encoding) for rgb in self.film.rgb]
+        self._image = image_message(camera, self.encoding, self._pictures[0], self._header)
+        self._truth = image_message(camera, '32FC1', self.film.depth[0], self._header)
+        self._info = to_message(camera, self._header)
+        if camera.is_distorted:
+            self._info.d = list(camera.distortion)
         # only now, so that nobody waits for images of a publisher that is still rendering
-        qos = QoSProfile(depth=1, reliability=self._policy)
-        self._image_publisher = self.create_publisher(Image, 'image', qos)
-        self._info_publisher = self.create_publisher(CameraInfo, 'camera_info', qos)
+        self._image_publisher = self.create_publisher(Image, 'image', self._qos)
+        self._info_publisher = self.create_publisher(CameraInfo, 'camera_info', self._qos)
         self._truth_publisher = self.create_publisher(Image, 'true_depth', 1)
-        self.get_logger().info(f'publishing {self.camera} at {self.rate:g} Hz')
+        say(f'publishing {self.take} at {self.rate:g} Hz; {camera}')
         self.create_timer(1 / self.rate, self._publish)
         executor = SingleThreadedExecutor()
         executor.add_node(self)
@@ -107,26 +94,22 @@ class SyntheticCamera(Node):
             raise ConfigError(f'{name} is {value!r}; write it like {default!r}') from None
 
     def _publish(self) -> None:
-        step = self.published % max(1, 2 * self.frames - 2)
-        rgb, depth = self._pictures[min(step, 2 * self.frames - 2 - step)]
-        stamp = self.get_clock().now().to_msg()
-        for message in (self._image, self._info, self._truth):
-            message.header.stamp = stamp
-        fill(self._image, rgb)
+        view = self.film.at(self.published)
+        self._header.stamp = self.get_clock().now().to_msg()
+        fill(self._image, self._pictures[view])
         self._info_publisher.publish(self._info)
         self._image_publisher.publish(self._image)
         if self._truth_publisher.get_subscription_count():
-            fill(self._truth, depth)
+            fill(self._truth, self.film.depth[view])
             self._truth_publisher.publish(self._truth)
         self.published += 1
 
 
-def image_message(camera: Camera, encoding: str, bytes_per_pixel: int, frame_id: str) -> Image:
-    """An Image of the camera's size with a buffer of its own, to be filled again and again."""
-    message = Image(height=camera.height, width=camera.width, encoding=encoding)
-    message.header.frame_id = frame_id
-    message.step = camera.width * bytes_per_pixel
-    message.data = array('B', bytes(message.step * camera.height))
+def image_message(camera: Camera, encoding: str, rows: NDArray[np.generic], header: Any) -> Image:
+    """An Image of the camera's size with a buffer for `rows`, to be filled again and again."""
+    message = Image(height=camera.height, width=camera.width, encoding=encoding, header=header)
+    message.step = rows[0].nbytes
+    message.data = array('B', bytes(rows.nbytes))
     return message
 
 

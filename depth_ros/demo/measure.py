@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo measures: arrivals against camera stamps, and depth against the exact depth."""
+"""What the demo measures: arrivals against camera stamps."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from depth_ros.camera import Camera
-
-Depth = NDArray[np.float32]
 
 
 @dataclass(slots=True)
@@ -52,34 +48,3 @@ class Ledger:
             span = (max(here.values()) - min(here.values())) / 1e9
             report['rate_hz'] = round((len(here) - 1) / span, 2) if span > 0 else None
         return report
-
-
-def floor(truth: Depth, camera: Camera, height: float) -> NDArray[np.bool_]:
-    """Pixels of `truth` (H, W) [m] that lie on the plane y = `height` [m], (H, W)."""
-    v = (np.arange(camera.height, dtype=np.float32) - camera.cy) / camera.fy
-    with np.errstate(invalid='ignore'):  # Inf * 0 on the horizon
-        return np.isfinite(truth) & (np.abs(truth * v[:, None] - height) < 1e-3 * height)
-
-
-def errors(depth: Depth, truth: Depth, where: NDArray[np.bool_] | None = None) -> dict[str, float]:
-    """AbsRel, delta1 and RMSE [m] of `depth` (H, W) where it and `truth` (H, W) are finite.
-
-    `valid` is the share of the pixels with a true depth (in `where`) that have a depth at all.
-    """
-    known = np.isfinite(truth) if where is None else where & np.isfinite(truth)
-    both = known & np.isfinite(depth) & (depth > 0)
-    if not both.any():
-        return {'valid': 0.0}
-    d, t = depth[both].astype(np.float64), truth[both].astype(np.float64)
-    return {
-        'abs_rel': float(np.mean(np.abs(d - t) / t)),
-        'delta1': float(np.mean(np.maximum(d / t, t / d) < 1.25)),
-        'rmse_m': float(np.sqrt(np.mean((d - t) ** 2))),
-        'valid': float(both.sum() / known.sum()),
-    }
-
-
-def mean_errors(frames: list[dict[str, float]]) -> dict[str, float]:
-    """Mean of each number over the frames that have it."""
-    names = dict.fromkeys(name for frame in frames for name in frame)
-    return {n: round(float(np.mean([f[n] for f in frames if n in f])), 6) for n in names}

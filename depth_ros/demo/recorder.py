@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listens like a user of the outputs would, and writes what arrived: numbers and pictures.
+"""Listens like a user of the outputs would, and writes what arrived, and when.
 
 Two phases, so that looking closely does not disturb the clock: first arrivals are timed, then
-image and exact depth are subscribed too and some frames are compared. State goes to stdout as one
-JSON object per line, for `python -m depth_ros.demo`.
+image and exact depth are subscribed too and some frames are kept. State goes to stdout as one JSON
+object per line, for `python -m depth_ros.demo`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from depth_ros.camera import Camera
-from depth_ros.demo import pictures, scene
-from depth_ros.demo.measure import Ledger, errors, floor, mean_errors
+from depth_ros.demo.measure import Ledger
+from depth_ros.ros.images import to_rgb
 from depth_ros.ros.middleware import prepare
 from depth_ros.ros.stamps import nanoseconds
 
@@ -39,7 +38,7 @@ PARAMETERS = {
     'compare': 10,  # frames
 }
 WARM_UP_S = 1.0
-APART_NS = 300_000_000  # between compared frames, so that they differ
+APART_NS = 250_000_000  # between compared frames, so that they differ
 KEEP_BYTES = 256 << 20  # of each kind of message, waiting for the others of their stamp
 
 
@@ -53,11 +52,10 @@ class Recorder(Node):
         self.seconds, self.patience = values['seconds'], values['patience']
         self.output, self.compare = Path(values['output']), values['compare']
         self.sent: list[int] = []
-        self.camera: Camera | None = None
+        self.camera: CameraInfo | None = None
         self.ledgers = {name: Ledger() for name in OUTPUTS}
         self.kept: dict[str, OrderedDict[int, Any]] = {}
-        self.errors: list[dict[str, float]] = []
-        self.floor_errors: list[dict[str, float]] = []
+        self.compared: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
         self.snapshot: dict[str, Any] | None = None
         # best effort reaches every camera; the message is small and does not get lost
         small = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -99,9 +97,7 @@ class Recorder(Node):
 
     def _on_camera(self, message: CameraInfo) -> None:
         self.sent.append(stamp_ns(message))
-        if self.camera is None:
-            k = message.k
-            self.camera = Camera(message.width, message.height, k[0], k[4], k[2], k[5])
+        self.camera = message
 
     def _on_output(self, name: str, message: Any) -> None:
         self.ledgers[name].note(stamp_ns(message), self.get_clock().now().nanoseconds)
@@ -140,14 +136,12 @@ class Recorder(Node):
         if self.snapshot and stamp - stamp_ns(self.snapshot['image']) < APART_NS:
             return
         depth, truth = depth_of(frame['depth/image']), depth_of(frame['true_depth'])
-        if depth.shape != truth.shape or self.camera is None:
-            return
-        self.snapshot = frame
-        self.errors.append(errors(depth, truth))
-        self.floor_errors.append(errors(depth, truth, floor(truth, self.camera, scene.HEIGHT)))
+        if depth.shape == truth.shape:
+            self.snapshot = frame
+            self.compared.append((depth, truth))
 
     def _compared_enough(self) -> bool:
-        return len(self.errors) >= self.compare
+        return len(self.compared) >= self.compare
 
     def _write(self, window: list[int]) -> None:
         self.output.mkdir(parents=True, exist_ok=True)
@@ -160,39 +154,24 @@ class Recorder(Node):
                 'skipped_by_node': sum(stamp not in answered for stamp in window),
             },
             'outputs': {name: ledger.report(window) for name, ledger in self.ledgers.items()},
-            'compared_frames': len(self.errors),
-            'error': mean_errors(self.errors),
-            'error_on_floor': mean_errors(self.floor_errors),
-            'files': self._draw(window) if self.snapshot else [],
         }
         (self.output / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
+        if self.snapshot:
+            self._keep_arrays(self.snapshot, window)
 
-    def _draw(self, window: list[int]) -> list[str]:
-        assert self.snapshot is not None
-        truth, depth = (depth_of(self.snapshot[n]) for n in ('true_depth', 'depth/image'))
-        cloud = self.snapshot['points']
-        points, colours = points_of(cloud)
-        times = {f'timeline {n}': self.ledgers[n].timeline(window) for n in OUTPUTS[::2]}
-        rgb = rgb_of(self.snapshot['image'])
-        shot = {'rgb': rgb, 'depth': depth, 'truth': truth, 'points': points, 'colours': colours}
-        np.savez_compressed(self.output / 'snapshot.npz', **shot, **times)
-        height, width = depth.shape
-        scale = max(1.0, 640 / width)
-        draw_size = round(width * scale), round(height * scale)
-        colours_say = f'red {pictures.NEAR:g} m, blue {pictures.FAR:g} m, grey nothing in range'
-        views = {
-            'rgb': ('camera: image', rgb),
-            'depth': (f'depth_ros: depth/image ({colours_say})', pictures.colourise(depth)),
-            'truth': ('exact depth, the same colours', pictures.colourise(truth)),
-            'cloud': (
-                f'depth_ros: points ({len(points)})',
-                pictures.draw_cloud(points, colours, *draw_size),
-            ),
-        }
-        for name, (_, picture) in views.items():
-            pictures.write(self.output / f'{name}.png', picture)
-        pictures.write(self.output / 'demo.png', pictures.contact_sheet(list(views.values())))
-        return ['snapshot.npz', *(f'{name}.png' for name in views), 'demo.png']
+    def _keep_arrays(self, frame: dict[str, Any], window: list[int]) -> None:
+        """Depth and truth of all frames compared, everything of the last one."""
+        points, colours = points_of(frame['points'])
+        np.savez(
+            self.output / 'snapshot.npz',
+            depth=np.stack([depth for depth, _ in self.compared]),
+            truth=np.stack([truth for _, truth in self.compared]),
+            rgb=to_rgb(frame['image']),
+            points=points,
+            colours=colours,
+            sent=(np.array(window) - (window or [0])[0]) / 1e9,
+            **{f'timeline {n}': self.ledgers[n].timeline(window) for n in OUTPUTS[::2]},
+        )
 
 
 class NodeWatch:
@@ -231,14 +210,6 @@ def depth_of(message: Image) -> NDArray[np.float32]:
     rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
     raw = rows.view(kind)[:, : message.width]
     return np.where(raw == 0, np.nan, raw * np.float32(1e-3)) if kind is np.uint16 else raw
-
-
-def rgb_of(message: Image) -> NDArray[np.uint8]:
-    """(H, W, 3) picture of an rgb8, bgr8 or mono8 image."""
-    channels = message.step // message.width
-    raw = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, channels)
-    rgb = raw[..., ::-1] if message.encoding == 'bgr8' else raw
-    return np.broadcast_to(rgb, (*rgb.shape[:2], 3))
 
 
 def points_of(message: PointCloud2) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import html
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,45 +13,58 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from depth_ros.demo import pictures
+from depth_ros.demo.pictures import BACKGROUND, INK, Drawn, Picture, fitted
 
-AXES = ('right [m]', 'forward [m]', 'up [m]')
-MOST_POINTS = 25_000  #: a phone turns these smoothly
-STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-.views { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)); }
-figure { margin: 0; } img { width: 100%; height: auto; display: block; border-radius: 4px; }
-figcaption { font-size: .85rem; opacity: .75; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; }
-td, th { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid #8884; }
-td:first-child, th:first-child { text-align: left; }
+SCORES = (('metres as they are', ''), ('after median scaling', '_median'))
+TIMES = ('rate_hz', 'latency_p50_ms', 'latency_p99_ms')
+MOST_POINTS = 40_000  #: a phone turns these smoothly
+PAPER, TEXT = (f'rgb{colour}' for colour in (BACKGROUND, INK))
+LINES = {'camera': '#8a93a3', 'depth/image': '#4cc2ff', 'points': '#ffb454'}
+STYLE = f"""
+body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 1rem;
+  background: {PAPER}; color: {TEXT}; }}
+h1 {{ font-size: 1.5rem; margin: .5rem 0; }} h2 {{ font-size: 1.15rem; margin: 2rem 0 .5rem; }}
+p {{ max-width: 46rem; }}
+.views {{ display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); }}
+figure {{ margin: 0; }} img {{ width: 100%; height: auto; display: block; }}
+figcaption {{ font-size: .9rem; padding-bottom: .25rem; }}
+.wide {{ overflow-x: auto; }} table {{ border-collapse: collapse; margin: 1rem 0; }}
+td, th {{ padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #8884; }}
+th {{ font-weight: 500; opacity: .7; }}
+td:first-child, th:first-child {{ text-align: left; padding-left: 0; }}
+@media (max-width: 30rem) {{ table {{ font-size: .8rem; }} td, th {{ padding: .25rem .4rem; }} }}
 """
 
 
-def write(folder: Path, about: str) -> Path | None:
-    """Write `folder`/report.html from summary.json and snapshot.npz there.
+def write(
+    path: Path, summary: dict[str, Any], shot: dict[str, Any], drawn: Drawn, about: str
+) -> Path | None:
+    """Write the page.
 
     Args:
-        folder: where the recorder wrote.
+        path: of the file.
+        summary: numbers, as in summary.json.
+        shot: arrays, as in snapshot.npz.
+        drawn: pictures of them.
         about: one paragraph on what the depth is worth.
 
     Returns:
-        The file; None where plotly is not installed or no frame could be compared.
+        `path`; None where plotly is not installed.
     """
     try:
         import plotly.graph_objects as go
         from plotly.io import to_html
+        from plotly.subplots import make_subplots
     except ImportError:
         return None
-    if not (folder / 'snapshot.npz').is_file():
-        return None
-    summary = json.loads((folder / 'summary.json').read_text())
-    with np.load(folder / 'snapshot.npz') as stored:
-        shot = dict(stored)
 
     def plot(figure: Any, name: str, first: bool, height: str) -> str:
+        figure.update_layout(
+            paper_bgcolor=PAPER,
+            plot_bgcolor=PAPER,
+            font={'color': TEXT},
+            margin={'l': 0, 'r': 0, 't': 10, 'b': 0},
+        )
         # the library stands in the page once; nothing is loaded from anywhere
         return to_html(
             figure,
@@ -60,65 +72,50 @@ def write(folder: Path, about: str) -> Path | None:
             include_plotlyjs=first,
             div_id=name,
             default_height=height,
-            config={'responsive': True, 'displaylogo': False},
+            config={'responsive': True, 'displaylogo': False, 'displayModeBar': False},
         )
 
+    title = f'depth_ros demo: {html.escape(summary["model"])}'
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f'<title>depth_ros demo: {html.escape(summary["model"])}</title>',
-        f'<style>{STYLE}</style></head><body>',
-        f'<h1>depth_ros demo: {html.escape(summary["model"])}</h1><p>{html.escape(about)}</p>',
+        f'<title>{title}</title><style>{STYLE}</style></head><body>',
+        f'<h1>{title}</h1><p>{html.escape(about)}</p>',
         '<h2>One frame</h2><div class="views">',
-        *_views(shot),
+        *_views(drawn),
         '</div><h2>Its cloud, to turn with a finger or the mouse</h2>',
-        plot(_cloud(go, shot['points'], shot['colours']), 'cloud', True, '70vh'),
-        '<h2>Latency of each frame, from the image to this subscriber</h2>',
-        plot(_timeline(go, shot), 'timeline', False, '20rem'),
+        plot(
+            _cloud(go, shot['points'], shot['colours'], drawn.distance),
+            'cloud',
+            True,
+            'min(65vh, 95vw)',
+        ),
         '<h2>In numbers</h2><div class="wide">',
         *_tables(summary),
-        '</div></body></html>',
+        '</div><h2>Rates, and the latency of each frame from the image to this subscriber</h2>',
+        plot(_timeline(make_subplots(2, 1, shared_xaxes=True), shot), 'timeline', False, '26rem'),
+        '</body></html>',
     ]
-    path = folder / 'report.html'
     path.write_text('\n'.join(parts))
     return path
 
 
-def error_picture(depth: NDArray[np.float32], truth: NDArray[np.float32]) -> pictures.Picture:
-    """Relative error of (H, W) depth: white for none, red too far, blue too near, grey sky."""
-    with np.errstate(invalid='ignore', divide='ignore'):
-        off = np.clip((depth / truth - 1) * 2, -1, 1)
-    known = np.isfinite(off)
-    off = np.where(known, off, 0)
-    fade = (255 * (1 - np.abs(off))).astype(np.uint8)
-    full = np.full_like(fade, 255)
-    red, blue = np.where(off > 0, full, fade), np.where(off < 0, full, fade)
-    picture = np.stack((red, fade, blue), -1)
-    picture[~known] = pictures.SKY
-    return picture
-
-
-def _views(shot: dict[str, Any]) -> Iterable[str]:
-    depth, truth = shot['depth'], shot['truth']
-    colours = f'red {pictures.NEAR:g} m, blue {pictures.FAR:g} m, grey nothing in range'
-    for caption, picture in (
-        ('image', shot['rgb']),
-        (f'depth/image: {colours}', pictures.colourise(depth)),
-        ('exact depth, the same colours', pictures.colourise(truth)),
-        ('error: white none, red 50 % too far, blue 50 % too near', error_picture(depth, truth)),
-    ):
-        _, png = cv2.imencode('.png', np.ascontiguousarray(picture[..., ::-1]))
+def _views(drawn: Drawn) -> Iterable[str]:
+    for caption, picture, legend in drawn.panels():
+        whole = fitted(picture)
+        if legend is not None:
+            whole = np.concatenate((whole, legend))
+        _, png = cv2.imencode('.png', np.ascontiguousarray(whole[..., ::-1]))
         data = base64.b64encode(png.tobytes()).decode()
         yield (
-            f'<figure><img src="data:image/png;base64,{data}" alt="{html.escape(caption)}">'
-            f'<figcaption>{html.escape(caption)}</figcaption></figure>'
+            f'<figure><figcaption>{html.escape(caption)}</figcaption>'
+            f'<img src="data:image/png;base64,{data}" alt="{html.escape(caption)}"></figure>'
         )
 
 
-def _cloud(go: Any, points: NDArray[np.float32], colours: pictures.Picture) -> Any:
-    near = np.flatnonzero(points[:, 2] < pictures.FAR)
-    step = -(-len(near) // MOST_POINTS)
-    if step > 1:  # at random: every n-th would leave stripes
+def _cloud(go: Any, points: NDArray[np.float32], colours: Picture, distance: float) -> Any:
+    near = np.flatnonzero(points[:, 2] < 4 * distance)
+    if len(near) > MOST_POINTS:  # at random: every n-th would leave stripes
         near = np.random.default_rng(0).choice(near, MOST_POINTS, replace=False)
     x, y, z = points[near].round(3).T
     marks = {'size': 2, 'color': [f'rgb({r},{g},{b})' for r, g, b in colours[near]]}
@@ -126,61 +123,71 @@ def _cloud(go: Any, points: NDArray[np.float32], colours: pictures.Picture) -> A
     figure = go.Figure(
         go.Scatter3d(x=x, y=z, z=-y, mode='markers', marker=marks, hoverinfo='skip')
     )
-    axes = {f'{a}axis': {'title': {'text': t}} for a, t in zip('xyz', AXES, strict=True)}
+    names = {'xaxis': 'right [m]', 'yaxis': 'forward [m]', 'zaxis': 'up [m]'}
+    look = {'backgroundcolor': PAPER, 'gridcolor': '#3a3f4a', 'zerolinecolor': '#3a3f4a'}
     figure.update_layout(
         scene={
             'aspectmode': 'data',
-            'camera': {'eye': {'x': 0.2, 'y': -1.6, 'z': 0.7}},
-            **axes,
+            'camera': {'eye': {'x': 0.8, 'y': -1.4, 'z': 0.3}, 'center': {'z': -0.2}},
+            **{axis: {'title': {'text': text}, **look} for axis, text in names.items()},
         },
-        margin={'l': 0, 'r': 0, 't': 0, 'b': 0},
     )
     return figure
 
 
-def _timeline(go: Any, shot: dict[str, Any]) -> Any:
-    figure = go.Figure()
-    for name in ('depth/image', 'points'):
-        t, latency = shot[f'timeline {name}']
-        figure.add_scatter(x=t.round(3), y=latency.round(2), mode='lines', name=name)
-    figure.update_layout(
-        xaxis={'title': {'text': 'time [s]'}},
-        yaxis={'title': {'text': 'latency [ms]'}, 'rangemode': 'tozero'},
-        margin={'l': 50, 'r': 10, 't': 10, 'b': 40},
-        legend={'orientation': 'h'},
-    )
+def _timeline(figure: Any, shot: dict[str, Any]) -> Any:
+    sent = shot['sent']
+    topics = {n: shot[f'timeline {n}'] for n in ('depth/image', 'points')}
+    seconds = np.arange(int(sent[-1]) + 1 if len(sent) else 0)
+    here = {'camera': sent, **{n: t + latency / 1e3 for n, (t, latency) in topics.items()}}
+    for name, times in here.items():
+        rate, _ = np.histogram(times, seconds)
+        look = {'name': name, 'legendgroup': name, 'line': {'color': LINES[name]}}
+        look['line']['dash'] = 'dot' if name == 'points' else 'solid'  # they often coincide
+        figure.add_scatter(
+            x=seconds[:-1] + 0.5, y=rate, mode='lines+markers', row=1, col=1, **look
+        )
+        if name in topics:
+            t, latency = topics[name]
+            look |= {'mode': 'lines', 'showlegend': False}
+            figure.add_scatter(x=t.round(3), y=latency.round(2), row=2, col=1, **look)
+    grid = {'gridcolor': '#3a3f4a', 'zerolinecolor': '#3a3f4a'}
+    figure.update_xaxes(**grid)
+    figure.update_yaxes(rangemode='tozero', automargin=True, **grid)
+    figure.update_xaxes(title={'text': 'time [s]'}, row=2, col=1)
+    figure.update_yaxes(title={'text': 'frames in a second'}, row=1, col=1)
+    figure.update_yaxes(title={'text': 'latency [ms]'}, row=2, col=1)
+    figure.update_layout(legend={'orientation': 'h', 'y': 1.12})
     return figure
 
 
 def _tables(summary: dict[str, Any]) -> Iterable[str]:
     camera = summary['camera']
-    yield f'<p>Camera {camera["size"]}: {camera["frames"]} images at {camera["rate_hz"]} Hz.</p>'
     yield _table(
-        ('output', 'received', 'lost', 'Hz', 'p50 [ms]', 'p99 [ms]'),
+        (f'depth, mean of {summary["compared_frames"]} frames', 'AbsRel', 'delta1'),
         [
-            (name, row['received'], row['lost'], row['rate_hz'], *_latency(row))
+            (name, *(_short(summary['error'].get(n + end)) for n in ('abs_rel', 'delta1')))
+            for name, end in SCORES
+        ],
+    )
+    yield _table(
+        ('topic', 'received', 'lost', 'Hz', 'p50 ms', 'p99 ms'),
+        [
+            (name, row['received'], row['lost'], *(_short(row[n], 1) for n in TIMES))
             for name, row in summary['outputs'].items()
         ],
     )
-    yield '<p></p>'
-    yield _table(
-        ('against exact depth', 'AbsRel', 'delta1', 'RMSE [m]', 'valid'),
-        [
-            (
-                name,
-                *(_short(summary[key].get(n)) for n in ('abs_rel', 'delta1', 'rmse_m', 'valid')),
-            )
-            for name, key in (('whole image', 'error'), ('floor only', 'error_on_floor'))
-        ],
+    rate, skipped = _short(camera['rate_hz'], 1), camera['skipped_by_node']
+    yield (
+        '<p>Grey pixels are sky, black ones have no depth. AbsRel: mean of |Z - exact| / exact; '
+        'delta1: share of pixels less than 25 % off. '
+        f'Camera {camera["size"]}: {camera["frames"]} images at {rate} Hz. Lost: camera images '
+        f'without this output; {skipped} the node left out because a newer one was there.</p>'
     )
 
 
-def _latency(row: dict[str, Any]) -> tuple[Any, Any]:
-    return row['latency_p50_ms'], row['latency_p99_ms']
-
-
-def _short(value: float | None) -> str:
-    return '' if value is None else f'{value:.4f}'
+def _short(value: float | None, digits: int = 3) -> str:
+    return '' if value is None else f'{value:.{digits}f}'
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:

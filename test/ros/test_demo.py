@@ -18,31 +18,52 @@ pytestmark = pytest.mark.skipif(find_spec('rclpy') is None, reason='needs rclpy'
 
 def run_demo(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k != 'ROS_DOMAIN_ID'}
+    environment['DEPTH_ROS_CACHE'] = str(folder.parent / 'cache')
     environment['PYTHONPATH'] = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
     command = [sys.executable, '-m', 'depth_ros.demo', '--output', str(folder), *words]
     return subprocess.run(
-        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=120
+        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=200
     )
 
 
 def test_demo_measures_and_draws(tmp_path: Path) -> None:
-    done = run_demo(tmp_path, '--seconds', '4', '--size', '320x240', '--patience', '60')
+    done = run_demo(
+        tmp_path, '--seconds', '4', '--size', '160x120', '--rate', '15', '--patience', '90'
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert 'geometry, not a network' in done.stdout
+    assert 'which no training saw' in done.stdout
     summary = json.loads((tmp_path / 'summary.json').read_text())
-    assert summary['model'] == 'flat_ground'
-    assert summary['camera']['frames'] > 60  # 120 on a machine with nothing else to do
+    assert summary['model'] == 'nano'
+    assert summary['camera']['frames'] > 30  # 60 on a machine with nothing else to do
     for name in ('depth/image', 'depth/camera_info', 'points'):
         row = summary['outputs'][name]
-        assert row['received'] > 0.5 * summary['camera']['frames'], name
+        assert row['received'] > 0.3 * summary['camera']['frames'], name
         assert 0 < row['latency_p50_ms'] < 500, name
     assert summary['compared_frames'] > 0
-    assert summary['error_on_floor']['abs_rel'] < 1e-3
-    assert summary['error_on_floor']['valid'] > 0.95
-    assert summary['error']['abs_rel'] > 0.01  # boxes are not floor
-    for name in ('rgb', 'depth', 'truth', 'cloud', 'demo'):
-        picture = cv2.imread(str(tmp_path / f'{name}.png'))
-        assert picture is not None and picture.std() > 5, name
+    # wrong intrinsics, stamps or units are off by more than a small network is
+    assert 0 < summary['error']['abs_rel'] < 0.6
+    assert 0 < summary['error']['abs_rel_median'] < 0.5
+    assert cv2.imread(str(tmp_path / 'demo.png')).std() > 5
+    if find_spec('plotly'):
+        assert (tmp_path / 'report.html').stat().st_size > 1e5
+
+
+def test_the_camera_refuses_what_it_cannot_do(tmp_path: Path) -> None:
+    command = [sys.executable, '-m', 'depth_ros.demo.camera', '--ros-args', '-p', 'kind:=moon']
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "kind is 'moon'" in done.stderr + done.stdout
+
+
+def test_the_animation_moves(tmp_path: Path) -> None:
+    path = tmp_path / 'demo.webp'
+    if not hasattr(cv2, 'imwriteanimation'):
+        pytest.skip('OpenCV writes animations from 4.11 on')
+    done = run_demo(tmp_path, '--animation', str(path), '--size', '160x120')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert path.stat().st_size < 1.5e6
+    _, film = cv2.imreadanimation(str(path))
+    assert len(film.frames) == 58 and (film.frames[0] != film.frames[20]).any()
 
 
 def test_unknown_model_is_told_with_the_nodes_own_words(tmp_path: Path) -> None:
