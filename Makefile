@@ -1,10 +1,11 @@
 # Each verb is one command you could type yourself; the environment it needs is made once.
-#   make demo         a rendered camera, depth_node and a report; needs no camera, GPU or ROS
+#   make demo         a rendered camera, depth_node and a report; needs no camera, GPU or ROS;
+#                     `make demo ARGS='--animation docs/demo.webp'` draws the README's picture
 #   make test         the tests, on real ROS 2 (Kilted) from PyPI; `make test ARGS='-k scaling'`
 #   make test-slow    those that take minutes
 #   make test-jazzy   the tests on ROS 2 Jazzy
 #   make check        format, lint and types
-#   make bench        the node beside a plain one and a memcpy; 8 minutes, on a quiet machine
+#   make bench        all that is measured, on a quiet machine; `make bench ARGS='--parts stages'`
 #   make docs         config/depth.yaml, MODELS.md and the README's table, from the code
 #   make clean        remove what make and colcon made here
 PYTHON ?= python3
@@ -34,7 +35,7 @@ check: .venv/ready
 	.venv/bin/mypy
 
 bench: .venv/ready
-	.venv/bin/python -m depth_ros.bench $(ARGS)
+	.venv/bin/depth-ros bench $(ARGS)
 
 docs: .venv/ready
 	.venv/bin/python -m depth_ros.docs --write

@@ -26,6 +26,8 @@ EXTRAS = {
     'onnx': ['onnxruntime'],
     # the demo's page with a cloud to turn
     'report': ['plotly'],
+    # what our networks are measured beside
+    'bench': ['transformers>=5'],
     'test': ['mypy', 'onnx', 'pytest', 'rosbags', 'ruff'],
 }
 

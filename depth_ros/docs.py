@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written from the code: config/depth.yaml, the README's parameters, and MODELS.md.
+"""What is written from the code: config/depth.yaml, the README's tables, and MODELS.md.
 
+The README's parameters come from the settings, what was measured from benchmarks/results.
 `python -m depth_ros.docs --write` brings the three files up to date.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from depth_ros.bench import tables
 from depth_ros.config import Parameter, parameters
 from depth_ros.models import PRESETS
 
 BEGIN, END = '<!-- parameters:begin -->', '<!-- parameters:end -->'
+MEASURED = '<!-- measured:begin -->', '<!-- measured:end -->'
+LONG = 10  #: rows of a table that is folded
 _HEAD = """\
 # Every parameter of depth_node with its default.
 # Written by `python -m depth_ros.docs --write` from depth_ros/settings.py: edit there.
@@ -44,7 +49,7 @@ downloaded only once the parameter `accept_licence` is true.
 `nano` is trained in this repository on its synthetic world, and its weights are in the package:
 nothing is downloaded. How, and how good it is, stands in depth_ros/models/nano/card.md.
 
-`flat_wall` and `flat_ground` are geometry for tests and the demo: a wall 2 m away, a level floor
+`flat_wall` and `flat_ground` are geometry for tests and benchmarks: a wall 2 m away, a level floor
 1.2 m below the camera.
 
 """
@@ -64,17 +69,46 @@ def markdown_table() -> str:
     return '\n'.join(rows) + '\n'
 
 
+def measured_tables(results: Path) -> str:
+    """The newest results with a GPU and the newest without one, each with its conditions.
+
+    Args:
+        results: folder of what `make bench` wrote; the names start with the date.
+    """
+    newest: dict[bool, Path] = {}
+    for path in sorted(results.glob('*.json')):
+        newest[bool(json.loads(path.read_text())['machine']['gpu'])] = path
+    texts = []
+    for _, path in sorted(newest.items(), reverse=True):
+        result = json.loads(path.read_text())
+        texts.append(f'{tables.conditions(result)} ([numbers](benchmarks/results/{path.name})).\n')
+        texts += [_folded(table) for table in tables.tables(result)]
+        if picture := result.get('memory', {}).get('picture'):
+            texts.append(f'![Memory over minutes](benchmarks/results/{picture})\n')
+    return '\n'.join(texts)
+
+
 def with_table(readme: str) -> str:
     """`readme` with what stands between its two markers replaced by the table.
 
     Raises:
         ValueError: a marker is missing.
     """
-    if BEGIN not in readme or END not in readme:
-        raise ValueError(f'README.md needs the lines {BEGIN} and {END}')
-    before, rest = readme.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    return f'{before}{BEGIN}\n{markdown_table()}{END}{after}'
+    return replaced(readme, (BEGIN, END), markdown_table())
+
+
+def replaced(readme: str, markers: tuple[str, str], text: str) -> str:
+    """`readme` with `text` between the two markers.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    begin, end = markers
+    if begin not in readme or end not in readme:
+        raise ValueError(f'README.md needs the lines {begin} and {end}')
+    before, rest = readme.split(begin, 1)
+    after = rest.split(end, 1)[1]
+    return f'{before}{begin}\n{text}{end}{after}'
 
 
 def models_page() -> str:
@@ -110,7 +144,15 @@ def main() -> None:
     (root / 'config' / 'depth.yaml').write_text(yaml_text())
     (root / 'MODELS.md').write_text(models_page())
     readme = root / 'README.md'
-    readme.write_text(with_table(readme.read_text()))
+    text = replaced(readme.read_text(), MEASURED, measured_tables(root / 'benchmarks' / 'results'))
+    readme.write_text(with_table(text))
+
+
+def _folded(table: tables.Table) -> str:
+    """A long table is opened by who wants to see it."""
+    if len(table.rows) <= LONG:
+        return table.markdown()
+    return f'<details><summary>{table.title}</summary>\n\n{table.markdown()}\n</details>\n'
 
 
 def _yaml_lines() -> Iterator[str]:

@@ -7,7 +7,17 @@ import pytest
 import yaml
 
 from depth_ros.config import _flat, parameters
-from depth_ros.docs import BEGIN, END, markdown_table, models_page, with_table, yaml_text
+from depth_ros.docs import (
+    BEGIN,
+    END,
+    MEASURED,
+    markdown_table,
+    measured_tables,
+    models_page,
+    replaced,
+    with_table,
+    yaml_text,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 HINT = 'run `make docs`'
@@ -20,6 +30,11 @@ def test_depth_yaml_is_up_to_date():
 def test_readme_table_is_up_to_date():
     readme = (ROOT / 'README.md').read_text()
     assert with_table(readme) == readme, HINT
+
+
+def test_readme_says_what_was_measured():
+    readme = (ROOT / 'README.md').read_text()
+    assert replaced(readme, MEASURED, measured_tables(ROOT / 'benchmarks/results')) == readme, HINT
 
 
 def test_models_page_is_up_to_date():

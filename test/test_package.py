@@ -28,6 +28,7 @@ FROM_PIP = {
     'safetensors',
     'timm',
     'torch',
+    'transformers',
 }
 
 

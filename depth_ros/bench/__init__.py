@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measurements anyone can repeat: `python -m depth_ros.bench`."""
+"""Measurements anyone can repeat: `depth-ros bench`, a module a part."""

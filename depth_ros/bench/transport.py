@@ -8,21 +8,22 @@ subscriber's callback. The two nodes take turns, so that a machine that slows do
 
 from __future__ import annotations
 
-import json
-import os
+import statistics
 import tempfile
-import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 
-from depth_ros.demo.processes import Child, environment, stop
+from depth_ros.bench.graph import FULL_CLOUD, Graph, follow
+from depth_ros.bench.options import SIZES, Options
+from depth_ros.bench.timing import copier, take_turns
+from depth_ros.demo.processes import environment, stop
 
-CLOUD = ('points.stride:=1', 'points.organized:=true')  # as the plain node's
-TICKS = os.sysconf('SC_CLK_TCK')
+COLUMNS = ('clouds_hz', 'lost_percent', 'p50', 'p95', 'p99', 'cpu_ms_per_frame')
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,84 +43,84 @@ class Case:
     rate: float
 
 
-def cases(rounds: int) -> Iterator[Case]:
+def run(options: Options) -> dict[str, Any]:
+    """All cases, and the memcpy."""
+    found: dict[Case, list[dict[str, Any]]] = defaultdict(list)
+    for case in cases(options.rounds, options.sizes):
+        numbers = measure(case, options.seconds, options.torch_device)
+        found[case].append(numbers)
+        print(f'{case.node:>9} {case.width}x{case.height} {case.rate:g} Hz: {numbers}', flush=True)
+    return {
+        'method': f'{options.rounds} rounds of {options.seconds:g} s, nodes in turn; medians',
+        'rows': [summary(case, runs) for case, runs in found.items()],
+        'memcpy_ms': {f'{w}x{h}': memcpy_ms(w, h) for w, h in options.sizes},
+    }
+
+
+def cases(rounds: int, sizes: Sequence[tuple[int, int]] = SIZES) -> Iterator[Case]:
     """Every case, `rounds` times, the nodes taking turns."""
     for _ in range(rounds):
-        for width, height in ((640, 480), (1280, 720)):
+        for width, height in sizes:
             for rate in (30.0, 200.0):
                 for node in ('depth_ros', 'plain'):
                     yield Case(node, width, height, rate)
 
 
-def measure(case: Case, seconds: float) -> dict[str, Any]:
-    """Run one case; its numbers, or what went wrong under 'failed'."""
+def measure(
+    case: Case,
+    seconds: float,
+    device: torch.device = torch.device('cpu'),  # noqa: B008
+    rules: Sequence[str] = ('model:=flat_wall', *FULL_CLOUD),
+) -> dict[str, Any]:
+    """Run one case; its numbers, or what went wrong under 'failed'.
+
+    Args:
+        case: what is run.
+        seconds: measured.
+        device: ours is told to use.
+        rules: parameters of ours.
+    """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         env = environment(out)
         if case.node == 'plain':
             env |= {'DEPTH_ROS_NO_TUNING': '1'}  # camera and recorder too: a stock machine
-        camera = {'width': case.width, 'height': case.height, 'rate': case.rate, 'frames': 4}
-        node, rules = 'depth_ros.ros.node', ['model:=flat_wall', *CLOUD]
-        if case.node == 'plain':
-            node, rules = 'depth_ros.bench.plain_node', []
-        recorder = {'seconds': seconds, 'output': out, 'compare': 0, 'patience': 30.0}
-        children = [
-            Child('camera', 'depth_ros.demo.camera', camera, out, env),
-            Child('node', node, rules, out, env),
-            Child('recorder', 'depth_ros.demo.recorder', recorder, out, env, speaks=True),
-        ]
+        graph = Graph(out, env, case.width, case.height, case.rate, seconds)
         try:
-            busy, done = _follow(children)
+            if case.node == 'plain':
+                graph.serve([], 'depth_ros.bench.plain_node')
+            else:
+                graph.serve([*rules, f'device:={device}'])
+            graph.record()
+            follow([graph])
         finally:
-            stop(children[::-1])
-        path = out / 'summary.json'
-        if not path.is_file():
-            return {'failed': done or children[-1].tail(3)}
-        return _numbers(json.loads(path.read_text()), busy, seconds)
+            stop(graph.children)
+        return graph.numbers()
 
 
-def _follow(children: list[Child]) -> tuple[float, str]:
-    """Wait for the recorder; CPU seconds of the node while it measured, and its last words."""
-    _, node, recorder = children
-    first = last = 0.0
-    words = ''
-    while recorder.running:
-        for line in recorder.lines():
-            words = line
-            stage = json.loads(line).get('stage') if line.startswith('{') else ''
-            if stage == 'measuring':
-                last = _cpu_s(node.process.pid)
-                first = first or last
-        time.sleep(0.02)
-    return last - first, words
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def _numbers(summary: dict[str, Any], busy_s: float, seconds: float) -> dict[str, Any]:
-    points = summary['outputs']['points']
-    frames = points['received']
+def summary(case: Case, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians of a case's runs."""
     return {
-        'camera_hz': summary['camera']['rate_hz'],
-        'clouds_hz': round(frames / seconds, 1),
-        'lost_percent': round(100 * points['lost'] / max(1, summary['camera']['frames']), 1),
-        **{k: points[f'latency_{k}_ms'] for k in ('p50', 'p95', 'p99')},
-        'cpu_ms_per_frame': round(1e3 * busy_s / frames, 2) if frames else None,
+        'node': case.node,
+        'size': f'{case.width}x{case.height}',
+        'rate': case.rate,
+        **medians(runs, COLUMNS),
     }
+
+
+def medians(runs: list[dict[str, Any]], columns: Sequence[str]) -> dict[str, Any]:
+    """Of the runs that have them; and how many have failed, the last one why."""
+    reasons = [str(run['failed']) for run in runs if 'failed' in run]
+    row: dict[str, Any] = {'failed': len(reasons), **({'why': reasons[-1]} if reasons else {})}
+    for name in columns:
+        values = [run[name] for run in runs if run.get(name) is not None]
+        row[name] = round(statistics.median(values), 2) if values else None
+    return row
 
 
 def memcpy_ms(width: int, height: int, repeats: int = 60) -> dict[str, float]:
     """Median time [ms] to copy an image, a depth image and a cloud; cache-cold, one core."""
-    times = {}
-    for name, size in (('image', 3), ('depth', 4), ('cloud', 16)):
-        blocks = [np.ones(width * height * size, np.uint8) for _ in range(8)]
-        took = []
-        for k in range(repeats):
-            started = time.perf_counter()
-            np.copyto(blocks[k % 8], blocks[(k + 3) % 8])
-            took.append(time.perf_counter() - started)
-        times[name] = round(1e3 * float(np.median(took)), 3)
-    return times
+    pixels = width * height
+    calls = {n: copier(pixels * size) for n, size in (('image', 3), ('depth', 4), ('cloud', 16))}
+    times = take_turns(calls, budget_s=2.0, least=min(5, repeats), most=repeats)
+    return {name: round(found['median_ms'], 3) for name, found in times.items()}

@@ -3,15 +3,19 @@
 
 import pytest
 
-from depth_ros.bench.__main__ import summary
-from depth_ros.bench.transport import Case, measure, memcpy_ms
+from depth_ros.bench import growth, memory, messages, segments, stages, tables
+from depth_ros.bench.options import Options
+from depth_ros.bench.transport import Case, measure, memcpy_ms, summary
+from depth_ros.build import trial_frame
+
+SMALL = (320, 240)
 
 
 @pytest.mark.parametrize('node', ['depth_ros', 'plain'])
 def test_a_case_is_measured(graph, node):
-    numbers = measure(Case(node, 320, 240, 20.0), seconds=1.5)
+    numbers = measure(Case(node, *SMALL, 20.0), seconds=1.5)
     assert 'failed' not in numbers, numbers
-    assert numbers['clouds_hz'] > 0 and numbers['p50'] > 0
+    assert numbers['clouds_hz'] > 0 and numbers['p50'] > 0 and numbers['memory_mb'] > 0
 
 
 def test_a_failed_run_does_not_spoil_the_median():
@@ -23,3 +27,50 @@ def test_a_failed_run_does_not_spoil_the_median():
 def test_a_copy_takes_time_by_size():
     times = memcpy_ms(640, 480, repeats=9)
     assert times['image'] > 0 and times['depth'] < times['cloud']
+
+
+def test_messages_are_filled_serialised_and_published(graph, monkeypatch):
+    monkeypatch.setattr(messages, 'BUDGET_S', 0.01)
+    monkeypatch.setattr(messages, 'PUBLISH_S', 0.1)
+    depth = stages.depth_with_holes(trial_frame(stages.torch.device('cpu'), *SMALL))
+    rows = messages.rows(depth, *SMALL)
+    assert [row['stage'] for row in rows] == [
+        f'{step} {what}'
+        for what in ('depth image', 'cloud')
+        for step in ('fill', 'serialise', 'publish')
+    ]
+    assert all(row['median_ms'] > 0 and row['memcpy_ms'] > 0 for row in rows)
+    part = {'method': 'm', 'conditions': {'load': 0.0}, 'rows': rows}
+    (table,) = tables.stages(part)
+    assert len(table.rows) == 6
+
+
+def test_two_cameras_are_served_at_once_by_whoever_is_started(graph):
+    started = []
+
+    def start(graphs, rules):
+        started.extend(growth.separate_nodes(graphs, rules))
+        return started
+
+    row = growth.cameras(2, 1.0, start=start, size=SMALL)
+    assert len(started) == row['nodes'] == row['ready'] == 2
+    assert row['failed'] == 0 and row['clouds_hz_together'] > row['clouds_hz'] > 0
+    assert row['memory_mb_together'] > 0
+
+
+def test_memory_is_a_number_a_second(graph):
+    found = memory.series(Options(minutes=0.05), *SMALL)
+    assert 'failed' not in found, found
+    assert 2 <= len(found['resident_mb']) <= 5 and min(found['resident_mb']) > 50
+    assert found['clouds_hz'] > 0 and found['device_mb'] == []
+
+
+def test_an_orderly_end_leaves_nothing_and_a_kill_is_told(graph):
+    rows = segments.run()
+    found = {row['end']: row for row in rows}
+    assert not any('failed' in row for row in rows), rows
+    assert found['SIGTERM']['left'] == found['Ctrl-C']['left'] == 0
+    assert found['SIGKILL']['exit_code'] == -9 and found['SIGKILL']['left'] > 0
+    assert rows[-1]['left_from_before'] <= found['SIGKILL']['left']
+    part = {'failed': 'not measured', 'ends': rows}
+    assert len(list(tables.memory(part))[1].rows) == 4

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What numbers were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = (
+    'numpy', 'onnxruntime', 'opencv-python-headless', 'rclpy', 'ros-fastdds', 'timm', 'torch',
+    'transformers',
+)  # fmt: skip
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Hardware and versions."""
+    cpu = _cpu_value('model name') or platform.processor() or platform.machine()
+    gpu = torch.cuda.get_device_name(device) if device.type == 'cuda' else None
+    words = f'{gpu or cpu}'.lower()
+    name = '-'.join(''.join(c if c.isalnum() else ' ' for c in words).split())
+    return {
+        'name': name if gpu else f'{name}-{os.cpu_count()}',
+        'cpu': cpu,
+        'cores': os.cpu_count(),
+        'gpu': gpu,
+        'python': platform.python_version(),
+        'packages': {name: found for name in PACKAGES if (found := installed(name))},
+    }
+
+
+def installed(package: str) -> str:
+    """Its version; '' where it is not installed, or not by pip."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ''
+
+
+def moment() -> dict[str, Any]:
+    """When a part was measured, and what else the machine had to do then."""
+    return {
+        'date': datetime.now(timezone.utc).isoformat(timespec='minutes'),
+        'load': round(os.getloadavg()[0], 2),
+    }
+
+
+def precisions(device: torch.device) -> tuple[str, ...]:
+    """Those the device computes in; on others half precision is only stored."""
+    if device.type == 'cuda':
+        halves = ['bf16'] * torch.cuda.is_bf16_supported(including_emulation=False) + ['fp16']
+        return 'fp32', *halves
+    flags = _cpu_value('flags').split()
+    known = {'bf16': ('avx512_bf16', 'amx_bf16'), 'fp16': ('avx512_fp16', 'amx_fp16')}
+    return 'fp32', *(name for name, needs in known.items() if set(needs) & set(flags))
+
+
+def _cpu_value(key: str) -> str:
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+    except OSError:
+        return ''
+    found = (line.partition(':')[2].strip() for line in lines if line.startswith(key))
+    return next(found, '')
+
+
+def has_ros() -> bool:
+    """Whether rclpy is there; found, not imported."""
+    return find_spec('rclpy') is not None

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One network, in a process of its own: `python -m depth_ros.bench.one_network '{...}'`.
+
+A process each, because memory is the high water of a whole process, and because what one network
+leaves in caches would be another one's head start. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from depth_ros import models
+from depth_ros.bench import beside, random_weights
+from depth_ros.bench.timing import Call, take_turns, waiter
+from depth_ros.build import DTYPES, trial_frame
+from depth_ros.errors import DepthRosError
+from depth_ros.models import ModelOptions
+
+
+def measure(
+    preset: str,
+    who: list[str],
+    device: str,
+    precision: str,
+    threads: int,
+    budget_s: float,
+    size: tuple[int, int] = (640, 480),
+) -> dict[str, Any]:
+    """Time networks in turns, and what a memory of them takes.
+
+    Args:
+        preset: name of it.
+        who: of 'ours', 'transformers' and 'onnxruntime', which needs ours.
+        device: torch's name for it.
+        precision: a key of `DTYPES`.
+        threads: on a CPU.
+        budget_s: for the timing; 0 makes one forward pass of noise and tells memory only.
+        size: of the camera's picture, width and height [px]; its network's input is the usual one.
+    """
+    where, dtype = torch.device(device), DTYPES[precision]
+    torch.set_num_threads(threads)
+    options = ModelOptions(device=where, dtype=dtype, threads=threads)
+    _import_all(preset, who)
+    before = _memory_mb(where, 'VmRSS')
+    calls: dict[str, Call] = {}
+    found: dict[str, Any] = {}
+    networks: dict[str, Any] = {}
+    inputs = [_input_of(preset, where, dtype, size)] if not budget_s else []
+    if 'transformers' in who:
+        theirs = beside.transformers_network(preset)
+        networks['transformers'] = theirs
+        calls['transformers'] = lambda: theirs(pixel_values=inputs[0]).predicted_depth
+    if 'ours' in who:
+        model, found['same_weights'] = _ours(preset, options, networks.get('transformers'))
+        networks['ours'], inputs = model.network, inputs or usual_input(model, where, size)
+        calls = {'ours': lambda: model.network(*inputs), **calls}
+    if 'transformers' in who:
+        theirs = theirs.to(where, dtype).requires_grad_(False)
+    if 'onnxruntime' in who:
+        session = beside.OnnxRuntime(networks['ours'], inputs[0], threads)
+        calls['onnxruntime'] = lambda: session(inputs[0])
+    answers, found['gflop'] = _first(calls)
+    waiter(where)()
+    found |= {'input': [list(x.shape) for x in inputs]}
+    found |= {'memory_mb': round(_memory_mb(where) - before, 1), 'imports_mb': before}
+    found['parameters'] = {n: _parameters(network) for n, network in networks.items()}
+    if budget_s:
+        with torch.inference_mode():
+            found['times'] = take_turns(calls, budget_s=budget_s, least=3, wait=waiter(where))
+            found['matrix_tflops'] = matrix_tflops(where, dtype, budget_s / 4)
+        found['difference'] = _differences(answers)
+    return found
+
+
+def _first(calls: dict[str, Call]) -> tuple[dict[str, Any], dict[str, float]]:
+    """What each answers the first time, and the work it was."""
+    answers, work = {}, {}
+    for name, call in calls.items():
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            answers[name] = call()
+        if counter.get_total_flops():  # onnxruntime's is not seen
+            work[name] = round(counter.get_total_flops() / 1e9, 3)
+    return answers, work
+
+
+def usual_input(model: Any, device: torch.device, size: tuple[int, int]) -> list[Tensor]:
+    """What the preset's network is given for a picture of this size, as `predict` does it."""
+    seen: list[tuple[Tensor, ...]] = []
+    hook = model.network.register_forward_pre_hook(lambda _, given: seen.append(given))
+    with torch.inference_mode():
+        model.predict(trial_frame(device, *size))
+    hook.remove()
+    return [x.clone() for x in seen[0]]
+
+
+def gflop(call: Call) -> float:
+    """Operations of a call as torch counts them; a multiplication and an addition are two."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops() / 1e9
+
+
+def matrix_tflops(device: torch.device, dtype: torch.dtype, budget_s: float) -> float:
+    """What a big square matrix product reaches here, now: the peak that networks are held to."""
+    n = 8192 if device.type == 'cuda' else 1536
+    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+    times = take_turns({'': lambda: a @ b}, budget_s=budget_s, least=5, wait=waiter(device))
+    return round(2 * n**3 / times['']['median_ms'] / 1e9, 4)
+
+
+def _ours(preset: str, options: ModelOptions, theirs: Any) -> tuple[Any, bool]:
+    """Ours with the weights of theirs, as a file of theirs; with random ones if it takes none."""
+    if theirs is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            theirs.save_pretrained(folder)
+            given = dataclasses.replace(options, weights=Path(folder) / 'model.safetensors')
+            try:
+                return models.load(preset, given), True
+            except DepthRosError as error:
+                logging.warning('random weights instead: %s', error)
+    return random_weights.load(preset, options), False
+
+
+def _input_of(
+    preset: str, device: torch.device, dtype: torch.dtype, size: tuple[int, int]
+) -> Tensor:
+    empty: Any = random_weights.load(
+        preset, ModelOptions(device=torch.device('meta'), dtype=dtype), empty=True
+    )
+    shape = empty.network_input(trial_frame(torch.device('meta'), *size)).shape
+    shape = shape if len(shape) == 4 else (1, *shape)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+
+
+def _differences(answers: dict[str, Any]) -> dict[str, float]:
+    """Largest difference from ours, as a part of the largest value, where ours is there."""
+    maps = {n: a[0] if isinstance(a, tuple) else a for n, a in answers.items()}
+    mine = maps.pop('ours', None)
+    if mine is None:
+        return {}
+    mine, found = mine.float().squeeze(), {}
+    for name, other in maps.items():
+        other = other.float().squeeze().to(mine.device)
+        if other.shape == mine.shape:
+            found[name] = float(f'{((other - mine).abs().max() / mine.abs().max()).item():.2g}')
+    return found
+
+
+def _parameters(network: Any) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def _import_all(preset: str, who: list[str]) -> None:
+    """What a process loads whatever the size of the network; not counted as its memory."""
+    random_weights.load(preset, ModelOptions(device=torch.device('meta')), empty=True)
+    if 'transformers' in who:
+        with torch.device('meta'):
+            beside.transformers_network(preset)
+
+
+def _memory_mb(device: torch.device, which: str = 'VmHWM') -> float:
+    """High water: of the device's memory, or of the process; `VmRSS` is what it has now."""
+    if device.type == 'cuda':
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    status = Path('/proc/self/status').read_text().splitlines()
+    # not getrusage, which starts from what the parent had
+    return round(int(next(s for s in status if s.startswith(which)).split()[1]) / 1024, 1)
+
+
+if __name__ == '__main__':
+    print(json.dumps(measure(**json.loads(sys.argv[1]))))

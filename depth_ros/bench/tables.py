@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results as tables: the same rows in the terminal and, as Markdown, in the README."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Cells as they are shown.
+
+    Args:
+        title: what it is.
+        head: of the columns.
+        rows: under it, as many cells each.
+        note: below; '' for nothing.
+    """
+
+    title: str
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+    note: str = ''
+
+    def text(self) -> str:
+        """For a terminal."""
+        widths = [max(map(len, column)) for column in zip(self.head, *self.rows, strict=True)]
+        lines = [
+            '  '.join(
+                cell.ljust(width) for cell, width in zip(cells, widths, strict=True)
+            ).rstrip()
+            for cells in (self.head, *self.rows)
+        ]
+        return '\n'.join([f'{self.title}', '', *lines, *filter(None, ['', self.note])]) + '\n'
+
+    def markdown(self) -> str:
+        """For a page."""
+        rule = tuple('---' for _ in self.head)
+        lines = [f'| {" | ".join(cells)} |' for cells in (self.head, rule, *self.rows)]
+        note = f'\n{self.note}\n' if self.note else ''
+        return f'**{self.title}**\n\n' + '\n'.join(lines) + '\n' + note
+
+
+def tables(result: Row) -> Iterator[Table]:
+    """All of a result file, part by part, in the order of `options.PARTS`."""
+    for part, make in _TABLES.items():
+        if part in result:
+            yield from make(result[part])
+
+
+def conditions(result: Row) -> str:
+    """On what and when, in a sentence."""
+    about, packages = result['machine'], result['machine']['packages']
+    where = about['gpu'] or f'{about["cores"]} cores of an {about["cpu"]} without a GPU'
+    names = {'rclpy': 'rclpy', 'ros-fastdds': 'Fast DDS', 'torch': 'torch',
+             'transformers': 'transformers'}  # fmt: skip
+    versions = [f'{told} {packages[name]}' for name, told in names.items() if name in packages]
+    return f'{where}; {", ".join(versions)}; {result["date"]}'
+
+
+def transport(part: Row) -> Iterator[Table]:
+    """Ours beside a plain node."""
+    head = ('image, camera', 'node', 'clouds/s', 'lost', 'p50', 'p95', 'p99', 'CPU a frame')
+    rows = []
+    for row in part['rows']:
+        first = row['node'] == 'depth_ros'
+        cells = (_n(row['clouds_hz']), _n(row['lost_percent'], ' %'), *_latency(row))
+        case = f'{row["size"]}, {row["rate"]:g} Hz' if first else ''
+        rows.append((case, row['node'], *cells))
+    copies = (
+        f'{size}: ' + ', '.join(f'{n} {ms:g} ms' for n, ms in times.items())
+        for size, times in part['memcpy_ms'].items()
+    )
+    note = f'{_method(part)} memcpy {"; ".join(copies)}.'
+    yield Table('The node without a network', head, rows, note)
+
+
+def stages(part: Row) -> Iterator[Table]:
+    """Stages down, sizes across."""
+    sizes = list(dict.fromkeys(row['size'] for row in part['rows']))
+    found = {(row['stage'], row['size']): row for row in part['rows']}
+    head = ('stage', *(f'{s}: {n}' for s in sizes for n in ('median', 'p95', 'memcpy')))
+    rows = []
+    for stage in dict.fromkeys(row['stage'] for row in part['rows']):
+        cells: list[str] = []
+        for size in sizes:
+            row = found.get((stage, size), {})
+            keys = ('median_ms', 'p95_ms', 'memcpy_ms')
+            cells += [_n(row.get(key), ' ms') for key in keys]
+        rows.append((stage, *cells))
+    yield Table('The way of one frame', head, rows, _method(part) + _left_out(part))
+
+
+def networks(part: Row) -> Iterator[Table]:
+    """Ours, and whoever else has the network, under each other."""
+    head = ('network', 'input', '', 'by', 'median', 'p95', 'GFLOP', 'TFLOP/s', 'of a matmul',
+            'memory', 'ours / theirs: time', 'memory')  # fmt: skip
+    rows = []
+    mine: Row = {}
+    for row in part['rows']:
+        ours = row['who'] == 'ours'
+        mine = row if ours else mine
+        name = f'{row["preset"]}{" (+)" if row["same_as"] else ""}' if ours else ''
+        if 'failed' in row:
+            rows.append((name, '', row['precision'], 'ours', row['failed'], *[''] * 7))
+            continue
+        size = 'x'.join(str(n) for n in reversed(row['input'][0][-2:])) if ours else ''
+        memory = row['memory_mb']
+        both = memory and mine.get('memory_mb')
+        rows.append((
+            name, size, row['precision'], row['who'],
+            _n(row['median_ms'], ' ms'), _n(row['p95_ms'], ' ms'), _n(row['gflop']),
+            _n(row['tflops']), _n(row['share_of_matrix_percent'], ' %'), _n(memory, ' MB'),
+            '' if ours else _n(row['ours_over_theirs_time']),
+            '' if ours or not both else _n(mine['memory_mb'] / memory),
+        ))  # fmt: skip
+    note = f'{_method(part)} (+): other presets have the same layers and input.'
+    yield Table('Networks', head, rows, note + _left_out(part))
+
+
+def growth(part: Row) -> Iterator[Table]:
+    """Three tables."""
+    head = ('cameras', 'clouds/s', 'lost', 'p50', 'p95', 'p99', 'CPU a frame', 'memory')
+    rows = [
+        (
+            str(row['cameras']),
+            _n(row['clouds_hz_together']),
+            _n(row['lost_percent'], ' %'),
+            *_latency(row),
+            _n(row['memory_mb_together'], ' MB'),
+        )
+        for row in part['cameras']
+    ]
+    yield Table('Cameras at once, a node each', head, rows, _method(part))
+    rows = [
+        (row['input'], row['precision'], _n(row['gflop']), _n(row['median_ms'], ' ms'),
+         _n(row['p95_ms'], ' ms'))
+        for row in part['input']
+    ]  # fmt: skip
+    yield Table('Input of `nano`', ('input', '', 'GFLOP', 'median', 'p95'), rows)
+    head = ('points.stride', 'cloud', 'clouds/s', 'lost', 'p50', 'p95', 'p99', 'CPU a frame')
+    rows = [
+        (str(row['stride']), _n(row['cloud_mb'], ' MB'), _n(row['clouds_hz']),
+         _n(row['lost_percent'], ' %'), *_latency(row))
+        for row in part['stride']
+    ]  # fmt: skip
+    yield Table(f'Cloud of {part["stride"][0]["size"]}', head, rows)
+
+
+def memory(part: Row) -> Iterator[Table]:
+    """The slope, and what ends leave."""
+    if 'failed' in part:
+        yield Table('Memory', ('failed',), [(str(part['failed']),)])
+    else:
+        line = part['resident_mb']
+        slope = (
+            f'{part["slope_mb_per_h"]:g} ± {part["slope_uncertainty_mb_per_h"]:g} MB/h after '
+            f'the first {part["warm_up_percent"]} %'
+        )
+        first_last = (_n(line[0], ' MB'), _n(line[-1], ' MB')) if line else ('-', '-')
+        head = ('', 'clouds/s', 'resident, first', 'last', 'slope')
+        row = (part['method'], _n(part['clouds_hz']), *first_last, slope)
+        yield Table('Memory', head, [row], f'Load before it {part["conditions"]["load"]:g}.')
+    names = ('how the node ends', 'exit code', 'after', 'segments of its', 'left', 'left before')
+    ends: list[tuple[str, ...]] = []
+    for row in part['ends']:
+        if 'failed' in row:
+            ends.append((row['end'], row['failed'], *[''] * 4))
+            continue
+        own = f'{row["of_the_node"]}, {row["of_the_node_mb"]:g} MB'
+        left = f'{row["left"]}, {row["left_mb"]:g} MB'
+        before = ''
+        if 'left_from_before' in row:
+            before = f'{row["left_from_before"]}, {row["left_from_before_mb"]:g} MB'
+        ends.append(
+            (row['end'], str(row['exit_code']), _n(row['seconds'], ' s'), own, left, before)
+        )
+    note = 'What a kill and the next start have left was removed by the benchmark.'
+    yield Table('Shared memory', names, ends, note)
+
+
+_TABLES: dict[str, Callable[[Row], Iterator[Table]]] = {
+    'transport': transport,
+    'stages': stages,
+    'networks': networks,
+    'growth': growth,
+    'memory': memory,
+}
+
+
+def _latency(row: Row) -> tuple[str, ...]:
+    return tuple(_n(row[n], ' ms') for n in ('p50', 'p95', 'p99', 'cpu_ms_per_frame'))
+
+
+def _method(part: Row) -> str:
+    """How it was measured, and what else the machine had to do."""
+    method = part['method'][0].upper() + part['method'][1:]
+    return f'{method}; load before it {part["conditions"]["load"]:g}.'
+
+
+def _left_out(part: Row) -> str:
+    reasons = part.get('left_out')
+    return f' Left out: {"; ".join(reasons)}.' if reasons else ''
+
+
+def _n(value: float | None, unit: str = '') -> str:
+    """Three digits that count."""
+    if value is None:
+        return '-'
+    return f'{float(f"{value:.3g}"):g}{unit}'

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long a call takes: warmed up, repeated, in turns with what it is compared with.
+
+Every number is a median with its 95th percentile. A machine that slows down slows all that take
+turns alike, so ratios of medians of one run hold where the milliseconds do not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+Call = Callable[[], object]
+Numbers = dict[str, float | int]
+
+
+def take_turns(
+    calls: Mapping[str, Call],
+    *,
+    budget_s: float,
+    least: int = 5,
+    most: int = 300,
+    pause_s: float = 0.0,
+    wait: Call = lambda: None,
+) -> dict[str, Numbers]:
+    """Time each call, one after the other, again and again.
+
+    Args:
+        calls: name -> what to time.
+        budget_s: when this is used up the round at hand is the last, but for `least`.
+        least: rounds that are made however long they take.
+        most: rounds.
+        pause_s: before each call, not timed; for what queues up otherwise.
+        wait: until the device has done all it was told; timed.
+
+    Returns:
+        name -> median_ms, p95_ms, repeats.
+    """
+    warm_until = time.perf_counter() + budget_s / 4
+    for _ in range(10):  # the first one allocates and chooses; the clock rises with the others
+        for call in calls.values():
+            call()
+        wait()
+        if time.perf_counter() > warm_until:
+            break
+    took: dict[str, list[float]] = {name: [] for name in calls}
+    end = time.perf_counter() + budget_s
+    for turn in range(most):
+        if turn >= least and time.perf_counter() > end:
+            break
+        for name, call in calls.items():
+            if pause_s:
+                time.sleep(pause_s)
+            started = time.perf_counter()
+            call()
+            wait()
+            took[name].append(time.perf_counter() - started)
+    return {name: numbers(seconds) for name, seconds in took.items()}
+
+
+def numbers(seconds: list[float]) -> Numbers:
+    """Median and 95th percentile of what repeats took."""
+    ms = 1e3 * np.array(seconds)
+    return {
+        'median_ms': round(float(np.median(ms)), 4),
+        'p95_ms': round(float(np.percentile(ms, 95)), 4),
+        'repeats': len(seconds),
+    }
+
+
+def waiter(device: torch.device) -> Call:
+    """What `take_turns` waits with."""
+    if device.type == 'cuda':
+        return lambda: torch.cuda.synchronize(device)
+    return lambda: None
+
+
+def copier(size: int, device: torch.device | None = None) -> Call:
+    """Copies `size` bytes at each call, on the device; cache-cold, eight blocks in turn."""
+    blocks = [torch.ones(size, dtype=torch.uint8, device=device) for _ in range(8)]
+    memory = [block.numpy() for block in blocks] if not device or device.type == 'cpu' else None
+    turn = 0
+
+    def copy() -> None:
+        nonlocal turn
+        to, source = turn % 8, (turn + 3) % 8
+        if memory:  # on one core, as a node would
+            np.copyto(memory[to], memory[source])
+        else:
+            blocks[to].copy_(blocks[source])
+        turn += 1
+
+    return copy

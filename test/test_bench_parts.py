@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the benchmark writes has the shape its tables need; what it finds is not judged here."""
+
+import json
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+from depth_ros.bench import (
+    beside,
+    command,
+    machine,
+    memory,
+    one_network,
+    options,
+    plot,
+    stages,
+    tables,
+)
+from depth_ros.bench import networks as networks_part
+from depth_ros.bench.growth import inputs
+from depth_ros.bench.options import Options
+from depth_ros.bench.random_weights import load, networks, parameters_of
+from depth_ros.bench.timing import copier, take_turns
+from depth_ros.build import trial_frame
+from depth_ros.cli import main
+from depth_ros.models import PRESETS, ModelOptions
+
+CPU = torch.device('cpu')
+
+
+def test_what_takes_turns_is_called_equally_often():
+    calls = []
+    times = take_turns(
+        {'a': lambda: calls.append('a'), 'b': lambda: calls.append('b')}, budget_s=0.0, least=4
+    )
+    assert calls == ['a', 'b'] * (len(calls) // 2)
+    assert {name: t['repeats'] for name, t in times.items()} == {'a': 4, 'b': 4}
+    assert all(0 < t['median_ms'] <= t['p95_ms'] for t in times.values())
+
+
+def test_a_copier_copies_without_an_error():
+    copy = copier(1000)
+    for _ in range(20):
+        copy()
+
+
+def test_a_stage_is_beside_a_memcpy_of_what_it_makes(monkeypatch):
+    monkeypatch.setattr(stages, 'BUDGET_S', 0.01)
+    frame = trial_frame(CPU, 64, 48)
+    with torch.inference_mode():
+        steps = [*stages.before(frame, CPU), *stages.inference(frame, CPU), *stages.after(frame)]
+        rows = [stages.row(step, 64, 48, CPU) for step in steps]
+    names = [row['stage'] for row in rows]
+    for word in ('decode', 'resize', 'network', 'scaling', 'cloud', 'depth image', 'colours'):
+        assert any(word in name for name in names), word
+    assert len(set(names)) == len(names)
+    for row in rows:
+        assert row['median_ms'] > 0 and (row['memcpy_ms'] is None) == (row['bytes'] == 0)
+    organised, valid = (r['bytes'] for r in rows if r['stage'].startswith('cloud, stride 1'))
+    assert organised == 16 * 64 * 48 and 0.7 < valid / organised < 0.9
+
+
+def test_presets_with_the_same_layers_are_measured_once():
+    groups = networks()
+    assert sorted(name for same in groups.values() for name in same) == sorted(
+        name for name, preset in PRESETS.items() if preset.family not in ('onnx', 'flat')
+    )
+    assert 'depth_anything_v2_small' in groups['depth_anything_v1_small']
+    assert list(networks(('depth_anything_v2_small',))) == ['depth_anything_v1_small']
+    assert len(groups['monodepth2_mono_1024x320']) == 3
+    assert parameters_of('depth_anything_v2_small') == 24_710_849
+
+
+def test_random_weights_give_numbers():
+    model = load('monodepth2_mono_640x192', ModelOptions(weights=None))
+    frame = trial_frame(CPU, 64, 48)
+    assert torch.isfinite(model.predict(frame).values).all()
+    (x,) = one_network.usual_input(model, CPU, (64, 48))
+    assert x.shape == (1, 3, 192, 640)
+    # 16 G operations as counted by hand for ResNet-18 and its decoder, of this order
+    assert 10 < one_network.gflop(lambda: model.network(x)) < 20
+
+
+@pytest.mark.skipif(find_spec('transformers') is None, reason='needs transformers')
+def test_a_network_takes_turns_with_that_of_transformers():
+    found = one_network.measure(
+        'glpdepth_nyu', ['ours', 'transformers'], 'cpu', 'fp32', 1, 0.01, (64, 32)
+    )
+    assert found['same_weights'], 'ours no longer reads what transformers writes'
+    assert found['input'] == [[1, 3, 32, 64]] and found['memory_mb'] > 0
+    assert found['difference']['transformers'] < 1e-4
+    assert found['gflop']['ours'] == found['gflop']['transformers']
+    assert found['parameters']['ours'] == found['parameters']['transformers']
+    rows = [networks_part.row_of(who, found, {'memory_mb': 9.0}) for who in found['times']]
+    assert rows[1]['ours_over_theirs_time'] > 0
+    common = {'preset': 'glpdepth_nyu', 'same_as': [], 'precision': 'fp32'}
+    part = {'method': 'm', 'conditions': {'load': 0.1}, 'left_out': ['x: why']}
+    part['rows'] = [{**common, 'input': found['input'], **row} for row in rows]
+    (table,) = tables.networks(part)
+    assert [row[3] for row in table.rows] == ['ours', 'transformers']
+    assert 'Left out: x: why.' in table.markdown()
+
+
+@pytest.mark.skipif(find_spec('transformers') is None, reason='needs transformers')
+@pytest.mark.parametrize('name', [n for n in networks() if beside.has_family(n)])
+def test_networks_beside_each_other_are_of_one_size(name):
+    with torch.device('meta'):
+        theirs = beside.transformers_network(name)
+    count = sum(p.numel() for p in theirs.parameters())
+    # theirs keep a mask token and the residual unit of the coarsest map, which nothing uses
+    assert parameters_of(name) == pytest.approx(count, rel=0.01)
+
+
+def test_networks_measured_in_several_goes_stay_together():
+    row = {'preset': 'nano', 'precision': 'fp32', 'median_ms': 1.0}
+    other = {**row, 'preset': 'glpdepth_nyu'}
+    old = {'rows': [row, {**row, 'precision': 'bf16'}], 'left_out': []}
+    new = {'rows': [{**row, 'median_ms': 2.0}, other], 'left_out': ['nano: large', 'x: why']}
+    part = networks_part.merged(old, new)
+    assert [r['preset'] for r in part['rows']] == ['glpdepth_nyu', 'nano', 'nano']
+    assert sorted(r['median_ms'] for r in part['rows']) == [1.0, 1.0, 2.0]
+    assert part['left_out'] == ['x: why']
+
+
+def test_a_child_that_fails_says_why():
+    wanted = Options(presets=('nano',))
+    row = networks_part.child('nano', ['ours'], 'fp33', wanted, 0.0)
+    assert "'fp33'" in row['failed']
+
+
+def test_a_child_measures_memory_alone():
+    found = networks_part.child('nano', ['ours'], 'fp32', Options(), 0.0)
+    assert found['memory_mb'] > 0 and found['input'] == [[1, 5, 120, 160]]
+
+
+def test_work_grows_with_the_input():
+    rows = inputs((64, 96), CPU, 1)
+    assert [row['input'] for row in rows] == ['64x48', '96x72']
+    assert rows[0]['gflop'] < rows[1]['gflop']
+
+
+def test_a_steady_leak_has_its_slope():
+    values = [200.0] * 10 + [100 + 0.1 * k for k in range(40)]
+    slope, uncertainty = memory.slope_mb_per_h(values)
+    assert slope == pytest.approx(360, rel=1e-3) and uncertainty < 1
+    assert memory.slope_mb_per_h([1.0, 2.0]) == (0.0, 0.0)
+
+
+def test_a_series_is_drawn(tmp_path):
+    plot.write(tmp_path / 'm.png', 'MB', {'resident': [1.0, 2.0, 3.0], 'device': [5.0]}, 1.0)
+    assert (tmp_path / 'm.png').stat().st_size > 1000
+
+
+def test_a_part_measured_again_replaces_only_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(stages, 'run', lambda wanted: {'method': 'now', 'rows': [1, 2.5]})
+    wanted = Options(parts=('stages',), output=tmp_path)
+    path, first = command.measured(wanted)
+    assert first['machine']['cores'] and first['stages']['conditions']['load'] >= 0
+    path.write_text(json.dumps(first | {'growth': 'from before', 'stages': 'old'}))
+    _, second = command.measured(wanted)
+    assert second['growth'] == 'from before' and second['stages']['rows'] == [1, 2.5]
+    assert json.loads(path.read_text()) == second
+    assert '"rows": [1, 2.5]' in path.read_text()  # a series is a line
+
+
+def test_precisions_are_those_the_device_computes_in():
+    assert machine.precisions(CPU)[0] == 'fp32'
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['--parts', 'transprot'], "--parts has 'transprot'; it takes transport, stages"),
+        (['--presets', 'nono'], "--presets has 'nono'"),
+        (['--precisions', 'fp33'], '--precisions'),
+        (['--cameras', '0'], "--cameras is '0'"),
+        (['--device', 'cuda:99'], 'sees'),
+    ],
+)
+def test_wrong_arguments_are_named(words, said, capsys):
+    assert main(['bench', *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_every_part_is_a_module_with_a_table():
+    assert tuple(tables._TABLES) == options.PARTS
+
+
+def test_a_table_is_as_wide_as_its_cells():
+    table = tables.Table('T', ('a', 'b'), [('long', '1')], 'note')
+    assert table.text().splitlines()[2:4] == ['a     b', 'long  1']
+    assert '| long | 1 |' in table.markdown()
