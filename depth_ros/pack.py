@@ -116,8 +116,21 @@ def _dense_by_numpy(points: Tensor) -> Tensor:
 
 def millimetres(z: Tensor) -> Tensor:
     """(H, W) depth [m] -> (H, W) uint16 [mm]; 0 where invalid or beyond 65.535 m (REP 118)."""
-    mm = torch.round(z * 1000)
-    return torch.where((mm >= 1) & (mm <= 65535), mm, 0).to(torch.int32).to(torch.uint16)
+    how = _millimetres_by_numpy if z.device.type == 'cpu' else _millimetres_by_torch
+    return how(z)
+
+
+def _millimetres_by_torch(z: Tensor) -> Tensor:
+    mm = z * 1000 + 0.5  # cut off below
+    return torch.where((mm >= 1) & (mm < 65536), mm, 0).to(torch.int32).to(torch.uint16)
+
+
+def _millimetres_by_numpy(z: Tensor) -> Tensor:
+    """Three times as fast as torch on one core."""
+    mm = z.numpy() * np.float32(1000)
+    mm += np.float32(0.5)
+    mm[~((mm >= 1) & (mm < 65536))] = 0  # NaN too
+    return torch.from_numpy(mm.astype(np.uint16))
 
 
 def colorize(z: Tensor, near: float, far: float, colormap: str) -> Tensor:
@@ -135,10 +148,11 @@ def _colorize_by_torch(z: Tensor, near: float, far: float, gain: float, table: P
 
 
 def _colorize_by_opencv(z: Tensor, near: float, far: float, gain: float, table: Picture) -> Tensor:
-    """Four times as fast as torch on one core."""
+    """Six times as fast as torch on one core."""
     depth = z.numpy()
-    clamped = np.minimum(np.maximum(depth, near), far)
-    level = cv2.convertScaleAbs(clamped, alpha=-gain, beta=_RAMP + far * gain)
+    # the conversion to bytes ends at 255, which is near; beyond far it would leave the ramp
+    level = cv2.addWeighted(depth, -gain, depth, 0, _RAMP + far * gain, dtype=cv2.CV_8U)
+    np.maximum(level, _RAMP, out=level)
     np.copyto(level, _SKY, where=depth == np.inf)
     np.copyto(level, _INVALID, where=~(depth > -np.inf))  # NaN too
     return torch.from_numpy(cv2.applyColorMap(level, table[:, None]))

@@ -77,7 +77,10 @@ def test_a_cloud_of_nothing_is_empty():
 
 def test_millimetres_are_zero_where_they_do_not_fit():
     z = torch.tensor([[nan, inf, -inf, 65.535, 65.536, 0.0004, 1.2345, 0.0]])
-    assert pack.millimetres(z).tolist() == [[0, 0, 0, 65535, 0, 0, 1234, 0]]
+    assert pack.millimetres(z).tolist() == [[0, 0, 0, 65535, 0, 0, 1235, 0]]
+    assert torch.equal(pack.millimetres(z), pack._millimetres_by_torch(z))
+    z = torch.rand(99, 99, generator=torch.Generator().manual_seed(5)) * 80 - 5
+    assert torch.equal(pack.millimetres(z), pack._millimetres_by_torch(z))
 
 
 def test_colours_of_depth_tell_near_far_sky_and_invalid_apart():
