@@ -22,7 +22,7 @@ class Recorded:
     A shape is recorded when it is seen for the second time: one that comes once is not worth it.
 
     Args:
-        network: (B, C, h, w) on a GPU -> a tensor, or a tuple of tensors and None.
+        network: (B, C, h, w) on a GPU -> a tensor, or a tuple of tensors.
     """
 
     def __init__(self, network: Callable[[Tensor], Any]) -> None:
@@ -74,5 +74,5 @@ class Recorded:
 def _own(answer: Any) -> Any:
     """Copies: the next replay writes to the same memory."""
     if isinstance(answer, tuple):
-        return tuple(None if part is None else part.clone() for part in answer)
+        return tuple(part.clone() for part in answer)
     return answer.clone()

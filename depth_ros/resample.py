@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import cv2
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from depth_ros.camera import Camera
@@ -39,6 +41,48 @@ def resize(x: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
         kernel, x.shape[-1], w, x.shape[-1] / w, (x.shape[-1] / w - 1) / 2, str(x.device)
     )
     return _apply(x, rows, cols)
+
+
+def shrunk(rgb: Tensor, size: tuple[int, int]) -> Tensor:
+    """A picture's area average, for a network's small input.
+
+    On a CPU it is OpenCV's, of bytes: a tenth of the time, and less than half a grey level off.
+
+    Args:
+        rgb: (H, W, C) uint8.
+        size: (h, w) of the result.
+
+    Returns:
+        (h, w, C) float32 in 0..255.
+    """
+    if tuple(rgb.shape[:2]) == size:
+        return rgb.float()
+    if rgb.device.type == 'cpu' and rgb.shape[0] >= size[0] and rgb.shape[1] >= size[1]:
+        small = cv2.resize(rgb.numpy(), size[::-1], interpolation=cv2.INTER_AREA)
+        return torch.from_numpy(small).float()
+    return resize(rgb.permute(2, 0, 1).float(), size, 'area').permute(1, 2, 0)
+
+
+def bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """A network's maps at the size of the picture, as torch and OpenCV both do it.
+
+    On a CPU OpenCV does, in a tenth of the time.
+
+    Args:
+        maps: (C, h, w) float32.
+        size: (H, W) of the result; pixels' areas agree (align_corners is False).
+
+    Returns:
+        (C, H, W) float32.
+    """
+    if tuple(maps.shape[1:]) == size:
+        return maps
+    if maps.device.type != 'cpu' or maps.dtype != torch.float32:
+        return F.interpolate(maps[None], size=size, mode='bilinear', align_corners=False)[0]
+    out = torch.empty((len(maps), *size))
+    for small, large in zip(maps.contiguous().numpy(), out.numpy(), strict=True):
+        cv2.resize(small, size[::-1], dst=large, interpolation=cv2.INTER_LINEAR)
+    return out
 
 
 def to_camera(x: Tensor, source: Camera, target: Camera, kernel: str) -> Tensor:

@@ -24,12 +24,17 @@ def layout_of(preset) -> str:
     return f'{VERSIONS[version]}{"-metric" if version == "v1" and role else ""}-{size}'
 
 
-def formula(shared, layout):
-    """Name -> tensor of a layout."""
-    path = shared / 'parity' / 'weights_by_formula.py'
+def module_at(path):
+    """The module in a file beside this repository."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def formula(shared, layout):
+    """Name -> tensor of a layout."""
+    module = module_at(shared / 'parity' / 'weights_by_formula.py')
     entries = json.loads((shared / 'keys' / f'{layout}.json').read_text())
     tensors = {k: v for k, v in entries.items() if v[0] != 'python'}
     return {k: torch.from_numpy(module.values(k, *v)) for k, v in tensors.items()}

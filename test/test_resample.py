@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from depth_ros.camera import Camera
-from depth_ros.resample import depth_to_camera, resize, seen_by, to_camera
+from depth_ros.resample import bilinear, depth_to_camera, resize, seen_by, shrunk, to_camera
 
 RNG = np.random.default_rng(7)
 PICTURE = RNG.random((90, 128), np.float32)
@@ -74,3 +74,19 @@ def test_seen_by_knows_the_edge_of_the_picture():
     outer = Camera(200, 160, 100, 100, 99.5, 79.5)
     mask = seen_by(inner, outer, torch.device('cpu')).numpy()
     assert mask[40:120, 50:150].all() and mask.sum() == 100 * 80
+
+
+@pytest.mark.parametrize('size', [(30, 40), (7, 100), (90, 23), (48, 64)])
+def test_maps_grow_and_shrink_as_torch_has_it(size):
+    maps = torch.randn((3, 48, 64), generator=torch.Generator().manual_seed(0))
+    expected = F.interpolate(maps[None], size=size, mode='bilinear', align_corners=False)[0]
+    torch.testing.assert_close(bilinear(maps, size), expected, atol=5e-5, rtol=0)
+    parts = maps.transpose(1, 2).contiguous().transpose(1, 2)[1:]  # no map of its own
+    torch.testing.assert_close(bilinear(parts, size), expected[1:], atol=5e-5, rtol=0)
+
+
+@pytest.mark.parametrize('size', [(24, 32), (20, 17), (48, 64), (96, 30)])
+def test_a_picture_shrinks_to_its_area_average(size):
+    rgb = torch.randint(0, 256, (48, 64, 3), dtype=torch.uint8)
+    expected = resize(rgb.permute(2, 0, 1).float(), size, 'area').permute(1, 2, 0)
+    assert (shrunk(rgb, size) - expected).abs().max() <= 0.501

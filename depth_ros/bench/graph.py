@@ -28,6 +28,7 @@ class Graph:
         rate: of the camera [Hz]; beyond what a node can do it is flat out.
         seconds: measured.
         patience_s: until the first depth image.
+        namespace: of all its topics; '' for none.
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class Graph:
         rate: float,
         seconds: float,
         patience_s: float = PATIENCE_S,
+        namespace: str = '',
     ) -> None:
         """Start the camera; `serve` and `record` do the rest."""
         self.folder, self.env, self.seconds, self.patience_s = folder, env, seconds, patience_s
+        self.namespace = namespace
         folder.mkdir(parents=True, exist_ok=True)
         camera = {'width': width, 'height': height, 'rate': rate}
-        self.camera = Child('camera', 'depth_ros.bench.source', camera, folder, env)
+        self.camera = self._child('camera', 'depth_ros.bench.source', camera)
         self.node: Child | None = None
         self.recorder: Child | None = None
         self.memory: dict[str, float] = {}
@@ -53,15 +56,19 @@ class Graph:
 
     def serve(self, rules: Sequence[str], module: str = 'depth_ros.ros.node') -> Child:
         """Start a node with these parameters."""
-        self.node = Child('node', module, rules, self.folder, self.env)
+        self.node = self._child('node', module, rules)
         return self.node
+
+    def _child(
+        self, name: str, module: str, rules: Sequence[str] | Mapping[str, object], **how: Any
+    ) -> Child:
+        return Child(name, module, rules, self.folder, self.env, namespace=self.namespace, **how)
 
     def record(self) -> None:
         """Start the recorder."""
         wanted = {'seconds': self.seconds, 'output': self.folder, 'compare': 0}
         wanted['patience'] = self.patience_s
-        module = 'depth_ros.demo.recorder'
-        self.recorder = Child('recorder', module, wanted, self.folder, self.env, speaks=True)
+        self.recorder = self._child('recorder', 'depth_ros.demo.recorder', wanted, speaks=True)
 
     @property
     def children(self) -> list[Child]:

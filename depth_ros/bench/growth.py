@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What grows with what: cameras served at once, the network's input, the cloud's stride.
 
-Cameras are N graphs of a camera, a node without a network and a recorder, all on this machine. How
-nodes are started is an argument, so that one node for all cameras can be measured the same way.
+Cameras are N graphs of a camera, a node and a recorder, all on this machine and in one DDS domain;
+each camera has a node of its own, or one node serves all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from depth_ros.bench.graph import FULL_CLOUD, Graph, apart, follow, wait_for
+from depth_ros.bench.graph import FULL_CLOUD, Graph, follow, wait_for
 from depth_ros.bench.one_network import gflop, usual_input
 from depth_ros.bench.options import Options
 from depth_ros.bench.timing import take_turns, waiter
@@ -24,6 +24,8 @@ from depth_ros.demo.processes import Child, environment, stop
 from depth_ros.models import PRESETS, ModelOptions, load
 
 RULES = ('model:=flat_wall', *FULL_CLOUD)
+#: with a network that costs something: who shares it, and batches it, gains
+WITH_NETWORK, ITS_CAMERAS = ('model:=nano', 'points.stride:=4'), 4
 WIDTH, HEIGHT, RATE = 640, 480, 30.0
 INPUT_SIDES = (96, 160, 320, 640)  #: of nano [px]; 160 is its usual one
 STRIDES = (1, 2, 4, 8)
@@ -37,8 +39,12 @@ def run(options: Options) -> dict[str, Any]:
     """Three tables."""
     found: dict[str, list[dict[str, Any]]] = {'cameras': [], 'input': [], 'stride': []}
     rules = (*RULES, f'device:={options.torch_device}')
-    for count in options.cameras:
-        found['cameras'].append(cameras(count, options.seconds, rules))
+    for start in (separate_nodes, one_node):
+        for count in options.cameras:
+            found['cameras'].append(cameras(count, options.seconds, rules, start))
+            print(found['cameras'][-1], flush=True)
+        with_network = (*WITH_NETWORK, f'device:={options.torch_device}')
+        found['cameras'].append(cameras(ITS_CAMERAS, options.seconds, with_network, start))
         print(found['cameras'][-1], flush=True)
     found['input'] = inputs(INPUT_SIDES, options.torch_device, options.threads)
     for row in found['input']:
@@ -46,13 +52,25 @@ def run(options: Options) -> dict[str, Any]:
     for stride in STRIDES:
         found['stride'].append(strides(stride, options))
         print(found['stride'][-1], flush=True)
-    method = f'{options.seconds:g} s each, constant network, {WIDTH}x{HEIGHT} at {RATE:g} Hz'
+    method = f'{options.seconds:g} s each, {WIDTH}x{HEIGHT} at {RATE:g} Hz'
     return {'method': method, **found}
 
 
 def separate_nodes(graphs: Sequence[Graph], rules: Sequence[str]) -> list[Child]:
     """A node process for each camera."""
     return [graph.serve(rules) for graph in graphs]
+
+
+def one_node(graphs: Sequence[Graph], rules: Sequence[str]) -> list[Child]:
+    """One node process for all cameras."""
+    names = ','.join(graph.namespace for graph in graphs)
+    first = graphs[0]
+    node = Child(
+        'node', 'depth_ros.ros.node', (*rules, f'cameras:=[{names}]'), first.folder, first.env
+    )
+    for graph in graphs:
+        graph.node = node
+    return [node]
 
 
 def cameras(
@@ -65,7 +83,7 @@ def cameras(
     """Serve `count` cameras at once.
 
     Args:
-        count: of cameras, each in a DDS domain of its own.
+        count: of cameras, each with a namespace of its own.
         seconds: measured, and one more for each camera, because recorders do not start as one.
         rules: parameters of the nodes.
         start: starts the nodes.
@@ -76,8 +94,9 @@ def cameras(
         out = Path(folder)
         graphs = []
         for k in range(count):
-            own, env = out / str(k), apart(environment(out / str(k)), k)
-            graphs.append(Graph(own, env, *size, RATE, seconds + count, patience))
+            own, name = out / str(k), f'camera_{k}'
+            env = environment(own)
+            graphs.append(Graph(own, env, *size, RATE, seconds + count, patience, name))
         nodes: list[Child] = []
         try:
             nodes = start(graphs, rules)
@@ -90,6 +109,7 @@ def cameras(
         runs = [graph.numbers() for graph in graphs]
     fine = [run for run in runs if 'failed' not in run]
     row = {'cameras': count, 'nodes': len(nodes), 'ready': sum(ready), **medians(runs, COLUMNS)}
+    row['model'] = next(r.partition(':=')[2] for r in rules if r.startswith('model:='))
     row['clouds_hz_together'] = round(sum(run['clouds_hz'] for run in fine), 1)
     # one node for all is counted once
     memory = {id(graph.node): graph.memory.get('pss', 0.0) for graph in graphs}

@@ -124,18 +124,21 @@ def networks(part: Row) -> Iterator[Table]:
 
 def growth(part: Row) -> Iterator[Table]:
     """Three tables."""
-    head = ('cameras', 'clouds/s', 'lost', 'p50', 'p95', 'p99', 'CPU a frame', 'memory')
-    rows = [
+    head: tuple[str, ...]
+    head = ('network', 'cameras', 'nodes', 'clouds/s', 'lost', 'p50', 'p95', 'p99', 'memory')
+    rows: list[tuple[str, ...]] = [
         (
+            row.get('model', 'flat_wall'),
             str(row['cameras']),
+            str(row['nodes']),
             _n(row['clouds_hz_together']),
             _n(row['lost_percent'], ' %'),
-            *_latency(row),
+            *_latency(row)[:3],
             _n(row['memory_mb_together'], ' MB'),
         )
         for row in part['cameras']
     ]
-    yield Table('Cameras at once, a node each', head, rows, _method(part))
+    yield Table('Cameras at once', head, rows, _method(part))
     rows = [
         (row['input'], row['precision'], _n(row['gflop']), _n(row['median_ms'], ' ms'),
          _n(row['p95_ms'], ' ms'))

@@ -37,13 +37,15 @@ class Child:
         env: Mapping[str, str],
         *,
         speaks: bool = False,
+        namespace: str = '',
     ) -> None:
-        """Start it; `speaks` leaves its stdout to `lines`."""
+        """Start it, in a ROS namespace if one is given; `speaks` leaves its stdout to `lines`."""
         self.name, self.log = name, folder / f'{name}.log'
         items = parameters.items() if isinstance(parameters, Mapping) else ()
         rules = [f'{k}:={v}' for k, v in items] or list(parameters)
         command = [sys.executable, '-m', module, '--ros-args']
         command += [word for rule in rules for word in ('-p', rule)]
+        command += ['-r', f'__ns:=/{namespace}'] if namespace else []
         with self.log.open('wb') as log:
             self.process = subprocess.Popen(
                 command,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 from urllib.parse import quote
 
 import torch
@@ -24,6 +24,8 @@ from depth_ros.camera import Camera
 from depth_ros.data import Frame, Kind, Pair, Prediction
 from depth_ros.errors import ConfigError
 from depth_ros.settings import Onnx
+
+Network = TypeVar('Network', bound=torch.nn.Module)
 
 
 class DepthModel(Protocol):
@@ -278,3 +280,24 @@ def load(name: str, options: ModelOptions) -> DepthModel:
     preset = get(name)
     model: DepthModel = import_module(f'depth_ros.models.{preset.family}').load(preset, options)
     return model
+
+
+def load_network(
+    build: Callable[[], Network],
+    load_checkpoint: Callable[[Network, Preset, Path], None],
+    preset: Preset,
+    options: ModelOptions,
+) -> Network:
+    """What `build` makes, filled by `load_checkpoint` and ready to infer; for a family's `load`.
+
+    Raises:
+        ConfigError: no weights.
+        WeightsError: the file is broken, or another network's or variant's.
+    """
+    if options.weights is None:
+        source = f'{preset.file} of {preset.repo}' if preset.repo else f'those of {preset.url}'
+        raise ConfigError(f'{preset.variant} needs weights; set weights to {source}')
+    with torch.device('meta'):  # the file fills it: no time and memory for random weights
+        network = build()
+    load_checkpoint(network, preset, options.weights)
+    return network.to(options.device, options.dtype).eval().requires_grad_(False)

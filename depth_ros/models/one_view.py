@@ -13,7 +13,7 @@ from torch import Tensor
 
 from depth_ros.data import Frame, Kind, Prediction
 
-Maps = tuple[Tensor | None, ...]
+Maps = tuple[Tensor, ...]
 
 
 class OneView(abc.ABC):
@@ -23,7 +23,7 @@ class OneView(abc.ABC):
     Pictures whose inputs are of one size share one run of the network.
 
     Args:
-        network: (B, 3 or more, h, w) -> maps (B, ...), or a tuple of such and None.
+        network: (B, 3 or more, h, w) -> maps (B, ...), one or a tuple of such.
         kind: what the answer means.
     """
 
@@ -58,6 +58,5 @@ class OneView(abc.ABC):
             maps = run(torch.stack([inputs[k] for k in members]))
             maps = maps if isinstance(maps, tuple) else (maps,)
             for i, k in enumerate(members):
-                own = tuple(None if m is None else m[i] for m in maps)
-                answers[k] = self.answer(own, frames[k])
+                answers[k] = self.answer(tuple(m[i] for m in maps), frames[k])
         return [answers[k] for k in range(len(frames))]

@@ -1,21 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What families share: outputs of the published networks with weights from a formula."""
 
-import importlib.util
-import json
 import shutil
-from types import ModuleType
+from functools import partial
 
 import cv2
 import pytest
+import stand_ins
 import torch
-
-
-def _module(path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -27,21 +19,14 @@ def tmp_path(tmp_path):
 
 @pytest.fixture(scope='session')
 def fixture_of(shared):
-    reader = _module(shared / 'parity' / 'read_fixture.py')
+    reader = stand_ins.module_at(shared / 'parity' / 'read_fixture.py')
     return lambda name: reader.Fixture(shared / 'parity' / f'{name}.npz')
 
 
 @pytest.fixture(scope='session')
 def formula(shared):
     """Stand-in weights of a published layout, as stored there: name -> tensor."""
-    module = _module(shared / 'parity' / 'weights_by_formula.py')
-
-    def state(layout):
-        entries = json.loads((shared / 'keys' / f'{layout}.json').read_text())
-        tensors = {k: v for k, v in entries.items() if v[0] != 'python'}
-        return {k: torch.from_numpy(module.values(k, *v)) for k, v in tensors.items()}
-
-    return state
+    return partial(stand_ins.formula, shared)
 
 
 @pytest.fixture(scope='session')

@@ -6,6 +6,7 @@ from importlib import import_module
 
 import pytest
 import torch
+from stand_ins import write
 
 from depth_ros import config, models
 from depth_ros.camera import Camera
@@ -15,28 +16,9 @@ from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.pipeline import Pipeline
 from depth_ros.settings import Settings
 
-GEOMETRY_OF = {'v1': 'da1', 'v2': 'da2', 'v3': 'da3'}
 BIG = re.compile('vit[bl]|depth_pro|224_linear|512_|1024x320|resnet50|no_pt')
 SMALL = [n for n, p in PRESETS.items() if not BIG.search(p.variant)]
 HEAVY = [pytest.param(n, marks=pytest.mark.slow) for n in PRESETS if n not in SMALL]
-
-
-def layout_of(preset) -> str:
-    """Which layout of the published checkpoints the preset's file has."""
-    if preset.family == 'monodepth2':
-        return 'monodepth2-r50_640x192' if 'resnet50' in preset.variant else 'monodepth2-640x192'
-    if preset.family == 'glpdepth':
-        return 'glp'
-    if preset.family == 'depth_pro':
-        return 'depth_pro'
-    if preset.family == 'dust3r':
-        return f'dust3r-{preset.variant}'
-    version, *role, size = preset.variant.split('_')
-    if version == 'v3':
-        named = {'vits': 'small', 'vitb': 'base', 'vitl': 'large'}[size]
-        return f'da3{role[0].removeprefix("any")}-{named}'
-    metric = '-metric' if version == 'v1' and role else ''
-    return f'{GEOMETRY_OF[version]}{metric}-{size}'
 
 
 @pytest.fixture
@@ -46,27 +28,12 @@ def load(request, tmp_path):
     def load(name):
         preset = PRESETS[name]
         settings = with_values(Settings(model=name), config.preset_values(name))
-        weights = None
-        if preset.family in ('depth_anything', 'glpdepth', 'dust3r'):
-            formula = request.getfixturevalue('formula')
-            weights = tmp_path / 'stand-in.pth'
-            torch.save(formula(layout_of(preset)), weights)
-        elif preset.family == 'monodepth2':
-            formula = request.getfixturevalue('formula')
-            torch.save(formula(f'{layout_of(preset)}-depth'), tmp_path / 'depth.pth')
-            width, height = map(int, preset.variant.rpartition('_')[2].split('x'))
-            told = {'width': width, 'height': height, 'use_stereo': 'stereo' in preset.variant}
-            weights = tmp_path / 'encoder.pth'
-            torch.save({**formula(f'{layout_of(preset)}-encoder'), **told}, weights)
-        elif preset.family == 'depth_pro':
-            formula = request.getfixturevalue('formula')
-            weights = tmp_path / preset.file
-            torch.save({k: v.half() for k, v in formula(layout_of(preset)).items()}, weights)
-        elif preset.family == 'onnx':
+        weights = preset.own_file
+        if preset.family == 'onnx':
             folder = request.getfixturevalue('data') / 'weights' / 'fastdepth'
             weights = folder / 'fastdepth_nyu_pruned_224.onnx'
-        elif preset.packaged:
-            weights = preset.own_file
+        elif preset.needs_weights and not preset.packaged:
+            weights = write(preset, tmp_path, request.getfixturevalue('shared'))
         options = ModelOptions(weights=weights, input_size=settings.input_size, onnx=settings.onnx)
         if preset.family in ('depth_anything', 'dust3r'):
             options = ModelOptions(weights=weights, input_size=126)

@@ -2,6 +2,7 @@
 """Depth Anything: published layouts find their place, and files of something else are refused."""
 
 import json
+import logging
 import re
 
 import pytest
@@ -190,6 +191,31 @@ def test_a_file_named_as_another_preset_is_refused(tmp_path, file, preset, right
     (tmp_path / file).touch()
     with pytest.raises(WeightsError, match=f'not {preset}; set model to {right},'):
         load(preset, ModelOptions(weights=tmp_path / file))
+
+
+@pytest.mark.parametrize(
+    ('file', 'layout', 'preset', 'told'),
+    [
+        ('x.pth', 'da2-vits', V2, False),
+        ('x.pth', 'da2-vits', INDOOR, False),
+        ('model.safetensors', 'da2-vits', V2, False),
+        ('x.pth', 'da1-metric-vitl', BINS_OUTDOOR, False),
+        ('x.pth', 'da3mono-large', METRIC, False),
+        ('x.pth', 'da3-small', 'depth_anything_v3_small', True),  # no other has its layers
+        ('depth_anything_v2_metric_hypersim_vits.pth', 'da2-vits', INDOOR, True),
+        ('depth_anything_vits14.pth', 'da1-vits', V1, True),
+    ],
+)
+def test_a_file_that_names_no_variant_is_trusted_aloud(
+    shared, tmp_path, caplog, file, layout, preset, told
+):
+    caplog.set_level(logging.INFO)
+    path = tmp_path / file
+    torch.save({k: torch.zeros(1) for k in published(shared, layout)}, path)
+    with pytest.raises(WeightsError):  # there are only names in it
+        load(preset, ModelOptions(weights=path))
+    trusted = f'{path} does not say which variant it is; trusted to be {preset}'
+    assert (trusted in caplog.text) != told
 
 
 def test_another_size_is_named(small_file):

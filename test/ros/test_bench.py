@@ -45,15 +45,10 @@ def test_messages_are_filled_serialised_and_published(graph, monkeypatch):
     assert len(table.rows) == 6
 
 
-def test_two_cameras_are_served_at_once_by_whoever_is_started(graph):
-    started = []
-
-    def start(graphs, rules):
-        started.extend(growth.separate_nodes(graphs, rules))
-        return started
-
+@pytest.mark.parametrize(('start', 'nodes'), [(growth.separate_nodes, 2), (growth.one_node, 1)])
+def test_two_cameras_are_served_at_once(graph, start, nodes):
     row = growth.cameras(2, 1.0, start=start, size=SMALL)
-    assert len(started) == row['nodes'] == row['ready'] == 2
+    assert row['nodes'] == row['ready'] == nodes and row['model'] == 'flat_wall'
     assert row['failed'] == 0 and row['clouds_hz_together'] > row['clouds_hz'] > 0
     assert row['memory_mb_together'] > 0
 

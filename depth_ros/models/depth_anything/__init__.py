@@ -22,13 +22,14 @@ from torch import Tensor
 
 from depth_ros.data import Frame, Kind, Prediction
 from depth_ros.errors import ConfigError
-from depth_ros.models import ModelOptions, Preset
+from depth_ros.models import ModelOptions, Preset, load_network
 from depth_ros.models.depth_anything.any_view import AnyView
 from depth_ros.models.depth_anything.bins import DepthAnythingBins
 from depth_ros.models.depth_anything.chain import CHAINS
 from depth_ros.models.depth_anything.checkpoint import load_checkpoint
 from depth_ros.models.depth_anything.network import PATCH, DepthAnything, Variant
 from depth_ros.models.one_view import Maps, OneView
+from depth_ros.resample import bilinear
 
 log = logging.getLogger(__name__)
 
@@ -44,17 +45,10 @@ def load(preset: Preset, options: ModelOptions) -> DepthAnythingModel:
         ConfigError: no weights, or an input size below one patch.
         WeightsError: the file is broken, or another network's or variant's.
     """
-    if options.weights is None:
-        raise ConfigError(
-            f'{preset.variant} needs weights; set weights to {preset.file} of {preset.repo}'
-        )
     if 0 < options.input_size < PATCH:
         raise ConfigError(f'input_size is {options.input_size}; the least is {PATCH}, one patch')
     variant = Variant.parse(preset.variant)
-    with torch.device('meta'):  # the file fills it: no time and memory for random weights
-        network = build(variant)
-    load_checkpoint(network, preset, options.weights)
-    network = network.to(options.device, options.dtype).eval().requires_grad_(False)
+    network = load_network(lambda: build(variant), load_checkpoint, preset, options)
     assert preset.kind is not None  # every row of this family has one
     return DepthAnythingModel(network, variant, preset.kind, options)
 
@@ -93,15 +87,14 @@ class DepthAnythingModel(OneView):
         Version 3 metric and mono also say where the sky is; depth near it mixes only pixels that
         are none, and is NaN where there are none to mix. Any-view says how sure it is, from 1 up.
         """
-        depth, other = maps  # (h, w); sky, or any-view's confidence
-        assert depth is not None
         size = frame.camera.size
-        if other is None:
-            return Prediction(self.restored(depth, size), self.kind)
+        if len(maps) == 1:
+            return Prediction(self.restored(maps[0], size), self.kind)
         if self._variant.network == 'any_view':
-            values, confidence = (self.restored(y, size) for y in (depth, other))
+            values, confidence = (self.restored(y, size) for y in maps)
             return Prediction(values, self.kind, confidence=confidence)
-        values, is_sky = self.restored_beside_sky(depth, other, size)
+        depth, sky = maps  # (h, w)
+        values, is_sky = self.restored_beside_sky(depth, sky, size)
         focal_px = None
         if self.kind is Kind.CANONICAL:
             # Metres are those of a camera of 300 px at input size, which at the frame's size has
@@ -141,15 +134,17 @@ class DepthAnythingModel(OneView):
 
     def restored(self, values: Tensor, size: tuple[int, int]) -> Tensor:
         """(h, w) -> (H, W), with the corner rule each version was published with."""
-        return F.interpolate(
-            values[None, None], size=size, mode='bilinear', align_corners=self._chain.corners
-        )[0, 0]
+        if not self._chain.corners:
+            return bilinear(values[None], size)[0]
+        return F.interpolate(values[None, None], size=size, mode='bilinear', align_corners=True)[
+            0, 0
+        ]
 
     def restored_beside_sky(
         self, depth: Tensor, sky: Tensor, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
         """Depth, sky (h, w) -> depth (H, W) mixed from pixels that are no sky; sky (H, W) bool."""
         keep = (sky < SKY).float()
-        both = torch.stack((depth * keep, keep))[None]
-        both = F.interpolate(both, size=size, mode='bilinear', align_corners=False)[0]
+        both = torch.stack((depth * keep, keep))
+        both = bilinear(both, size)
         return both[0] / both[1], both[1] < 0.5  # 0 / 0 is NaN: sky all around

@@ -106,11 +106,11 @@ class DepthAnythingBins(DepthAnything):
         super().__init__(variant)
         self.bins = Bins(SIZES[variant.size].features)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, None]:
-        """(B, 3, h, w) normalised RGB -> Z [m], (B, h, w) float32; None, it knows no sky."""
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        """(B, 3, h, w) normalised RGB -> Z [m], (B, h, w) float32."""
         head, grid = self.head, grid_of(x)
         maps = head.maps(self.taps(x), grid)
         paths = head.paths(maps, grid)
         feature = head.depth[:2](head.pixels(paths[-1], grid))  # (B, 32, h, w)
         relative = F.relu(head.depth[2](feature))
-        return self.bins(maps[3], paths, torch.cat((feature, relative), dim=1)), None
+        return (self.bins(maps[3], paths, torch.cat((feature, relative), dim=1)),)

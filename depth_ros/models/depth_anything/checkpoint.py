@@ -176,14 +176,15 @@ def _check_name(path: Path, preset: Preset) -> None:
 
 
 def _check_config(path: Path, preset: Preset) -> None:
-    """Refuse a file without a telling name whose config.json describes another variant."""
-    if path.name not in GENERIC_FILES:
-        return
-    config = config_beside(path)
+    """Refuse a file whose config.json describes another variant; say where nothing tells which."""
+    generic, wanted = path.name in GENERIC_FILES, Variant.parse(preset.variant)
+    config = config_beside(path) if generic else {}
     if not config:
+        named = not generic and (path.name == preset.file or path.name in _ELSEWHERE)
+        if named or wanted.network == 'any_view':  # its variants differ in the tensors' shapes
+            return
         log.info('%s does not say which variant it is; trusted to be %s', path, name_of(preset))
-        return
-    if not _agrees(config, Variant.parse(preset.variant)):
+    elif not _agrees(config, wanted):
         told = ('model_name', 'depth_estimation_type', 'max_depth')
         said = ', '.join(f'{k} {config[k]!r}' for k in told if k in config) or 'other layers'
         right = _presets(lambda p: _agrees(config, Variant.parse(p.variant)))

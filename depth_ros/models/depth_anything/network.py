@@ -235,21 +235,21 @@ class DepthAnything(nn.Module):
         self.head = Head(shape, sky=variant.version == 3) if head is None else head
         self._tables: dict[tuple[object, ...], Tensor] = {}
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Depth (inverse depth for the relative versions 1 and 2) and sky, in float32.
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Depth (inverse depth for the relative versions 1 and 2) and, in version 3, sky; float32.
 
         Args:
             x: (B, 3, h, w) normalised RGB, h and w multiples of 14.
 
         Returns:
-            (B, h, w) each; sky, larger is surer, is None for versions 1 and 2.
+            (B, h, w) each; sky: larger is surer.
         """
         depth, sky = self.head(self.taps(x), grid_of(x))
         depth = depth.float()  # exp and sigmoid in full precision
         if sky is not None:
             return depth.exp(), F.relu(sky.float())
         max_depth = self.variant.max_depth
-        return (depth.sigmoid() * max_depth if max_depth else F.relu(depth)), None
+        return (depth.sigmoid() * max_depth if max_depth else F.relu(depth),)
 
     def taps(self, x: Tensor) -> list[Tensor]:
         """(B, 3, h, w) -> four (B, p*q, C) after the final norm, without the class token."""

@@ -11,16 +11,16 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from depth_ros.camera import Camera
 from depth_ros.data import Frame, Kind, Prediction
 from depth_ros.errors import ConfigError
-from depth_ros.models import ModelOptions, Preset
+from depth_ros.models import ModelOptions, Preset, load_network
 from depth_ros.models.depth_pro.checkpoint import load_checkpoint
 from depth_ros.models.depth_pro.network import SIDE, TILES, DepthPro
 from depth_ros.models.one_view import Maps, OneView
+from depth_ros.resample import bilinear
 
 #: Inverse depth [1/m] the publishers clamp to: 10 km, their answer for the sky, and 0.1 mm.
 FAR, NEAR = 1e-4, 1e4
@@ -43,10 +43,9 @@ def load(preset: Preset, options: ModelOptions) -> DepthProModel:
         raise ConfigError(f'Depth Pro needs weights; set weights to {preset.file}')
     if options.input_size not in (0, SIDE):
         raise ConfigError(f'input_size is {options.input_size}; Depth Pro takes {SIDE} only')
-    with torch.device('meta'):  # the file fills it: no time and memory for random weights
-        network = DepthPro(fov=options.estimate_camera)
-    load_checkpoint(network, preset, options.weights)
-    network = network.to(options.device, options.dtype).eval().requires_grad_(False)
+    network = load_network(
+        lambda: DepthPro(fov=options.estimate_camera), load_checkpoint, preset, options
+    )
     network.encoder.tiles_per_batch = TILES if options.device.type == 'cuda' else TILES_ON_CPU
     return DepthProModel(network, options)
 
@@ -78,10 +77,8 @@ class DepthProModel(OneView):
         return self._squeezed(frame.rgb)
 
     def _squeezed(self, rgb: Tensor) -> Tensor:
-        x = rgb.permute(2, 0, 1)[None].float() / 255  # (1, 3, H, W)
-        x = (x - 0.5) / 0.5
-        x = F.interpolate(x, size=(SIDE, SIDE), mode='bilinear', align_corners=False)
-        return x[0].to(self._dtype)
+        x = rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
+        return bilinear((x - 0.5) / 0.5, (SIDE, SIDE)).to(self._dtype)
 
     def answer(self, maps: Maps, frame: Frame) -> Prediction:
         """Canonical inverse depth (1536, 1536) -> Z_c [m] of a camera of fx = W, (H, W) float32.
@@ -90,11 +87,8 @@ class DepthProModel(OneView):
         The factor is left to `scaling`, so the clamp is moved to where it is the same in metres.
         """
         (inverse,), camera = maps, frame.camera
-        assert inverse is not None
         w, fx, fy = camera.width, camera.fx, camera.fy
-        resized = F.interpolate(
-            inverse[None, None], size=camera.size, mode='bilinear', align_corners=False
-        )[0, 0]
+        resized = bilinear(inverse[None], camera.size)[0]
         far, near = FAR * fx / w, NEAR * fx / w
         return Prediction(
             1 / resized.clamp(far, near),

@@ -22,7 +22,7 @@ from depth_ros.camera import Camera
 from depth_ros.data import Frame, Kind, Pair, Prediction
 from depth_ros.errors import ConfigError
 from depth_ros.geometry import rays
-from depth_ros.models import ModelOptions, Preset
+from depth_ros.models import ModelOptions, Preset, load_network
 from depth_ros.models.dust3r.checkpoint import load_checkpoint
 from depth_ros.models.dust3r.focal import weiszfeld_factor
 from depth_ros.models.dust3r.heads import PATCH
@@ -40,17 +40,10 @@ def load(preset: Preset, options: ModelOptions) -> Dust3rModel:
         ConfigError: no weights, or an input size below one patch.
         WeightsError: the file is broken, or another network's or variant's.
     """
-    if options.weights is None:
-        raise ConfigError(
-            f'{preset.variant} needs weights; set weights to {preset.file} of {preset.repo}'
-        )
     if 0 < options.input_size < PATCH:
         raise ConfigError(f'input_size is {options.input_size}; the least is {PATCH}, one patch')
     side, _, head = preset.variant.partition('_')
-    with torch.device('meta'):  # the file fills it: no time and memory for random weights
-        network = Dust3r(head)
-    load_checkpoint(network, preset, options.weights)
-    network = network.to(options.device, options.dtype).eval().requires_grad_(False)
+    network = load_network(lambda: Dust3r(head), load_checkpoint, preset, options)
     return Dust3rModel(network, int(side), options)
 
 

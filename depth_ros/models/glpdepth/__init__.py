@@ -15,16 +15,15 @@ from __future__ import annotations
 
 import logging
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from depth_ros.data import Frame, Kind, Prediction
 from depth_ros.errors import ConfigError
-from depth_ros.models import ModelOptions, Preset
+from depth_ros.models import ModelOptions, Preset, load_network
 from depth_ros.models.glpdepth.checkpoint import load_checkpoint
 from depth_ros.models.glpdepth.network import STRIDE, GlpDepth
 from depth_ros.models.one_view import Maps, OneView
+from depth_ros.resample import bilinear
 
 log = logging.getLogger(__name__)
 
@@ -36,16 +35,9 @@ def load(preset: Preset, options: ModelOptions) -> GlpDepthModel:
         ConfigError: no weights, or an input size below the encoder's stride.
         WeightsError: the file is broken, or another network's or variant's.
     """
-    if options.weights is None:
-        raise ConfigError(
-            f'{preset.variant} needs weights; set weights to {preset.file} of {preset.repo}'
-        )
     if 0 < options.input_size < STRIDE:
         raise ConfigError(f'input_size is {options.input_size}; the least is {STRIDE}')
-    with torch.device('meta'):  # the file fills it: no time and memory for random weights
-        network = GlpDepth(preset.variant)
-    load_checkpoint(network, preset, options.weights)
-    network = network.to(options.device, options.dtype).eval().requires_grad_(False)
+    network = load_network(lambda: GlpDepth(preset.variant), load_checkpoint, preset, options)
     return GlpDepthModel(network, options)
 
 
@@ -64,14 +56,13 @@ class GlpDepthModel(OneView):
     def answer(self, maps: Maps, frame: Frame) -> Prediction:
         """Depth [m], (H, W) float32."""
         (depth,) = maps  # (h, w)
-        assert depth is not None
-        return Prediction(_resized(depth[None], frame.camera.size)[0], self.kind)
+        return Prediction(bilinear(depth[None], frame.camera.size)[0], self.kind)
 
     def network_input(self, frame: Frame) -> Tensor:
         """(3, h, w) in 0..1, of the network's dtype."""
         size = self.network_size(*frame.camera.size)
         x = frame.rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
-        return _resized(x, size).to(self._dtype)
+        return bilinear(x, size).to(self._dtype)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) of the network's input for a picture of height x width, multiples of 32."""
@@ -82,10 +73,3 @@ class GlpDepthModel(OneView):
             self._sizes[key] = (h, w)
             log.info('camera %dx%d -> network %dx%d', width, height, w, h)
         return self._sizes[key]
-
-
-def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """(C, ., .) -> (C, *size), as cv2.INTER_LINEAR does."""
-    if x.shape[1:] == size:
-        return x
-    return F.interpolate(x[None], size=size, mode='bilinear', align_corners=False)[0]

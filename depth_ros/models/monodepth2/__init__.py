@@ -14,17 +14,15 @@ factor of a calibration.
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from depth_ros.data import Frame, Kind, Prediction
 from depth_ros.errors import ConfigError
-from depth_ros.models import ModelOptions, Preset
+from depth_ros.models import ModelOptions, Preset, load_network
 from depth_ros.models.monodepth2.checkpoint import load_checkpoint
 from depth_ros.models.monodepth2.network import Monodepth2, Variant
 from depth_ros.models.one_view import Maps, OneView
-from depth_ros.resample import resize
+from depth_ros.resample import bilinear, resize
 
 NEAREST, FARTHEST = 0.1, 100.0  # depths the output spans, in the unit of training
 # Training put the two cameras of a pair 0.1 apart; on the car of KITTI it is 0.54 m.
@@ -39,17 +37,12 @@ def load(preset: Preset, options: ModelOptions) -> Monodepth2Model:
         WeightsError: a file is missing or broken, or another network's or variant's.
     """
     variant = Variant.parse(preset.variant)
-    if options.weights is None:
-        raise ConfigError(f'{preset.variant} needs weights; set weights to those of {preset.url}')
     if options.input_size not in (0, variant.width):
         raise ConfigError(
             f'input_size is {options.input_size}, but {preset.variant} was trained for '
             f'{variant.width}x{variant.height} only; set it to 0'
         )
-    with torch.device('meta'):  # the files fill it: no time and memory for random weights
-        network = Monodepth2(variant)
-    load_checkpoint(network, preset, options.weights)
-    network = network.to(options.device, options.dtype).eval().requires_grad_(False)
+    network = load_network(lambda: Monodepth2(variant), load_checkpoint, preset, options)
     assert preset.kind is not None  # every row of this family has one
     return Monodepth2Model(network, preset.kind, options)
 
@@ -67,7 +60,6 @@ class Monodepth2Model(OneView):
     def answer(self, maps: Maps, frame: Frame) -> Prediction:
         """Depth as in the table above, (H, W) float32."""
         (squeezed,) = maps  # (h, w)
-        assert squeezed is not None
         # Resized before the division: what lies between two depths mixes in inverse depth.
         squeezed = self.restored(squeezed, frame.camera.size)
         return Prediction(self._unit * depth(squeezed), self.kind)
@@ -80,9 +72,7 @@ class Monodepth2Model(OneView):
 
     def restored(self, squeezed: Tensor, size: tuple[int, int]) -> Tensor:
         """(h, w) -> (H, W)."""
-        return F.interpolate(
-            squeezed[None, None], size=size, mode='bilinear', align_corners=False
-        )[0, 0]
+        return bilinear(squeezed[None], size)[0]
 
 
 def depth(squeezed: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from depth_ros.camera import Camera
@@ -19,7 +18,7 @@ from depth_ros.errors import ConfigError, WeightsError
 from depth_ros.models import ModelOptions, Preset
 from depth_ros.models.nano.network import FOCAL, MEAN, SIDE, SKY_LOGIT, STD, STEP, Nano, slopes
 from depth_ros.models.one_view import Maps, OneView
-from depth_ros.resample import resize
+from depth_ros.resample import bilinear, shrunk
 from depth_ros.weights import describe, guess_family, load_strict, read
 
 log = logging.getLogger(__name__)
@@ -70,11 +69,10 @@ class NanoModel(OneView):
         """
         size = frame.camera.size
         log_z, sky = maps  # (h, w)
-        assert log_z is not None and sky is not None
         h, w = log_z.shape
         keep = (sky <= SKY_LOGIT).float()
-        both = torch.stack((log_z.exp() * keep, keep))[None]  # (1, 2, h, w)
-        both = F.interpolate(both, size=size, mode='bilinear', align_corners=False)[0]
+        both = torch.stack((log_z.exp() * keep, keep))  # (2, h, w)
+        both = bilinear(both, size)
         return Prediction(
             both[0] / both[1],  # 0 / 0 is NaN: sky all around
             self.kind,
@@ -86,9 +84,7 @@ class NanoModel(OneView):
     def network_input(self, frame: Frame) -> Tensor:
         """Normalised picture and slopes of its pixels, (5, h, w) of the network's dtype."""
         camera, where = self._network_camera(frame)
-        x = frame.rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
-        if camera.size != frame.camera.size:
-            x = resize(x, camera.size, 'area')
+        x = shrunk(frame.rgb, camera.size).permute(2, 0, 1) / 255  # (3, h, w)
         return torch.cat(((x - MEAN) / STD, where)).to(self._dtype)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
