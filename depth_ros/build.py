@@ -78,6 +78,8 @@ def build(settings: Settings) -> tuple[Pipeline, Choices]:
     model, precision = load_in(settings.model, options, wanted, frame)
     if device.type == 'cuda' and settings.cuda_graphs and isinstance(model, OneView):
         model.faster = Recorded(model.network)
+    if preset.advice:
+        log.info('%s (%s): %s', settings.model, preset.licence, preset.advice)
     pipeline = Pipeline(model, settings, device)
     # the first run allocates and compiles: better now than with a frame, and a broken one shows
     with torch.inference_mode():

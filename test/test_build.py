@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is chosen at the start is said, and is what works."""
 
+import re
 import sys
 import types
 
@@ -21,6 +22,16 @@ def test_build_says_what_was_chosen():
     assert (built(trial_frame(CPU)).z == 2).all()
     assert str(choices).startswith('model flat_wall (metric, scaling as_is) on ')
     assert 'licence: Apache-2.0' in str(choices)
+
+
+def test_without_a_word_it_is_the_network_in_the_package_and_says_what_else_there_is(caplog):
+    caplog.set_level('INFO')
+    _, choices = build(Settings(device='cpu'))
+    assert choices.model == 'nano' and choices.weights.endswith('nano.safetensors')
+    (said,) = (r.getMessage() for r in caplog.records if 'synthetic world' in r.getMessage())
+    assert said.startswith('nano (Apache-2.0): ')
+    (named,) = re.findall(r'model:=(\w+)', said)
+    assert PRESETS[named].licence in said and not PRESETS[named].restricted
 
 
 @pytest.mark.parametrize('name', ['cuda:', 'cpu:x', 'tpu', 'CUDA', 'cuda:99'])

@@ -112,6 +112,7 @@ class Preset:
         casts: False if the family does not follow the parameter `precision`.
         estimates_camera: the model is one that `EstimatesCamera`.
         takes_pairs: the model is one that `TakesPairs`.
+        advice: what a user of it should know, said at each start.
     """
 
     family: str
@@ -130,6 +131,7 @@ class Preset:
     casts: bool = True
     estimates_camera: bool = False
     takes_pairs: bool = False
+    advice: str = ''
 
     @property
     def own_file(self) -> Path | None:
@@ -202,6 +204,11 @@ def _dust3r(variant: str) -> Preset:
     )
 
 
+_NANO = (
+    '2.6 M parameters that have seen a synthetic world only, to try things out with; for a robot and a '
+    'GPU take model:=depth_anything_v3_metric_large (Apache-2.0, 1.3 GB downloaded at first use)'
+)
+
 #: name -> preset
 PRESETS: dict[str, Preset] = {
     'depth_anything_v1_small': _row('v1_vits', Kind.AFFINE_INVERSE, 'Apache-2.0', _DA1, 'LiheYoung/depth_anything_vits14', 'pytorch_model.bin'),
@@ -240,7 +247,7 @@ PRESETS: dict[str, Preset] = {
     'dust3r_512_dpt': _dust3r('512_dpt'),
     'onnx': Preset('onnx', 'described', None, 'that of your network', '', casts=False),
     'fastdepth_nyu': Preset('onnx', 'described', None, 'MIT', 'https://arxiv.org/abs/1903.03273', casts=False),
-    'nano': Preset('nano', 'nano', Kind.CANONICAL, 'Apache-2.0', '', megabytes=6, packaged='nano.safetensors'),
+    'nano': Preset('nano', 'nano', Kind.CANONICAL, 'Apache-2.0', '', megabytes=6, packaged='nano.safetensors', advice=_NANO),
     'flat_wall': Preset('flat', 'wall', Kind.METRIC, 'Apache-2.0', '', needs_weights=False, casts=False),
     'flat_ground': Preset('flat', 'ground', Kind.METRIC, 'Apache-2.0', '', needs_weights=False, casts=False),
 }  # fmt: skip
