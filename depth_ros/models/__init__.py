@@ -307,4 +307,6 @@ def load_network(
     with torch.device('meta'):  # the file fills it: no time and memory for random weights
         network = build()
     load_checkpoint(network, preset, options.weights)
-    return network.to(options.device, options.dtype).eval().requires_grad_(False)
+    network = network.to(options.device, options.dtype)
+    # convolutions are faster with the channels innermost, on CPUs and in half precision on GPUs
+    return network.to(memory_format=torch.channels_last).eval().requires_grad_(False)

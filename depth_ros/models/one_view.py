@@ -55,7 +55,8 @@ class OneView(abc.ABC):
         answers: dict[int, Prediction] = {}
         run = self.faster or self.network
         for members in of_size.values():
-            maps = run(torch.stack([inputs[k] for k in members]))
+            x = torch.stack([inputs[k] for k in members])
+            maps = run(x.contiguous(memory_format=torch.channels_last))
             maps = maps if isinstance(maps, tuple) else (maps,)
             for i, k in enumerate(members):
                 answers[k] = self.answer(tuple(m[i] for m in maps), frames[k])
