@@ -127,6 +127,11 @@ def check_cameras(settings: Any) -> None:
             raise ConfigError(
                 f'cameras has {name!r}, which no topic can begin with; take letters, digits and _'
             )
+        if any(name == f'{other}/depth'.lstrip('/') for other in names):
+            raise ConfigError(
+                f'cameras has {name!r}, below which are the outputs of another of {names}; '
+                'give it another name'
+            )
     if len(names) > 1 and settings.frame_id:
         raise ConfigError(
             f'frame_id is {settings.frame_id!r} but there are {len(names)} cameras, which cannot '

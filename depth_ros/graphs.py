@@ -65,7 +65,7 @@ class Recorded:
             torch.cuda.current_stream().wait_stream(aside)
             graph = torch.cuda.CUDAGraph()
             # other threads of the process may use the GPU meanwhile
-            with torch.cuda.graph(graph, capture_error_mode='thread_local'):
+            with torch.cuda.graph(graph, stream=aside, capture_error_mode='thread_local'):
                 answer = self.network(given)
         log.info('network recorded for input %s', 'x'.join(map(str, x.shape)))
         return graph, given, answer

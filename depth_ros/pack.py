@@ -144,7 +144,7 @@ def colorize(z: Tensor, near: float, far: float, colormap: str) -> Tensor:
 def _colorize_by_torch(z: Tensor, near: float, far: float, gain: float, table: Picture) -> Tensor:
     level = _RAMP + (far - z.clamp(near, far)) * gain
     level = torch.where(torch.isfinite(z), level, torch.where(z == torch.inf, _SKY, _INVALID))
-    return torch.from_numpy(table).to(z.device)[level.round().long()]
+    return _on_device(table.tobytes(), str(z.device))[level.round().long()]
 
 
 def _colorize_by_opencv(z: Tensor, near: float, far: float, gain: float, table: Picture) -> Tensor:
@@ -158,9 +158,16 @@ def _colorize_by_opencv(z: Tensor, near: float, far: float, gain: float, table: 
     return torch.from_numpy(cv2.applyColorMap(level, table[:, None]))
 
 
+@lru_cache(maxsize=8)
+def _on_device(table: bytes, device: str) -> Tensor:
+    """(256, 3) uint8 there: a GPU is waited for with every copy from ordinary memory."""
+    return torch.frombuffer(bytearray(table), dtype=torch.uint8).view(-1, 3).to(device)
+
+
 def forget() -> None:
     """Free what is kept for each camera and colour map."""
     _colors.cache_clear()
+    _on_device.cache_clear()
     _full_rays.cache_clear()
 
 

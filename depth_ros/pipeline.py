@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
 import torch
 from torch import Tensor
 
@@ -12,6 +15,8 @@ from depth_ros.geometry import undistort
 from depth_ros.models import DepthModel, TakesBatches
 from depth_ros.scaling import Scaling
 from depth_ros.settings import Settings
+
+T = TypeVar('T')
 
 
 class Pipeline:
@@ -72,17 +77,15 @@ class Pipeline:
             raise ScaleError("scaling.method 'baseline' takes two views; this is one")
         pinholes = [undistort(frame) for frame in frames]
         plain = [frame for frame, _ in pinholes]
+        predictions: Sequence[Prediction | DepthRosError]
         if isinstance(self.model, TakesBatches):
             predictions = self.model.predict_many(plain)
         else:
-            predictions = [self.model.predict(frame) for frame in plain]
-        depths: list[DepthMap | DepthRosError] = []
-        for prediction, (frame, seen) in zip(predictions, pinholes, strict=True):
-            try:
-                depths.append(self.depth_map(prediction, frame, seen))
-            except DepthRosError as error:
-                depths.append(error)
-        return depths
+            predictions = [_tried(self.model.predict, frame) for frame in plain]
+        return [
+            p if isinstance(p, DepthRosError) else _tried(self.depth_map, p, frame, seen)
+            for p, (frame, seen) in zip(predictions, pinholes, strict=True)
+        ]
 
     def depth_map(
         self,
@@ -115,6 +118,13 @@ class Pipeline:
         if seen is not None:
             z = torch.where(seen, z, nan)
         return DepthMap(z, frame.camera, frame.rgb, prediction.confidence, answered=answered)
+
+
+def _tried(action: Callable[..., T], *args: Any) -> T | DepthRosError:
+    try:
+        return action(*args)
+    except DepthRosError as error:
+        return error
 
 
 def _limited(z: Tensor, near: float, far: float) -> Tensor:

@@ -46,7 +46,7 @@ def depth_node(context: LaunchContext) -> list[Node]:
     info = given['camera_info'] or ''.join(image.rpartition('/')[:2]) + 'camera_info'
     topics = {'image': image, 'image/compressed': f'{image}/compressed', 'camera_info': info}
     names = [name.strip(' \'"') for name in given['cameras'].strip('[]').split(',')]
-    prefixes = [f'{name}/' if name else '' for name in names]
+    remaps = [(str(Path(n, own)), str(Path(n, at))) for n in names for own, at in topics.items()]
     return [
         Node(
             package='depth_ros',
@@ -55,7 +55,7 @@ def depth_node(context: LaunchContext) -> list[Node]:
             name='depth_node',
             namespace=given['namespace'],
             parameters=[layer for layer in (given['params_file'], values) if layer],
-            remappings=[(f'{p}{own}', f'{p}{at}') for p in prefixes for own, at in topics.items()],
+            remappings=remaps,
             arguments=['--ros-args', '--log-level', given['log_level']],
             output='screen',
         )

@@ -107,6 +107,7 @@ def test_a_preset_changes_only_what_it_names():
         ({'cameras': []}, 'names each camera once'),
         ({'cameras': ['front', 'front']}, 'names each camera once'),
         ({'cameras': ['a b']}, 'no topic can begin with'),
+        ({'cameras': ['', 'depth']}, 'outputs of another'),
         ({'cameras': ['front', 'left'], 'frame_id': 'eye'}, 'cannot all be in one frame'),
         ({'cameras': ['front'], 'two_views.mode': 'stereo'}, 'a node for each pair'),
     ],

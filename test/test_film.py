@@ -46,10 +46,11 @@ def test_the_same_seed_gives_the_same_film_in_other_processes(cache, monkeypatch
     assert (many.rgb == alone.rgb).all() and (many.depth == alone.depth).all()
 
 
-def test_broken_and_outdated_films_are_replaced(cache, monkeypatch):
+@pytest.mark.parametrize('damage', [b'cut short', b''])
+def test_broken_and_outdated_films_are_replaced(cache, monkeypatch, damage):
     shoot(SMALL)
     (path,) = cache.iterdir()
-    (path / 'depth.npy').write_bytes(b'cut short')
+    (path / 'depth.npy').write_bytes(damage)
     assert shoot(SMALL).depth.shape == (9, 36, 48)
     monkeypatch.setattr(film, '_edition', lambda: 'another world')
     shoot(SMALL)

@@ -110,6 +110,8 @@ def test_several_cameras_have_their_topics_below_their_names(command):
     assert remaps['left/image/compressed'] == 'left/image_raw/compressed'
     assert remaps['left/camera_info'] == 'left/camera_info'
     assert len(remaps) == 6
+    _, remaps, _ = command(cameras='[front]', image='/elsewhere/image_raw')
+    assert remaps['front/camera_info'] == '/elsewhere/camera_info'
 
 
 def test_arguments_have_the_types_of_the_parameters(command):

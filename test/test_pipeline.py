@@ -140,3 +140,27 @@ bad = [n for n in sys.modules if n.split('.')[0] in
 assert 'depth_ros.pipeline' in sys.modules and not bad, bad
 """
     subprocess.run([sys.executable, '-c', code], check=True)
+
+
+class Choosy:
+    """Refuses narrow pictures; counts what it is asked for."""
+
+    kind = Kind.METRIC
+
+    def __init__(self):
+        self.asked = 0
+
+    def predict(self, frame):
+        self.asked += 1
+        if frame.camera.width < 10:
+            raise CameraError('too narrow')
+        return Prediction(torch.ones(frame.camera.size), self.kind)
+
+
+def test_a_frame_that_is_refused_costs_the_others_nothing():
+    cameras = [Camera(w, 8, 10.0, 10.0, w / 2, 4.0) for w in (16, 8, 20)]
+    frames = [Frame(torch.zeros((*c.size, 3), dtype=torch.uint8), c) for c in cameras]
+    model = Choosy()
+    wide, narrow, wider = Pipeline(model, Settings()).many(frames)
+    assert wide.z.shape == (8, 16) and wider.z.shape == (8, 20) and model.asked == 3
+    assert isinstance(narrow, CameraError)

@@ -122,7 +122,7 @@ def shoot(take: Take, show: Callable[[int], None] = lambda done: None) -> Film:
     folder = cache_directory() / 'films'
     stem = '-'.join(str(getattr(take, name)) for name in Take.__slots__)
     path = folder / f'{stem}-{_edition()}'
-    with contextlib.suppress(OSError, ValueError):  # not there, or cut short
+    with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or cut short
         film = Film(*(np.load(path / f'{n}.npy', mmap_mode='r') for n in Film.__slots__))
         if len(film.rgb) == len(film.depth) == take.frames:
             return film
@@ -146,7 +146,7 @@ def shoot(take: Take, show: Callable[[int], None] = lambda done: None) -> Film:
 @lru_cache(maxsize=1)
 def _edition() -> str:
     """Another one as soon as scenes may look different."""
-    sources = sorted(Path(world.__file__).parent.rglob('*.py'))
+    sources = [Path(__file__), *sorted(Path(world.__file__).parent.rglob('*.py'))]
     return hashlib.sha256(b''.join(p.read_bytes() for p in sources)).hexdigest()[:12]
 
 

@@ -47,9 +47,9 @@ class Throttle:
         """Nothing said yet."""
         self._said: dict[str, float] = {}
 
-    def due(self, text: str) -> bool:
-        """Whether to say `text` now."""
-        kind, now_s = re.sub(r'\d+', '#', text), time.monotonic()
+    def due(self, text: str, of: str = '') -> bool:
+        """Whether to say `text` now; `of` is whose trouble it is."""
+        kind, now_s = f'{of}: {re.sub(r"[0-9]+", "#", text)}', time.monotonic()
         due = now_s - self._said.get(kind, -REPEAT_S) >= REPEAT_S
         if due:
             self._said[kind] = now_s

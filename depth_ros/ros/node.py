@@ -90,9 +90,9 @@ class DepthNode(LifecycleNode):
     def close(self) -> None:
         """Stop the worker and free what configure made."""
         self.parameters.configured = False
-        if self.session is not None:
-            self.session.close()
-            self.session = None
+        session, self.session = self.session, None
+        if session is not None:
+            session.close()
 
 
 def main(args: list[str] | None = None) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -46,7 +47,8 @@ class Bytes:
     def __init__(self) -> None:
         """Start empty."""
         self.data = array.array('B')
-        self._locked = False  # in memory, for a GPU to write to
+        self._locked = self._tried = False  # in memory, for a GPU to write to
+        self._stage = torch.empty(0, dtype=torch.uint8)
 
     def floats(self, *shape: int) -> Tensor:
         """The data as a float32 tensor of this shape on the CPU, to be written to."""
@@ -61,26 +63,41 @@ class Bytes:
         source = tensor.contiguous().view(torch.uint8).reshape(-1)
         if len(self.data) == len(source):
             target = torch.from_numpy(np.frombuffer(self.data, np.uint8))
-            if source.is_cuda and not self._locked:
-                self._lock()
+            if source.is_cuda and len(source) and not self._tried:
+                self._lock(source.device)
             target.copy_(source, non_blocking=True)
         else:  # a dense cloud has another size at every frame
             self.free()
             self.data = array.array('B')
-            self.data.frombytes(source.cpu().numpy().data)
+            self.data.frombytes(self._here(source).numpy().data)
         return self.data
 
-    def _lock(self) -> None:
-        """Lock the pages: a GPU writes to them at twice the rate and without the CPU."""
+    def _here(self, source: Tensor) -> Tensor:
+        """`source` on the CPU, from a GPU through locked memory that is used again."""
+        if not source.is_cuda:
+            return source
+        if len(self._stage) < len(source):
+            self._stage = torch.empty(len(source), dtype=torch.uint8, pin_memory=True)
+        return self._stage[: len(source)].copy_(source)
+
+    def _lock(self, device: torch.device) -> None:
+        """Lock the pages: a GPU writes to them at twice the rate and without the CPU.
+
+        Where it cannot be (ulimit -l, some Jetsons) copies take longer, and are right.
+        """
+        self._tried = True
         address, count = self.data.buffer_info()
-        # it may fail (ulimit -l): then the copy takes its time, and is right all the same
-        self._locked = torch.cuda.cudart().cudaHostRegister(address, count, 0) == 0
+        with torch.cuda.device(device):
+            self._locked = torch.cuda.cudart().cudaHostRegister(address, count, 0) == 0
+            if not self._locked:  # CUDA keeps the failure for the next kernel: let this have it
+                with contextlib.suppress(RuntimeError):
+                    torch.ones(1, device=device)
 
     def free(self) -> None:
         """Unlock the pages, before they are given back."""
         if self._locked:
             torch.cuda.cudart().cudaHostUnregister(self.data.buffer_info()[0])
-            self._locked = False
+        self._locked = self._tried = False
 
 
 class Outputs:
@@ -124,7 +141,7 @@ class Outputs:
             InferenceError: there is no depth in it.
         """
         messages = list(self._messages(depth, header, settings))
-        if depth.z.is_cuda:  # the one time a frame's work on the GPU is waited for
+        if depth.z.is_cuda:  # besides the number of valid points, all that is waited for
             torch.cuda.current_stream(depth.z.device).synchronize()
         depth.ensure_answered()
         for name, message in messages:

@@ -108,8 +108,8 @@ class Session:
             for source in stream.inputs:
                 source.refresh()
         silences = [stream.silence(now_s) for stream in self.streams]
-        for silence in silences:
-            if silence and self._throttle.due(silence):
+        for stream, silence in zip(self.streams, silences, strict=True):
+            if silence and self._throttle.due(silence, stream.name):
                 self.node.get_logger().warning(silence)
         if now_s - self._reported_s >= REPORT_S:
             self._reported_s = now_s

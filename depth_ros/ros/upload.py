@@ -38,6 +38,7 @@ class Upload:
         """Nothing is allocated yet."""
         self.device = device
         self._locked = torch.empty(0, dtype=torch.uint8)
+        self._sent: torch.cuda.Event | None = None
 
     def __call__(self, message: Any) -> Tensor:
         """(H, W, 3) uint8 RGB on the device, which may still be on its way there.
@@ -59,9 +60,13 @@ class Upload:
             return torch.from_numpy(pixels)
         if self._locked.numel() < pixels.size:
             self._locked = torch.empty(pixels.size, dtype=torch.uint8, pin_memory=True)
-        there = self._locked[: pixels.size].view(pixels.shape)
-        np.copyto(there.numpy(), pixels)  # leaves out what pads the rows
-        return there.to(self.device, non_blocking=True)
+        if self._sent is not None:  # the image before has long arrived, as a rule
+            self._sent.synchronize()
+        here = self._locked[: pixels.size].view(pixels.shape)
+        np.copyto(here.numpy(), pixels)  # leaves out what pads the rows
+        there = here.to(self.device, non_blocking=True)
+        self._sent = torch.cuda.current_stream(self.device).record_event()
+        return there
 
 
 def in_order(pixels: Tensor, order: tuple[int, int, int]) -> Tensor:

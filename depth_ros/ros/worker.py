@@ -101,12 +101,15 @@ class Worker:
             stream.counters.unscaled += 1
             if text := self._news(stream, str(error)):
                 self.log.warning(text)
+            _let_go(error)
         except DepthRosError as error:
             self._fail(stream, str(error))
+            _let_go(error)
         except Exception as error:
             if self.node.context.ok():  # else it is shut down in mid-frame: nothing to publish to
                 self._fail(stream, f'{type(error).__name__}: {error}')
                 self.log.debug(''.join(traceback.format_exception(error)))
+            _let_go(error)
         return None
 
     def _fail(self, stream: Stream, trouble: str) -> None:
@@ -118,4 +121,10 @@ class Worker:
         """What to log; '' if it was said a moment ago."""
         stream.trouble = trouble
         text = f'{stream.name}: {trouble}' if stream.name else trouble
-        return text if self._throttle.due(text) else ''
+        return text if self._throttle.due(trouble, stream.name) else ''
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Cut the cycle from a kept error to the pictures in the frames it passed through."""
+    while error is not None:
+        error.__traceback__, error = None, error.__cause__ or error.__context__

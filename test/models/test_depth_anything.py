@@ -241,3 +241,9 @@ def test_weights_and_a_sane_input_size_are_asked_for(small_file):
         load(V2, ModelOptions(weights=small_file, input_size=7))
     with pytest.raises(ConfigError, match='v9'):
         Variant.parse('v9')
+
+
+def test_positions_of_a_size_stay_where_they_are_for_graphs_that_read_them(small):
+    network = small('depth_anything_v2_small').network
+    tables = [network._table(3, q, torch.float32, torch.device('cpu')) for q in (4, 5, 4)]
+    assert tables[0] is tables[2] and tables[0].shape[1] == 13

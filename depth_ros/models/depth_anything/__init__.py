@@ -23,7 +23,7 @@ from torch import Tensor
 from depth_ros.data import Frame, Kind, Prediction
 from depth_ros.errors import ConfigError
 from depth_ros.models import ModelOptions, Preset, load_network
-from depth_ros.models.depth_anything.any_view import AnyView
+from depth_ros.models.depth_anything.any_view import AnyView, forget
 from depth_ros.models.depth_anything.bins import DepthAnythingBins
 from depth_ros.models.depth_anything.chain import CHAINS
 from depth_ros.models.depth_anything.checkpoint import load_checkpoint
@@ -58,6 +58,7 @@ def build(variant: Variant) -> DepthAnything:
     if variant.network == 'bins':
         return DepthAnythingBins(variant)
     if variant.network == 'any_view':
+        forget()  # what an earlier network has left
         return AnyView(variant)
     return DepthAnything(variant)
 

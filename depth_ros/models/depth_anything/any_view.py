@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +47,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat((-b, a, -d, c), dim=-1) * sin
 
 
-@lru_cache(maxsize=4)
+@cache  # a CUDA graph reads them where they lie; `forget` frees them
 def rotations(
     grid: tuple[int, int], dtype: torch.dtype, device: torch.device
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -64,6 +64,12 @@ def rotations(
         (local[0].to(dtype), local[1].to(dtype)),
         (everywhere[0].to(dtype), everywhere[1].to(dtype)),
     )
+
+
+def forget() -> None:
+    """Free what is kept for each size of input."""
+    rotations.cache_clear()
+    places.cache_clear()
 
 
 class RotaryAttention(nn.Module):
@@ -87,7 +93,7 @@ class RotaryAttention(nn.Module):
         return y
 
 
-@lru_cache(maxsize=10)  # five maps an input size
+@cache  # five maps an input size; kept for the same reason
 def places(
     channels: int,
     size: tuple[int, int],

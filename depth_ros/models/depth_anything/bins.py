@@ -6,6 +6,8 @@ Names are ours. F = 256 features of the head, p x q patches, h x w = 14 p x 14 q
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,7 +56,7 @@ def log_binomial(mixture: Tensor) -> Tensor:
     # log of the binomial coefficient by Stirling's formula; 1e-7 keeps zero out of the logarithms
     k = torch.arange(BINS, dtype=mixture.dtype, device=mixture.device).view(1, -1, 1, 1)
     k1, n = k + 1e-7, BINS - 1 + 1e-7
-    coefficient = n * torch.log(k1.new_tensor(n)) - k1 * k1.log()
+    coefficient = n * math.log(n) - k1 * k1.log()
     coefficient = coefficient - (n - k1) * (n - k1 + 1e-7).log()
     success, failure = p.clamp(1e-4, 1).log(), (1 - p).clamp(1e-4, 1).log()
     return torch.softmax((coefficient + k * success + (BINS - 1 - k) * failure) / temperature, 1)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from depth_ros.errors import ConfigError
 
+TABLES = 64  # sizes of input whose positions are kept
 PATCH = 14
 TRAINED_GRID = 37  # 518 px / 14, the grid of the stored position table
 
@@ -271,10 +272,12 @@ class DepthAnything(nn.Module):
     def _table(self, p: int, q: int, dtype: torch.dtype, device: torch.device) -> Tensor:
         """The position table for p x q patches, (1, 1 + p*q, C); kept: cameras keep their size."""
         key = (p, q, dtype, device)
-        if key not in self._tables:
-            self._tables.clear()
-            self._tables[key] = self._interpolated(p, q).to(device, dtype)
-        return self._tables[key]
+        table = self._tables.get(key)
+        if table is None:
+            table = self._interpolated(p, q).to(device, dtype)
+            if len(self._tables) < TABLES:  # never dropped: a CUDA graph reads it where it lies
+                self._tables[key] = table
+        return table
 
     def _interpolated(self, p: int, q: int) -> Tensor:
         stored: Tensor = self.encoder.pos_embed.detach().float()

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the worker does with what goes wrong."""
+
+import gc
+import weakref
+
+import numpy as np
+from graph import camera, image, info
+from sensor_msgs.msg import Image
+
+from depth_ros.ros.log import Throttle
+from depth_ros.ros.worker import _let_go
+
+
+def test_the_same_trouble_of_another_camera_is_news():
+    throttle = Throttle()
+    assert throttle.due('no cam1/image for 3 s', 'cam1')
+    assert not throttle.due('no cam1/image for 4 s', 'cam1')
+    assert throttle.due('no cam2/image for 3 s', 'cam2')
+
+
+class Picture:
+    """Something large."""
+
+
+def test_an_error_that_is_kept_does_not_keep_pictures():
+    kept = []
+
+    def infer():
+        picture = Picture()
+        kept.append(weakref.ref(picture))
+        try:
+            raise ValueError('first')
+        except ValueError as error:
+            raise RuntimeError('then') from error
+
+    def depths():
+        try:
+            infer()
+        except RuntimeError as error:
+            return [error]
+
+    def process():
+        results = depths()
+        try:
+            raise results[0]
+        except RuntimeError as error:
+            _let_go(error)
+
+    gc.disable()
+    try:
+        process()
+        assert kept[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_the_log_names_the_camera_that_has_the_trouble(node, graph, collect):
+    process = node(cameras=['cam1', 'cam2'])
+    for name in ('cam1', 'cam2'):
+        collect(Image, f'{name}/depth/image')
+        images = graph.publisher(Image, f'{name}/image')
+        infos = graph.publisher(type(info(camera(), 0)), f'{name}/camera_info')
+        graph.wait(images.get_subscription_count, 'the node')
+        for k in range(1, 4):
+            infos.publish(info(camera(), k))
+            images.publish(image(np.zeros((*camera().size, 3), np.uint8), k, encoding='64FC9'))
+    for name in ('cam1', 'cam2'):
+        process.said(f"{name}: image encoding '64FC9' is not supported")
