@@ -7,7 +7,7 @@ import array
 import contextlib
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,13 +28,6 @@ FIELDS = [
     PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
     for i, name in enumerate(('x', 'y', 'z', 'rgb'))
 ]
-TOPICS = {
-    'depth/image': Image,
-    'depth/camera_info': CameraInfo,
-    'points': PointCloud2,
-    'depth/colorized': Image,
-    'depth/confidence': Image,
-}
 
 
 class Bytes:
@@ -103,6 +96,14 @@ class Bytes:
 class Outputs:
     """The publishers, the messages they reuse, and who listens."""
 
+    topics: ClassVar[dict[str, type]] = {
+        'depth/image': Image,
+        'depth/camera_info': CameraInfo,
+        'points': PointCloud2,
+        'depth/colorized': Image,
+        'depth/confidence': Image,
+    }
+
     def __init__(self, node: LifecycleNode, settings: Settings, prefix: str = '') -> None:
         """Create the publishers, `prefix` before their names; inactive until the node is."""
         reliable = settings.output_reliability == 'reliable'
@@ -116,9 +117,9 @@ class Outputs:
             name: node.create_lifecycle_publisher(
                 kind, f'{prefix}{name}', qos, qos_overriding_options=overriding
             )
-            for name, kind in TOPICS.items()
+            for name, kind in self.topics.items()
         }
-        self.bytes = {name: Bytes() for name in (*TOPICS, 'valid points')}
+        self.bytes = {name: Bytes() for name in (*self.topics, 'valid points')}
         self.points_rate = RateLimit()
 
     def close(self) -> None:

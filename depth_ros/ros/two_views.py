@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.lifecycle import LifecycleNode
@@ -227,18 +228,14 @@ def camera_pose(values: list[float]) -> Transform | None:
 class PoseOutputs(Outputs):
     """`Outputs`, and the pose of the second camera on `relative_pose`."""
 
-    def __init__(self, node: LifecycleNode, settings: Settings, prefix: str = '') -> None:
-        """Create the publishers; inactive until the node is."""
-        super().__init__(node, settings, prefix)
-        self.publishers['relative_pose'] = node.create_lifecycle_publisher(
-            PoseWithCovarianceStamped, 'relative_pose', 10
-        )
+    topics: ClassVar = {**Outputs.topics, 'relative_pose': PoseWithCovarianceStamped}
 
-    def publish(self, depth: DepthMap, header: Any, settings: Settings) -> None:
-        """Send what is listened to, every message with this header."""
-        super().publish(depth, header, settings)
+    def _messages(
+        self, depth: DepthMap, header: Any, settings: Settings
+    ) -> Iterator[tuple[str, Any]]:
+        yield from super()._messages(depth, header, settings)
         if depth.pose is not None and self.watched('relative_pose'):
-            self.publishers['relative_pose'].publish(pose_message(depth.pose, header))
+            yield 'relative_pose', pose_message(depth.pose, header)
 
 
 def pose_message(pose: Pose, header: Any) -> PoseWithCovarianceStamped:

@@ -119,6 +119,20 @@ def test_relative_pose_is_metric_with_the_header_of_the_first_image(node, rig, c
     assert covariance[0, 0] >= covariance[1, 1]
 
 
+def test_relative_pose_has_the_quality_of_service_of_the_other_outputs(node, graph):
+    node(
+        model='fake_two_eyes', two_views__mode='stereo', two_views__baseline=0.12,
+        output_reliability='best_effort',
+    )  # fmt: skip
+
+    def reliabilities():
+        topics = ('/relative_pose', '/depth/image')
+        offers = [graph.node.get_publishers_info_by_topic(topic) for topic in topics]
+        return all(offers) and {o.qos_profile.reliability.name for of in offers for o in of}
+
+    graph.wait(lambda: reliabilities() == {'BEST_EFFORT'}, 'best-effort outputs')
+
+
 def test_a_node_that_rested_goes_on_with_pairs(node, rig, collect):
     running = node(model='fake_two_eyes', two_views__mode='stereo', two_views__baseline=0.12)
     depths = collect(Image, 'depth/image')
