@@ -112,13 +112,13 @@ class Outputs:
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         )
         self.node = node
-        overriding = QoSOverridingOptions.with_default_policies()
         self.publishers = {
             name: node.create_lifecycle_publisher(
-                kind, f'{prefix}{name}', qos, qos_overriding_options=overriding
+                kind, f'{prefix}{name}', qos,
+                qos_overriding_options=_overriding(node, f'{prefix}{name}'),
             )
             for name, kind in self.topics.items()
-        }
+        }  # fmt: skip
         self.bytes = {name: Bytes() for name in (*self.topics, 'valid points')}
         self.points_rate = RateLimit()
 
@@ -201,3 +201,15 @@ class Outputs:
             data=here.data if in_place else self.bytes['valid points'].fill(points),
             is_dense=not settings.points.organized,
         )
+
+
+def _overriding(node: LifecycleNode, topic: str) -> QoSOverridingOptions | None:
+    """The overrides in ROS's own way, where the user gave some.
+
+    Otherwise the read-only parameters that rclpy declares for them would hold on to the QoS of the
+    first configure.
+    """
+    prefix = f'qos_overrides.{node.resolve_topic_name(topic)}.publisher'
+    if not node.get_parameters_by_prefix(prefix):
+        return None
+    return QoSOverridingOptions.with_default_policies()
