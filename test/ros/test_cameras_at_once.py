@@ -20,6 +20,7 @@ def reds(cam, red):
 @pytest.fixture
 def rig(graph, node, collect):
     """Sources of front and left, and what is received of each, with the node started."""
+    made = []
 
     def start(**parameters):
         process = node(cameras=['front', 'left'], **parameters)
@@ -28,11 +29,14 @@ def rig(graph, node, collect):
             for name in ('front', 'left')
         }
         depths = {name: collect(Image, f'{name}/depth/image') for name in sources}
+        made.extend(sources.values())
         for source in sources.values():
             source.ready()
         return process, sources, depths
 
-    return start
+    yield start
+    for source in made:
+        source.close()
 
 
 def test_each_camera_has_topics_of_its_own_and_gets_its_own_depth(rig, collect):

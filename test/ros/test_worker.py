@@ -4,8 +4,7 @@
 import gc
 import weakref
 
-import numpy as np
-from graph import camera, image, info
+from graph import Source, camera
 from sensor_msgs.msg import Image
 
 from depth_ros.ros.log import Throttle
@@ -59,11 +58,9 @@ def test_the_log_names_the_camera_that_has_the_trouble(node, graph, collect):
     process = node(cameras=['cam1', 'cam2'])
     for name in ('cam1', 'cam2'):
         collect(Image, f'{name}/depth/image')
-        images = graph.publisher(Image, f'{name}/image')
-        infos = graph.publisher(type(info(camera(), 0)), f'{name}/camera_info')
-        graph.wait(images.get_subscription_count, 'the node')
-        for k in range(1, 4):
-            infos.publish(info(camera(), k))
-            images.publish(image(np.zeros((*camera().size, 3), np.uint8), k, encoding='64FC9'))
-    for name in ('cam1', 'cam2'):
+        source = Source(graph, topic=f'{name}/image', info=f'{name}/camera_info')
+        source.ready()
+        for _ in range(3):
+            source.send(camera(), encoding='64FC9')
         process.said(f"{name}: image encoding '64FC9' is not supported")
+        source.close()
