@@ -6,6 +6,7 @@ The executor's thread stores the newest image and answers services; a worker inf
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -110,6 +111,7 @@ def main(args: list[str] | None = None) -> None:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave memory behind
         node.close()
         executor.shutdown()
         node.destroy_node()

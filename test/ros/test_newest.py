@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The newest frame, at the rate asked for, with services answering meanwhile."""
 
+import signal
 import threading
 import time
 
@@ -319,6 +320,8 @@ def test_interrupted_in_mid_inference_it_ends_cleanly(graph, collect):
         )
     finally:
         source.close()
+        process.process.send_signal(signal.SIGINT)
+        time.sleep(0.3)  # it waits for the network; people press the keys again
         code = process.stop()
     assert code == 0 and 'Traceback' not in process.log and 'RCLError' not in process.log
 
