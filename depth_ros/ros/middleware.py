@@ -15,6 +15,7 @@ import os
 from importlib.metadata import PackageNotFoundError, version
 
 from depth_ros.config import share_directory
+from depth_ros.ros import shared_memory
 
 TRANSPORTS = 'FASTDDS_BUILTIN_TRANSPORTS'
 #: segment of 2 x 16 MB: one 1280x720 cloud of 14.7 MB twice
@@ -27,16 +28,20 @@ TUNED_BY_USER = (TRANSPORTS, *PROFILES)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
-def prepare() -> None:
+def prepare() -> int:
     """Widen Fast DDS's segment and keep freed message buffers; call before `rclpy.init`.
 
     DEPTH_ROS_NO_TUNING=1 turns it off; a Fast DDS setting of the user's own is left as it is.
+
+    Returns:
+        bytes of shared memory that killed processes had left, now free.
     """
     if os.environ.get('DEPTH_ROS_NO_TUNING') == '1':
-        return
+        return 0
     if not any(os.environ.get(name) for name in TUNED_BY_USER):
         os.environ.update(tuning())
     _keep_freed_memory()
+    return shared_memory.remove_dead()
 
 
 def release_memory() -> None:

@@ -98,9 +98,13 @@ class DepthNode(LifecycleNode):
 
 def main(args: list[str] | None = None) -> None:
     """Run the node until it is told to stop."""
-    middleware.prepare()
+    freed = middleware.prepare()
     rclpy.init(args=args)
     node = DepthNode()
+    if freed:
+        node.get_logger().info(
+            f'freed {freed / 2**20:.0f} MB of shared memory that killed processes had left'
+        )
     # MultiThreadedExecutor starves next to inference and EventsExecutor deadlocks (rclpy 9.1.2)
     executor = SingleThreadedExecutor()
     executor.add_node(node)

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Segments of killed nodes are removed, those of living ones are not."""
+
+import os
+import signal
+import time
+
+import pytest
+from graph import NodeProcess
+
+from depth_ros.bench.segments import existing, mapped
+from depth_ros.ros import shared_memory
+from depth_ros.ros.shared_memory import YOUNG_S, remove_dead
+
+MB = 2**20
+
+
+def large(paths):
+    return {path for path in existing(paths) if path.stat().st_size > 8 * MB}
+
+
+def test_a_killed_node_s_segment_is_removed_and_a_living_one_s_is_not(graph):
+    killed = NodeProcess(graph, name='killed', model='fake_red')
+    living = NodeProcess(graph, name='living', model='fake_red')
+    try:
+        for process in (killed, living):
+            process.said('listening to')
+        before = large(mapped(killed.process.pid) | mapped(living.process.pid))
+        killed.process.send_signal(signal.SIGKILL)
+        killed.process.wait(10)
+        assert existing(before) == before and len(before) >= 2
+        time.sleep(YOUNG_S)
+        assert remove_dead() > 8 * MB
+        # each process has one that is its own, and reads those of the others
+        assert len(existing(before)) == len(before) - 1
+        assert living.get('model') == ['fake_red']
+    finally:
+        killed.stop()
+        assert living.stop() == 0, living.log
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ('fastdds_1', 'fastdds_1_el', 'fastdds_port7_el', 'fastrtps_2', 'fastrtps_2_el'):
+        (tmp_path / name).write_bytes(b'x' * 10)
+        os.utime(tmp_path / name, (1, 1))
+    return tmp_path
+
+
+def test_both_names_of_the_middleware_are_known_and_ports_are_left_alone(folder):
+    assert remove_dead(folder) == 20
+    assert [path.name for path in folder.iterdir()] == ['fastdds_port7_el']
+
+
+def test_what_was_just_made_may_be_about_to_be_locked(folder):
+    os.utime(folder / 'fastdds_1_el')
+    assert remove_dead(folder) == 10 and (folder / 'fastdds_1').exists()
+
+
+def test_another_user_s_are_left_alone(folder, monkeypatch):
+    monkeypatch.setattr(shared_memory.os, 'getuid', lambda: 12345)
+    assert remove_dead(folder) == 0
