@@ -17,9 +17,9 @@ SWITCH = ['true', 'false']
 ARGUMENTS = {
     'image': ('image', 'Topic of the image; compressed ones are looked for below it.', None, None),
     'camera_info': ('', 'Topic of its CameraInfo; empty: the sibling of image.', None, None),
-    'cameras': ('', 'Names, [front,left]; image is then below each name.', None, list[str]),
+    'cameras': ('', 'Names, [front,left]; both topics are then below each.', None, list[str]),
     'params_file': ('', 'YAML with what differs from config/depth.yaml.', None, None),
-    'model': ('', 'Preset, a name from MODELS.md.', None, str),
+    'model': ('', 'Preset, a name from MODELS.md; nano where nothing says another.', None, str),
     'weights': ('', "Checkpoint file, folder or hub id; else the preset's own.", None, str),
     'device': ('', 'auto, cpu or cuda:N.', None, str),
     'rate': ('', 'Most depth images a second [Hz]; 0 means every frame.', None, float),

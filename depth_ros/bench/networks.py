@@ -148,7 +148,7 @@ def absent() -> list[str]:
     """What there is nothing beside, and why."""
     reasons = []
     if not importlib.util.find_spec('transformers'):
-        reasons.append("transformers: not installed; pip install 'depth_ros[bench]'")
+        reasons.append("transformers: not installed; pip install 'transformers>=5'")
     if why_no_onnx():
         reasons.append(f'onnxruntime: {why_no_onnx()}')
     return reasons

@@ -45,17 +45,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe them all."""
     usual = Options()
     add = parser.add_argument
-    add('--parts', default=','.join(PARTS), help='some of %(default)s')
-    add('--device', default=usual.device, help='cpu or cuda:N')
-    add('--seconds', type=float, default=usual.seconds, help='of each case of the whole node')
-    add('--rounds', type=int, default=usual.rounds, help='of transport; medians over these')
-    add('--minutes', type=float, default=usual.minutes, help='of memory; the long run is 30')
-    add('--threads', type=int, default=usual.threads, help='CPU threads of the networks')
-    add('--precisions', default='', help='of the networks: fp32, bf16, fp16; default: by device')
+    add('--parts', default=','.join(PARTS), help='some of %(default)s; default: all')
+    add('--device', default=usual.device, help='cpu, cuda or cuda:N [%(default)s]')
+    add('--seconds', type=float, default=usual.seconds, help='of a case of a node [%(default)g]')
+    add('--rounds', type=int, default=usual.rounds, help='of transport [%(default)s]')
+    add('--minutes', type=float, default=usual.minutes, help='of memory [%(default)g]')
+    add('--threads', type=int, default=usual.threads, help='CPU: of the networks [%(default)s]')
+    add('--precisions', default='', help='of the networks: fp32,bf16,fp16; default: by device')
     add('--presets', default='', help='only these networks')
     add('--all', action='store_true', help='on a CPU also networks of more than 100 M parameters')
-    add('--cameras', default='1,2,4,8', help='of growth: how many at once')
-    add('--output', type=Path, default=usual.output, help='folder')
+    add('--cameras', default='1,2,4,8', help='of growth: how many at once [%(default)s]')
+    add('--output', type=Path, default=usual.output, help='folder [%(default)s]')
 
 
 def parsed(given: argparse.Namespace) -> Options:

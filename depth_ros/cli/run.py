@@ -27,10 +27,10 @@ CAMERA = ('fx', 'fy', 'cx', 'cy', 'hfov')
 def add_to(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser('run', help='depth of one picture, into files')
-    parser.add_argument('image', type=Path)
-    parser.add_argument('--model', default=Settings().model, help='preset (depth-ros models)')
+    parser.add_argument('image', type=Path, help='picture')
+    parser.add_argument('--model', default=Settings().model, help='preset [%(default)s]')
     parser.add_argument('--weights', default='', help='file, folder or hub id')
-    parser.add_argument('--device', default='auto')
+    parser.add_argument('--device', default='auto', help='auto, cpu or cuda:N')
     parser.add_argument('--output', type=Path, help='prefix of the files; default: the image')
     parser.add_argument('--fx', type=float, help='focal length [px]')
     parser.add_argument('--fy', type=float, help='default: fx')
