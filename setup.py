@@ -27,7 +27,7 @@ EXTRAS = {
     # the demo's page with a cloud to turn
     'report': ['plotly'],
     # what our networks are measured beside
-    'bench': ['transformers>=5'],
+    'bench': ['onnxscript', 'transformers>=5'],
     'test': ['mypy', 'onnx', 'pytest', 'rosbags', 'ruff'],
 }
 

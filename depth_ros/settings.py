@@ -196,7 +196,7 @@ class Onnx:
 class Settings:
     """All parameters of depth_node."""
 
-    model: str = setting('nano', 'Preset, a name of the model table.')
+    model: str = setting('nano', 'Preset, a name from MODELS.md.')
     cameras: list[str] = setting(
         [''],
         'Names of the cameras; each goes before the topics of one camera (front/image, '

@@ -158,4 +158,4 @@ def why_no_onnx() -> str:
     """What is missing to export and run a network; '' if nothing."""
     needs = ('onnxruntime', 'onnx', 'onnxscript')
     missing = [name for name in needs if not importlib.util.find_spec(name)]
-    return f'torch.onnx.export or it needs {", ".join(missing)}' if missing else ''
+    return f'not installed; pip install {" ".join(missing)}' if missing else ''

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +47,12 @@ def call(given: argparse.Namespace) -> None:
 def presets_that_load(path: Path) -> list[str]:
     """Presets whose own loader takes the file."""
     fitting = []
+    logging.disable(logging.WARNING)  # what a file is trusted to be is no news where all are tried
     for name, preset in PRESETS.items():
         if not preset.needs_weights or preset.family == 'onnx':
             continue
-        try:
+        with contextlib.suppress(DepthRosError):
             models.load(name, ModelOptions(weights=path))
-        except DepthRosError:
-            continue
-        fitting.append(name)
+            fitting.append(name)
+    logging.disable(logging.NOTSET)
     return fitting

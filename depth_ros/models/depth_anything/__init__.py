@@ -124,7 +124,7 @@ class DepthAnythingModel(OneView):
                 p, q = min(p, self._max_tokens), min(q, self._max_tokens)
             self._sizes[key] = (p * PATCH, q * PATCH)
             log.info(
-                'camera %dx%d -> network %dx%d, %d patches',
+                'pictures of %dx%d -> network %dx%d, %d patches',
                 width,
                 height,
                 q * PATCH,

@@ -104,7 +104,7 @@ class Dust3rModel:
                 self._views.clear()
             self._views[camera] = view
             log.info(
-                'camera %dx%d -> network %dx%d', camera.width, camera.height, *view.size[::-1]
+                'pictures of %dx%d -> network %dx%d', camera.width, camera.height, *view.size[::-1]
             )
         return self._views[camera]
 

@@ -71,5 +71,5 @@ class GlpDepthModel(OneView):
             scale = self._longest / max(key) if self._longest else 1.0
             h, w = (max(1, int(n * scale + 1e-6) // STRIDE) * STRIDE for n in key)
             self._sizes[key] = (h, w)
-            log.info('camera %dx%d -> network %dx%d', width, height, w, h)
+            log.info('pictures of %dx%d -> network %dx%d', width, height, w, h)
         return self._sizes[key]

@@ -100,7 +100,7 @@ class NanoModel(OneView):
             camera = frame.camera.resized(w, h)
             if not self._cameras:
                 width, height = frame.camera.width, frame.camera.height
-                log.info('camera %dx%d -> network %dx%d', width, height, w, h)
+                log.info('pictures of %dx%d -> network %dx%d', width, height, w, h)
             if len(self._cameras) > 16:
                 self._cameras.pop(next(iter(self._cameras)))
             self._cameras[frame.camera] = (camera, slopes(camera, frame.rgb.device))
