@@ -11,7 +11,7 @@ from pathlib import Path
 
 SHARED = Path('/dev/shm')
 #: a lock younger than this may be one that its process is about to take [s]
-YOUNG_S = 2.0
+YOUNG_S = 0.5
 
 
 def remove_dead(folder: Path = SHARED) -> int:
