@@ -175,7 +175,7 @@ def main() -> None:
     parser.add_argument('--weights', default='', help="a file instead of the preset's own")
     parser.add_argument('--scenes', type=int, default=500)
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--out', type=Path, default=Path('evaluation.json'))
     parser.add_argument('--card', type=Path, help='card.md that takes the table, too')
     args = parser.parse_args()
