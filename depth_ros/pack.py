@@ -129,8 +129,11 @@ def _millimetres_by_numpy(z: Tensor) -> Tensor:
     """Three times as fast as torch on one core."""
     mm = z.numpy() * np.float32(1000)
     mm += np.float32(0.5)
-    mm[~((mm >= 1) & (mm < 65536))] = 0  # NaN too
-    return torch.from_numpy(mm.astype(np.uint16))
+    fits = (mm >= 1) & (mm < 65536)  # no NaN does
+    with np.errstate(invalid='ignore'):
+        whole = mm.astype(np.uint16)
+    whole *= fits  # an eighth of the time of an assignment to a scattered selection
+    return torch.from_numpy(whole)
 
 
 def colorize(z: Tensor, near: float, far: float, colormap: str) -> Tensor:
