@@ -149,10 +149,10 @@ def _check(prediction: Prediction, frame: Frame) -> Tensor:
             f'the network answered {tuple(prediction.values.shape)} for a frame of '
             f'{frame.camera.size}: it is not a depth map of this picture'
         )
-    on_cpu = prediction.values.device.type == 'cpu'
-    everything = torch.isfinite(prediction.values.sum())  # all of it is numbers, told in one pass
-    if on_cpu and everything:
-        return everything
+    if prediction.values.device.type == 'cpu':  # a GPU would have to be waited for
+        everything = torch.isfinite(prediction.values.sum())  # all is numbers, told in one pass
+        if everything:
+            return everything
     known = torch.isfinite(prediction.values)
     if prediction.sky is not None:
         known = known | prediction.sky  # a picture of nothing but sky is an answer

@@ -85,6 +85,22 @@ def bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return out
 
 
+def bilinear_of(values: Tensor, keep: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """A map at the size of the picture, mixed only from the pixels that are kept.
+
+    Args:
+        values: (h, w) float32, finite.
+        keep: (h, w) bool.
+        size: (H, W) of the result.
+
+    Returns:
+        (H, W) values, NaN where there are none to mix; (H, W) bool, where most is kept.
+    """
+    share = keep.float()
+    mixed, share = bilinear(torch.stack((values * share, share)), size)
+    return mixed / share, share >= 0.5  # 0 / 0 is NaN
+
+
 def to_camera(x: Tensor, source: Camera, target: Camera, kernel: str) -> Tensor:
     """The picture that `target` would have taken where `source` took `x`; edges are replicated.
 

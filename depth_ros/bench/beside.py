@@ -118,7 +118,7 @@ class OnnxRuntime:
 
 
 class _OneMap(nn.Module):
-    """ONNX knows no None among the outputs."""
+    """The first of what may be several maps: the one that is compared."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -86,10 +86,9 @@ def _first(calls: dict[str, Call]) -> tuple[dict[str, Any], dict[str, float]]:
     """What each answers the first time, and the work it was."""
     answers, work = {}, {}
     for name, call in calls.items():
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            answers[name] = call()
-        if counter.get_total_flops():  # onnxruntime's is not seen
-            work[name] = round(counter.get_total_flops() / 1e9, 3)
+        answers[name], count = counted(call)
+        if count:  # onnxruntime's is not seen
+            work[name] = round(count, 3)
     return answers, work
 
 
@@ -103,11 +102,16 @@ def usual_input(model: Any, device: torch.device, size: tuple[int, int]) -> list
     return [x.clone() for x in seen[0]]
 
 
-def gflop(call: Call) -> float:
-    """Operations of a call as torch counts them; a multiplication and an addition are two."""
+def counted(call: Call) -> tuple[Any, float]:
+    """What a call answers, and its GFLOP as torch counts them; multiply and add are two."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        call()
-    return counter.get_total_flops() / 1e9
+        answer = call()
+    return answer, counter.get_total_flops() / 1e9
+
+
+def gflop(call: Call) -> float:
+    """The work of a call; see `counted`."""
+    return counted(call)[1]
 
 
 def matrix_tflops(device: torch.device, dtype: torch.dtype, budget_s: float) -> float:

@@ -6,6 +6,8 @@ Inference in the callback, a queue of 10, textbook back-projection, stock settin
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import rclpy
 from rclpy.executors import ExternalShutdownException
@@ -64,10 +66,10 @@ class PlainNode(Node):
         return cloud
 
 
-def main() -> None:
-    """Run until told to stop."""
+def run(make: Callable[[], Node]) -> None:
+    """Spin a node until told to stop."""
     rclpy.init()
-    node = PlainNode()
+    node = make()
     try:
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -78,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    run(PlainNode)

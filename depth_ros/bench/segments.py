@@ -15,8 +15,8 @@ from typing import Any
 
 from depth_ros.bench.graph import apart, wait_for
 from depth_ros.demo.processes import Child, environment, stop
+from depth_ros.ros.shared_memory import SHARED
 
-SHARED = Path('/dev/shm')
 PATTERN = 'fastdds_*'
 DOMAINS_ON = 8  #: a domain of its own, or others' ports are counted too
 ENDS = {'SIGTERM': signal.SIGTERM, 'Ctrl-C': signal.SIGINT, 'SIGKILL': signal.SIGKILL}

@@ -6,14 +6,13 @@ from __future__ import annotations
 from array import array
 
 import numpy as np
-import rclpy
 import torch
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
+from depth_ros.bench.plain_node import run
 from depth_ros.build import trial_frame
 from depth_ros.ros.cameras import to_message
 from depth_ros.ros.middleware import prepare
@@ -65,15 +64,7 @@ class Source(Node):
 def main() -> None:
     """Run until told to stop."""
     prepare()
-    rclpy.init()
-    node = Source()
-    try:
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+    run(Source)
 
 
 if __name__ == '__main__':

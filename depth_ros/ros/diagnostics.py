@@ -58,11 +58,14 @@ def report(session: Session, silences: list[str]) -> DiagnosticArray:
         silences: of each camera, why no images come; '' if they do, or if the node is not active.
     """
     node, active = session.node, session.worker is not None
+    # all cameras go through one worker: the last of a round waits for the others
+    now_s = time.monotonic()
+    busy_ms = max(s.timing.summary(now_s).get(BUSY, 0.0) for s in session.streams)
     message = DiagnosticArray()
     for stream, silence in zip(session.streams, silences, strict=True):
-        name = f'{node.get_fully_qualified_name()}: {stream.name} '.replace(':  ', ': ')
+        name = f'{node.get_fully_qualified_name()}: {stream.name}{" " if stream.name else ""}'
         message.status.append(_camera(f'{name}camera', stream, active, silence))
-        message.status.append(_depth(f'{name}depth', stream, session))
+        message.status.append(_depth(f'{name}depth', stream, session, busy_ms))
     message.header.stamp = node.get_clock().now().to_msg()
     return message
 
@@ -80,18 +83,15 @@ def _camera(name: str, stream: Stream, active: bool, silence: str) -> Diagnostic
     return _status(name, ERROR if trouble else OK, said, values)
 
 
-def _depth(name: str, stream: Stream, session: Session) -> DiagnosticStatus:
+def _depth(name: str, stream: Stream, session: Session, busy_ms: float) -> DiagnosticStatus:
     values: dict[str, Any] = dataclasses.asdict(session.choices)
     level, said = OK, 'active' if session.worker else 'inactive'
     if session.worker:
-        now_s = time.monotonic()
-        seen = stream.timing.summary(now_s)
+        seen = stream.timing.summary(time.monotonic())
         values |= seen | dataclasses.asdict(stream.counters)
         values |= session.two_views.views.report() if session.two_views else {}
         wanted, got = session.settings.rate, seen.get('rate [Hz]', 0.0)
         # a camera slower than `rate` is no overload; a network slower than its period is
-        # all cameras go through one worker: the last of a round waits for the others
-        busy_ms = max(s.timing.summary(now_s).get(BUSY, 0.0) for s in session.streams)
         busy = busy_ms * wanted > 900
         if busy and got < 0.9 * wanted:
             level, said = WARN, f'overloaded: {got:.1f} Hz of {wanted:g}'

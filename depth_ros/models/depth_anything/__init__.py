@@ -29,7 +29,7 @@ from depth_ros.models.depth_anything.chain import CHAINS
 from depth_ros.models.depth_anything.checkpoint import load_checkpoint
 from depth_ros.models.depth_anything.network import PATCH, DepthAnything, Variant
 from depth_ros.models.one_view import Maps, OneView
-from depth_ros.resample import bilinear
+from depth_ros.resample import bilinear, bilinear_of
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +145,5 @@ class DepthAnythingModel(OneView):
         self, depth: Tensor, sky: Tensor, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
         """Depth, sky (h, w) -> depth (H, W) mixed from pixels that are no sky; sky (H, W) bool."""
-        keep = (sky < SKY).float()
-        both = torch.stack((depth * keep, keep))
-        both = bilinear(both, size)
-        return both[0] / both[1], both[1] < 0.5  # 0 / 0 is NaN: sky all around
+        values, solid = bilinear_of(depth, sky < SKY, size)
+        return values, ~solid

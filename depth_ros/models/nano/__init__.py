@@ -18,7 +18,7 @@ from depth_ros.errors import ConfigError, WeightsError
 from depth_ros.models import ModelOptions, Preset
 from depth_ros.models.nano.network import FOCAL, MEAN, SIDE, SKY_LOGIT, STD, STEP, Nano, slopes
 from depth_ros.models.one_view import Maps, OneView
-from depth_ros.resample import bilinear, shrunk
+from depth_ros.resample import bilinear_of, shrunk
 from depth_ros.weights import describe, guess_family, load_strict, read
 
 log = logging.getLogger(__name__)
@@ -70,15 +70,13 @@ class NanoModel(OneView):
         size = frame.camera.size
         log_z, sky = maps  # (h, w)
         h, w = log_z.shape
-        keep = (sky <= SKY_LOGIT).float()
-        both = torch.stack((log_z.exp() * keep, keep))  # (2, h, w)
-        both = bilinear(both, size)
+        values, solid = bilinear_of(log_z.exp(), sky <= SKY_LOGIT, size)
         return Prediction(
-            both[0] / both[1],  # 0 / 0 is NaN: sky all around
+            values,
             self.kind,
             # f_c is meant at the size of the input; at the frame's it has other numbers
             focal_px=(FOCAL * size[1] / w, FOCAL * size[0] / h),
-            sky=both[1] < 0.5,
+            sky=~solid,
         )
 
     def network_input(self, frame: Frame) -> Tensor:
