@@ -10,13 +10,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from depth_ros import models
@@ -24,7 +26,7 @@ from depth_ros.bench import beside, random_weights
 from depth_ros.bench.timing import Call, take_turns, waiter
 from depth_ros.build import DTYPES, trial_frame
 from depth_ros.errors import DepthRosError
-from depth_ros.models import ModelOptions
+from depth_ros.models import ModelOptions, linear
 
 
 def measure(
@@ -62,18 +64,23 @@ def measure(
         calls['transformers'] = lambda: theirs(pixel_values=inputs[0]).predicted_depth
     if 'ours' in who:
         model, found['same_weights'] = _ours(preset, options, networks.get('transformers'))
-        networks['ours'], inputs = model.network, inputs or usual_input(model, where, size)
+        inputs = inputs or usual_input(model, where, size)
         calls = {'ours': lambda: model.network(*inputs), **calls}
     if 'transformers' in who:
         theirs = theirs.to(where, dtype).requires_grad_(False)
     if 'onnxruntime' in who:
-        session = beside.OnnxRuntime(networks['ours'], inputs[0], threads)
+        with mock.patch.object(linear, 'pays', lambda *_: False):  # no exporter knows packed ones
+            plain, _ = _ours(preset, options, networks.get('transformers'))
+        session = beside.OnnxRuntime(plain.network, inputs[0], threads)
         calls['onnxruntime'] = lambda: session(inputs[0])
     answers, found['gflop'] = _first(calls)
     waiter(where)()
     found |= {'input': [list(x.shape) for x in inputs]}
     found |= {'memory_mb': round(_memory_mb(where) - before, 1), 'imports_mb': before}
-    found['parameters'] = {n: _parameters(network) for n, network in networks.items()}
+    counts = {n: _parameters(network) for n, network in networks.items()}
+    if 'ours' in who:  # whose layers may be packed
+        counts['ours'] = random_weights.parameters_of(preset)
+    found['parameters'] = counts
     if budget_s:
         with torch.inference_mode():
             found['times'] = take_turns(calls, budget_s=budget_s, least=3, wait=waiter(where))
@@ -104,9 +111,15 @@ def usual_input(model: Any, device: torch.device, size: tuple[int, int]) -> list
 
 def counted(call: Call) -> tuple[Any, float]:
     """What a call answers, and its GFLOP as torch counts them; multiply and add are two."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    known = {torch.ops.aten.mkldnn_linear: _linear_flop}
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=known) as counter:
         answer = call()
     return answer, counter.get_total_flops() / 1e9
+
+
+def _linear_flop(x: list[int], weight: list[int], *_: object, **__: object) -> int:
+    """Of what torch's counter does not know: x (..., in), weight (out, in)."""
+    return 2 * math.prod(x) * weight[0]
 
 
 def gflop(call: Call) -> float:
@@ -118,8 +131,12 @@ def matrix_tflops(device: torch.device, dtype: torch.dtype, budget_s: float) -> 
     """What a big square matrix product reaches here, now: the peak that networks are held to."""
     n = 8192 if device.type == 'cuda' else 1536
     a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-    times = take_turns({'': lambda: a @ b}, budget_s=budget_s, least=5, wait=waiter(device))
-    return round(2 * n**3 / times['']['median_ms'] / 1e9, 4)
+    ways: dict[str, Call] = {'torch': lambda: a @ b}
+    if linear.pays(device, dtype):
+        layer = linear.PackedLinear(nn.Linear(n, n))
+        ways['packed'] = lambda: layer(a)
+    times = take_turns(ways, budget_s=budget_s, least=5, wait=waiter(device))
+    return round(2 * n**3 / min(way['median_ms'] for way in times.values()) / 1e9, 4)
 
 
 def _ours(preset: str, options: ModelOptions, theirs: Any) -> tuple[Any, bool]:

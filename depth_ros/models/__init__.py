@@ -23,6 +23,7 @@ from torch import Tensor
 from depth_ros.camera import Camera
 from depth_ros.data import Frame, Kind, Pair, Prediction
 from depth_ros.errors import ConfigError
+from depth_ros.models import linear
 from depth_ros.settings import Onnx
 
 Network = TypeVar('Network', bound=torch.nn.Module)
@@ -307,6 +308,8 @@ def load_network(
     with torch.device('meta'):  # the file fills it: no time and memory for random weights
         network = build()
     load_checkpoint(network, preset, options.weights)
-    network = network.to(options.device, options.dtype)
+    network = network.to(options.device, options.dtype).eval().requires_grad_(False)
+    if linear.pays(options.device, options.dtype):
+        linear.packed(network)
     # convolutions are faster with the channels innermost, on CPUs and in half precision on GPUs
-    return network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return network.to(memory_format=torch.channels_last)

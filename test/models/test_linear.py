@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packed layers answer as torch's own do, and stand wherever they pay."""
+
+import pytest
+import stand_ins
+import torch
+from frames import frame_of
+from torch import nn
+
+from depth_ros.models import PRESETS, ModelOptions, linear, load
+
+CPU = torch.device('cpu')
+needs_onednn = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason='this torch has no oneDNN'
+)
+
+
+@needs_onednn
+@pytest.mark.parametrize('shape', [(64,), (1, 64), (3, 7, 64), (2, 5, 4, 64)])
+@pytest.mark.parametrize('bias', [True, False])
+def test_answers_as_torch_does(shape, bias):
+    torch.manual_seed(0)
+    dense = nn.Linear(64, 24, bias=bias)
+    x = torch.randn(shape)
+    with torch.inference_mode():
+        assert torch.allclose(linear.PackedLinear(dense)(x), dense(x), atol=1e-5)
+        across = x.transpose(0, -1).contiguous().transpose(0, -1)  # as attention hands it over
+        assert torch.allclose(linear.PackedLinear(dense)(across), dense(x), atol=1e-5)
+
+
+@needs_onednn
+def test_reaches_every_layer_and_no_subclass():
+    class Other(nn.Linear):
+        pass
+
+    network = nn.Sequential(nn.Linear(8, 8), nn.ModuleList([nn.Linear(8, 8), Other(8, 8)]))
+    linear.packed(network)
+    kinds = [type(network[0]), *map(type, network[1])]
+    assert kinds == [linear.PackedLinear, linear.PackedLinear, Other]
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_leaves_half_precision_alone(dtype):
+    assert not linear.pays(CPU, dtype)
+
+
+def test_leaves_other_devices_alone():
+    assert not linear.pays(torch.device('cuda'), torch.float32)
+
+
+@needs_onednn
+def test_a_network_answers_the_same(shared, tmp_path, monkeypatch, picture):
+    weights = stand_ins.write(PRESETS['glpdepth_nyu'], tmp_path, shared)
+    answers = []
+    for packed in (True, False):
+        monkeypatch.setattr(linear, 'pays', lambda *_, packed=packed: packed)
+        model = load('glpdepth_nyu', ModelOptions(weights=weights))
+        assert any(isinstance(m, linear.PackedLinear) for m in model.network.modules()) == packed
+        answers.append(model.predict(frame_of(picture)).values)
+    assert torch.allclose(*answers, rtol=1e-4)
