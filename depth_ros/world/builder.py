@@ -85,6 +85,22 @@ class Spot:
         row = [px, py, self.z + z + height / 2, 0.0, 0.0, 1.0, max(half, 1e-3), radius]
         self.world.add('capsule' if round_ends else 'rod', row, material)
 
+    def bar(
+        self,
+        start: tuple[float, float, float],
+        end: tuple[float, float, float],
+        radius: float,
+        material: Material,
+        round_ends: bool = True,
+    ) -> None:
+        """A capsule or, without `round_ends`, a cylinder between two points of this place."""
+        (x0, y0), (x1, y1) = self.point(*start[:2]), self.point(*end[:2])
+        along = (x1 - x0, y1 - y0, end[2] - start[2])
+        length = math.hypot(*along)
+        middle = ((x0 + x1) / 2, (y0 + y1) / 2, self.z + (start[2] + end[2]) / 2)
+        row = [*middle, *(a / length for a in along), length / 2, radius]
+        self.world.add('capsule' if round_ends else 'rod', row, material)
+
     def wheel(
         self, x: float, y: float, radius: float, width: float, material: Material, z: float = 0.0
     ) -> None:

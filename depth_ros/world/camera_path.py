@@ -148,7 +148,7 @@ def _scores(scene: Scene, poses: list[Tensor]) -> list[float]:
         * (least / 0.4).clamp(max=1)
         * ((1.0 - sky) / 0.55).clamp(0.05, 1)
         * (spread / 2.6).clamp(max=1)
-        * (things / 6).clamp(max=1)
+        * (things / 10).clamp(max=1)
     )
     return [float(p) for p in parts]
 

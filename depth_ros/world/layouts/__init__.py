@@ -21,7 +21,7 @@ LAYOUTS: dict[str, Callable[[Builder], Scene]] = {
     'yard': yard,
 }
 #: how often each is drawn
-SHARES = {'room': 0.4, 'corridor': 0.1, 'warehouse': 0.1, 'street': 0.22, 'yard': 0.18}
+SHARES = {'room': 0.46, 'corridor': 0.1, 'warehouse': 0.1, 'street': 0.18, 'yard': 0.16}
 
 
 def build(seed: int, kind: str | None) -> Scene:

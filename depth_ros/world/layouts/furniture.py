@@ -12,11 +12,13 @@ from random import Random
 
 from depth_ros.world import materials as m
 from depth_ros.world.builder import Spot
+from depth_ros.world.layouts import clutter
 from depth_ros.world.layouts.things import (
     ball,
     bin_,
     cartons,
     lamp,
+    legs,
     person,
     plant,
     small,
@@ -29,18 +31,11 @@ def _board(rng: Random) -> Material:
     return m.wood(rng) if rng.random() < 0.6 else m.paint(rng)
 
 
-def _legs(s: Spot, width: float, depth: float, height: float, thick: float, of: Material) -> None:
-    for x in (-1, 1):
-        for y in (-1, 1):
-            px, py = x * (width - thick) / 2, y * (depth - thick) / 2
-            s.box(px, py, 0, (thick, thick, height), of)
-
-
 def chair(s: Spot) -> None:
     """Seat at 0.45 m, back to 0.9 m."""
     of = _board(s.rng)
     seat, back = s.rng.uniform(0.43, 0.47), s.rng.uniform(0.82, 1.0)
-    _legs(s, 0.42, 0.42, seat - 0.03, 0.035, of)
+    legs(s, 0.42, 0.42, seat - 0.03, 0.035, of)
     s.box(0, 0, seat - 0.03, (0.44, 0.44, 0.035), m.cloth(s.rng) if s.rng.random() < 0.5 else of)
     low = seat + s.rng.choice((0.006, 0.15))
     s.box(0, -0.205, low, (0.42, 0.025, back - low), of)
@@ -60,8 +55,8 @@ def table(s: Spot, width: float = 1.4, depth: float = 0.8) -> None:
     rng, of = s.rng, _board(s.rng)
     top = rng.uniform(0.72, 0.77)
     s.box(0, 0, top - 0.03, (width, depth, 0.03), of)
-    _legs(s, width - 0.06, depth - 0.06, top - 0.03, rng.uniform(0.04, 0.08), of)
-    for _ in range(rng.randint(0, 4)):
+    legs(s, width - 0.06, depth - 0.06, top - 0.03, rng.uniform(0.04, 0.08), of)
+    for _ in range(rng.choice((0, 1, 2, 4, 8))):
         small(s.at(rng.uniform(-0.38, 0.38) * width, rng.uniform(-0.3, 0.3) * depth, top))
 
 
@@ -90,8 +85,10 @@ def desk(s: Spot) -> None:
         s.box(0, -0.5, 0.745, (0.25, 0.16, 0.012), m.rubber(rng))
         s.box(0, -0.53, 0.75, (0.05, 0.03, 0.12), m.rubber(rng))
         s.box(0, -0.51, 0.84, (0.54, 0.03, 0.32), screen)
-    if rng.random() < 0.6:
-        small(s.at(0.5, -0.3, 0.74))
+        s.box(0, -0.2, 0.74, (0.44, 0.14, 0.02), rng.choice((m.rubber, m.paint))(rng))
+    for x in (-0.5, 0.5, 0.35):
+        if rng.random() < 0.6:
+            small(s.at(x, rng.uniform(-0.6, -0.1), 0.74))
     if rng.random() < 0.8:
         chair(s.at(rng.uniform(-0.2, 0.2), 0.3, 0, math.pi + rng.gauss(0, 0.4)))
 
@@ -100,9 +97,10 @@ def coffee_table(s: Spot) -> None:
     """Top at 0.42 m."""
     of = _board(s.rng)
     s.box(0, 0, 0.38, (1.0, 0.55, 0.035), of)
-    _legs(s, 0.9, 0.5, 0.38, 0.05, of)
-    if s.rng.random() < 0.6:
-        small(s.at(0.1, 0.05, 0.415))
+    legs(s, 0.9, 0.5, 0.38, 0.05, of)
+    for x in (-0.3, 0.1, 0.35):
+        if s.rng.random() < 0.5:
+            small(s.at(x, s.rng.uniform(-0.15, 0.15), 0.415))
 
 
 def sofa(s: Spot) -> None:
@@ -213,6 +211,8 @@ AGAINST: dict[Callable[[Spot], None], tuple[float, float]] = {
     counter: (3.05, 0.64),
     desk: (1.45, 1.4),
     steps: (1.25, 1.75),
+    clutter.rack: (1.85, 0.55),
+    clutter.workbench: (1.85, 0.85),
 }
 FREE: dict[Callable[[Spot], None], tuple[float, float]] = {
     dining: (1.6, 2.0),
@@ -225,4 +225,12 @@ FREE: dict[Callable[[Spot], None], tuple[float, float]] = {
     ball: (0.4, 0.4),
     bin_: (0.4, 0.4),
     person: (0.55, 0.4),
+    clutter.heap: (0.95, 0.95),
+    clutter.frame_chair: (0.7, 0.95),
+    clutter.tripod: (0.9, 0.9),
+    clutter.ladder: (0.5, 1.3),
+    clutter.bicycle: (1.8, 0.65),
+    clutter.motorcycle: (2.2, 0.85),
 }
+#: seldom in rooms but workshops
+RARE = (steps, clutter.ladder, clutter.bicycle, clutter.motorcycle)

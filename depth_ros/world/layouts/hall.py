@@ -7,7 +7,7 @@ import math
 
 from depth_ros.world import materials as m
 from depth_ros.world.builder import Builder, Spot
-from depth_ros.world.layouts import furniture, shell, things
+from depth_ros.world.layouts import clutter, furniture, shell, things
 from depth_ros.world.layouts.shell import THICK
 from depth_ros.world.materials import Material
 from depth_ros.world.scene import Scene
@@ -79,6 +79,9 @@ def corridor(b: Builder) -> Scene:
         things.bin_,
         things.person,
         things.ball,
+        clutter.heap,
+        clutter.tripod,
+        clutter.bicycle,
     ]
     for _ in range(rng.randint(2, 9)):
         thing = rng.choice(loose)

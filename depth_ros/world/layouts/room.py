@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A furnished room of 2.5 to 12 m: living room, bedroom, kitchen, office, or nearly empty."""
+"""A furnished room of 2.5 to 12 m: to live, sleep, cook or work in, a workshop, nearly empty."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from random import Random
 
 from depth_ros.world import materials as m
 from depth_ros.world.builder import Builder
-from depth_ros.world.layouts import furniture, shell
+from depth_ros.world.layouts import clutter, furniture, shell
 from depth_ros.world.layouts.shell import THICK, Wall
-from depth_ros.world.layouts.things import steps
 from depth_ros.world.scene import Scene
+
+WALLS = (m.plaster, m.plaster, m.wallpaper, m.plaster, m.brick, m.tiles)
+FLOORS = (m.planks, m.planks, m.tiles, m.carpet, m.concrete)
+#: of cellars, garages and workshops
+ROUGH_WALLS = (m.concrete, m.blocks, m.brick, m.slats, m.plaster)
+ROUGH_FLOORS = (m.concrete, m.concrete, m.planks, m.slabs)
+TALL = (furniture.shelf, furniture.cupboard, furniture.counter, clutter.rack)
 
 
 def room(b: Builder) -> Scene:
@@ -32,15 +38,18 @@ def room(b: Builder) -> Scene:
         x = rng.uniform(-0.5, 0.5) * (length - 1.2)
         if walls[inner].free(x - 0.7, x + 0.7):
             shell.door(walls[inner], x, rng, False)
-    common = rng.choice((m.plaster, m.plaster, m.wallpaper, m.plaster, m.brick, m.tiles))(rng)
-    skirting = m.trim(rng) if rng.random() < 0.7 else None
-    floor = rng.choice((m.planks, m.planks, m.tiles, m.carpet, m.concrete))(rng)
+    rough = rng.random() < 0.2  # a cellar, a garage, a workshop
+    common = rng.choice(ROUGH_WALLS if rough else WALLS)(rng)
+    skirting = m.trim(rng) if rng.random() < 0.7 and not rough else None
+    floor = rng.choice(ROUGH_FLOORS if rough else FLOORS)(rng)
     for wall in walls:
         shell.hang(wall, rng, rng.choice((0, 1, 1, 2)))
         own = m.plaster(rng) if rng.random() < 0.15 else common
         wall.build(own, skirting)
     inside = _slabs(b, walls[inner], (x0, y0, x1, y1), height, floor, ajar)
-    _furnish(b, walls, rng, wide, deep)
+    _furnish(b, walls, rng, wide, deep, rough)
+    if rough or rng.random() < 0.15:
+        _beams(b, rng, wide, deep, height)
     lamp = (rng.uniform(-0.2, 0.2) * wide, rng.uniform(-0.2, 0.2) * deep, height - 0.3)
     if rng.random() < 0.7:
         b.post(lamp[0], lamp[1], lamp[2] + 0.03, 0.12, rng.uniform(0.12, 0.3), m.lamp(rng))
@@ -117,7 +126,33 @@ def _slabs(
     return (min(xs) - THICK, min(ys) - THICK, max(xs) + THICK, max(ys) + THICK, height)
 
 
-def _furnish(b: Builder, walls: list[Wall], rng: Random, wide: float, deep: float) -> None:
+def _beams(b: Builder, rng: Random, wide: float, deep: float, height: float) -> None:
+    """Beams under the ceiling, and a pipe along a wall."""
+    of, pitch = m.wood(rng), rng.uniform(0.5, 1.4)
+    thick, tall = rng.uniform(0.05, 0.16), rng.uniform(0.1, 0.22)
+    count = int(deep / pitch)
+    for k in range(count):
+        y = (k + 0.5) * deep / count - deep / 2
+        b.box(0, y, height - tall, (wide, thick, tall - 1e-3), of, shades=False)
+    y, z, radius = rng.choice((-1, 1)) * (deep / 2 - 0.12), height - 0.35, rng.uniform(0.02, 0.07)
+    b.bar((-wide / 2, y, z), (wide / 2, y, z), radius, m.metal(rng), round_ends=False)
+
+
+def _wall_shelf(wall: Wall, rng: Random) -> None:
+    """A board on a wall and what stands on it."""
+    width, z = rng.uniform(0.5, 1.4), rng.uniform(1.2, 1.7)
+    x = rng.uniform(-0.5, 0.5) * (wall.length - width - 0.3)
+    if wall.length < width + 0.4 or not wall.free(x - width / 2, x + width / 2):
+        return
+    wall.spot.box(x, 0.13, z - 0.03, (width, 0.25, 0.03), m.wood(rng))
+    for _ in range(rng.randint(2, 6)):
+        at = wall.spot.at(x + rng.uniform(-0.42, 0.42) * width, 0.13, z, 0.0)
+        clutter.thing(at, rng.uniform(0.05, 0.25), 0.18, rng.uniform(0.08, 0.35))
+
+
+def _furnish(
+    b: Builder, walls: list[Wall], rng: Random, wide: float, deep: float, rough: bool
+) -> None:
     """Things against the walls, then things in the middle, as many as there is room for."""
     for wall in walls:  # doors stay free
         for start, end, low, _ in wall.holes:
@@ -126,16 +161,21 @@ def _furnish(b: Builder, walls: list[Wall], rng: Random, wide: float, deep: floa
     if rng.random() < 0.35:
         size = (min(2.4, wide * 0.6), min(1.7, deep * 0.6), 0.012)
         b.box(rng.uniform(-0.1, 0.1) * wide, 0, 0, size, m.rug(rng), shades=False)
-    crowd = rng.uniform(0.5, 1.6)
+    crowd = rng.uniform(0.6, 2.6)
+    for wall in walls:
+        if rng.random() < 0.2 * crowd:
+            _wall_shelf(wall, rng)
     against = list(furniture.AGAINST.items())
-    for thing, (width, depth) in rng.sample(against, 7) + rng.sample(against, 4):
+    if rough:
+        against = [(t, size) for t, size in against if t not in (furniture.bed, furniture.sofa)]
+    for thing, (width, depth) in rng.sample(against, len(against)) + rng.sample(against, 4):
         for _ in range(4):
             wall = rng.choice(walls)
-            rare = 0.3 if thing is steps else 1.0
+            rare = 0.3 if thing in furniture.RARE else 1.0
             if rng.random() > crowd * rare or wall.length < width + 0.2:
                 continue
             x = rng.uniform(-0.5, 0.5) * (wall.length - width - 0.1)
-            tall = thing in (furniture.shelf, furniture.cupboard, furniture.counter)
+            tall = thing in TALL
             if tall and not wall.free(x - width / 2, x + width / 2):
                 continue
             spot = wall.spot.at(x, depth / 2 + 0.04)
@@ -144,9 +184,10 @@ def _furnish(b: Builder, walls: list[Wall], rng: Random, wide: float, deep: floa
             if b.claim(wall.spot.at(x, depth / 2), width, depth):
                 thing(spot)
                 break
-    for thing, (width, depth) in rng.sample(list(furniture.FREE.items()), 10):
+    for thing, (width, depth) in rng.sample(list(furniture.FREE.items()), 13):
         for _ in range(3):
-            if rng.random() > crowd * 0.7:
+            rare = 0.25 if thing in furniture.RARE and not rough else 1.0
+            if rng.random() > crowd * 0.6 * rare:
                 continue
             turn = rng.uniform(0, 2 * math.pi)
             reach = max(width, depth) / 2 + 0.1

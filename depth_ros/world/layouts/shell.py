@@ -115,6 +115,9 @@ def window(wall: Wall, x: float, rng: Random, width: float, low: float, high: fl
         white = m.paint(rng, m.colour(rng, saturation=(0, 0.05), value=(0.8, 0.95)))
         ribs = m.stripes(rng, white.pane, m.darker(white.pane, 0.6), 0.03)
         s.box(x, 0.06, 0.12, (width * 0.9, 0.08, low - 0.3), ribs)
+    if rng.random() < 0.25:  # a blind, drawn down some way; light comes through it
+        down = rng.uniform(0.3, 1.0) * (high - low)
+        s.box(x, 0.02, high - down, (width + 0.04, 0.01, down), m.blind(rng), shades=False)
     if rng.random() < 0.4:
         cloth = m.cloth(rng)
         for side in (-1, 1):

@@ -5,6 +5,15 @@ from __future__ import annotations
 
 from depth_ros.world import materials as m
 from depth_ros.world.builder import Spot
+from depth_ros.world.materials import Material
+
+
+def legs(s: Spot, width: float, depth: float, height: float, thick: float, of: Material) -> None:
+    """Four square legs whose outer sides are `width` and `depth` apart."""
+    for x in (-1, 1):
+        for y in (-1, 1):
+            px, py = x * (width - thick) / 2, y * (depth - thick) / 2
+            s.box(px, py, 0, (thick, thick, height), of)
 
 
 def small(s: Spot) -> None:

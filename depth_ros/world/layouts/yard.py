@@ -7,7 +7,7 @@ import math
 
 from depth_ros.world import materials as m
 from depth_ros.world.builder import Builder
-from depth_ros.world.layouts import furniture, outside, things
+from depth_ros.world.layouts import clutter, furniture, outside, things
 from depth_ros.world.scene import Scene
 
 THINGS = (
@@ -25,6 +25,11 @@ THINGS = (
     (things.ball, 0.5),
     (furniture.chair, 0.6),
     (things.steps, 1.9),
+    (clutter.heap, 1.0),
+    (clutter.bicycle, 1.8),
+    (clutter.motorcycle, 2.2),
+    (clutter.workbench, 1.9),
+    (clutter.ladder, 1.4),
 )
 
 

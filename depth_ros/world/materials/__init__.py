@@ -17,6 +17,7 @@ from depth_ros.world.materials.common import (
     wood_colour,
 )
 from depth_ros.world.materials.indoors import (
+    blind,
     books,
     carpet,
     ceiling,
@@ -52,6 +53,7 @@ __all__ = [
     'Material',
     'Rgb',
     'asphalt',
+    'blind',
     'blocks',
     'books',
     'brick',

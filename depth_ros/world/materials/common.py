@@ -43,8 +43,14 @@ def stripes(rng: Random, a: Rgb, b: Rgb, width: float, level: bool = False) -> M
 
 
 def wood_colour(rng: Random) -> Rgb:
-    """From birch to walnut."""
-    return colour(rng, hue=(0.055, 0.1), saturation=(0.3, 0.65), value=(0.3, 0.85))
+    """From birch to walnut and mahogany."""
+    dark = rng.random() < 0.25
+    return colour(
+        rng,
+        hue=(0.01 if dark else 0.055, 0.1),
+        saturation=(0.3, 0.65),
+        value=(0.12, 0.4) if dark else (0.3, 0.85),
+    )
 
 
 def wood(rng: Random, rgb: Rgb | None = None) -> Material:

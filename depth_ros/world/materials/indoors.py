@@ -149,6 +149,21 @@ def ceiling_tiles(rng: Random) -> Material:
     return replace(m, tone=0.04, noise=0.1, grain=(0.05, 0.05))
 
 
+def blind(rng: Random) -> Material:
+    """Cloth or slats in front of a window, bright with what is behind."""
+    rgb = colour(rng, saturation=(0.0, 0.25), value=(0.7, 0.97))
+    level = rng.uniform(0.025, 0.06)
+    return Material(
+        rgb,
+        darker(rgb, rng.uniform(0.5, 1.0)),
+        cell=(100.0, level),
+        along=(0.15, 1.0),
+        noise=0.05,
+        glow=rng.choice((0.0, 0.5, 1.0, 3.0)),
+        seed=rng.random() * 100,
+    )
+
+
 def lamp(rng: Random) -> Material:
     """A shade that glows."""
     rgb = colour(rng, hue=(0.08, 0.14), saturation=(0.0, 0.25), value=(0.95, 1.0))
