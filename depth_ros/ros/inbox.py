@@ -58,8 +58,11 @@ class Inboxes:
         for slot in slots:
             slot.changed = self._changed
 
-    def take(self) -> list[tuple[int, list[View]]] | None:
+    def take(self, wait: bool = True) -> list[tuple[int, list[View]]] | None:
         """Wait for the first camera, then take what there is of all; None when closed.
+
+        Args:
+            wait: False to take what there is at once, which may be nothing.
 
         Returns:
             Number of the camera and its image or pair, for each that has a fresh one. Nobody
@@ -69,7 +72,7 @@ class Inboxes:
             while not self.closed:
                 newest = [(k, slot.newest()) for k, slot in enumerate(self._slots)]
                 fresh = [(k, views) for k, views in newest if views is not None]
-                if fresh:
+                if fresh or not wait:
                     return fresh
                 hopeful = any(slot.hopeful() for slot in self._slots)
                 self._changed.wait(INFO_WAIT_S / 4 if hopeful else None)

@@ -7,6 +7,7 @@ import array
 import contextlib
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -93,8 +94,32 @@ class Bytes:
         self._locked = self._tried = False
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Messages whose data may still be on their way from a GPU.
+
+    Args:
+        messages: with the names of their topics.
+        depth: what they were made of; on a GPU `answered` has a copy on its way, too.
+        source: the same as it was; kept because its memory must not be used again before.
+        arrived: when it happened all is there; None if it is.
+    """
+
+    messages: list[tuple[str, Any]]
+    depth: DepthMap
+    source: DepthMap
+    arrived: torch.cuda.Event | None = None
+
+
 class Outputs:
-    """The publishers, the messages they reuse, and who listens."""
+    """The publishers, the messages they reuse, and who listens.
+
+    Args:
+        node: owner of the publishers; they are inactive until it is active.
+        settings: of reliability.
+        prefix: before the names of the topics.
+        ahead: the next depth may be prepared before this one is sent.
+    """
 
     topics: ClassVar[dict[str, type]] = {
         'depth/image': Image,
@@ -104,8 +129,10 @@ class Outputs:
         'depth/confidence': Image,
     }
 
-    def __init__(self, node: LifecycleNode, settings: Settings, prefix: str = '') -> None:
-        """Create the publishers, `prefix` before their names; inactive until the node is."""
+    def __init__(
+        self, node: LifecycleNode, settings: Settings, prefix: str = '', ahead: bool = False
+    ) -> None:
+        """Create the publishers."""
         reliable = settings.output_reliability == 'reliable'
         qos = QoSProfile(
             depth=1,
@@ -119,14 +146,20 @@ class Outputs:
             )
             for name, kind in self.topics.items()
         }  # fmt: skip
-        self.bytes = {name: Bytes() for name in (*self.topics, 'valid points')}
+        # what is on its way must not be written over by what comes after it
+        self._sets = [
+            {name: Bytes() for name in (*self.topics, 'valid points')}
+            for _ in range(2 if ahead else 1)
+        ]
+        self.bytes = self._sets[0]
         self.points_rate = RateLimit()
+        self._streams: dict[torch.device, torch.cuda.Stream] = {}
 
     def close(self) -> None:
         """Remove the publishers."""
         for publisher in self.publishers.values():
             self.node.destroy_lifecycle_publisher(publisher)
-        for data in self.bytes.values():
+        for data in (data for one in self._sets for data in one.values()):
             data.free()
 
     def watched(self, name: str = '') -> bool:
@@ -135,17 +168,35 @@ class Outputs:
             return self.publishers[name].get_subscription_count() > 0
         return any(p.get_subscription_count() > 0 for p in self.publishers.values())
 
-    def publish(self, depth: DepthMap, header: Any, settings: Settings) -> None:
-        """Send what is listened to, every message with this header.
+    def prepare(self, depth: DepthMap, header: Any, settings: Settings) -> Ready:
+        """What is listened to, every message with this header.
+
+        On a GPU this only queues the work, beside what the network does next.
+        """
+        self._sets.reverse()
+        self.bytes = self._sets[0]
+        if not depth.z.is_cuda:
+            return Ready(list(self._messages(depth, header, settings)), depth, depth)
+        device = depth.z.device
+        if device not in self._streams:
+            self._streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        aside = self._streams[device]
+        aside.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(aside):
+            messages = list(self._messages(depth, header, settings))
+            told = replace(depth, answered=_on_its_way(depth.answered))
+            return Ready(messages, told, depth, aside.record_event())
+
+    def send(self, ready: Ready) -> None:
+        """Publish it as soon as it is there.
 
         Raises:
             InferenceError: there is no depth in it.
         """
-        messages = list(self._messages(depth, header, settings))
-        if depth.z.is_cuda:  # besides the number of valid points, all that is waited for
-            torch.cuda.current_stream(depth.z.device).synchronize()
-        depth.ensure_answered()
-        for name, message in messages:
+        if ready.arrived is not None:  # besides the number of valid points, all that is waited for
+            ready.arrived.synchronize()
+        ready.depth.ensure_answered()
+        for name, message in ready.messages:
             self.publishers[name].publish(message)
 
     def _messages(
@@ -201,6 +252,13 @@ class Outputs:
             data=here.data if in_place else self.bytes['valid points'].fill(points),
             is_dense=not settings.points.organized,
         )
+
+
+def _on_its_way(answered: Tensor | None) -> Tensor | None:
+    """To locked memory on the CPU: to look at the GPU's own waits for all that is queued."""
+    if answered is None:
+        return None
+    return torch.empty((), dtype=torch.bool, pin_memory=True).copy_(answered, non_blocking=True)
 
 
 def _overriding(node: LifecycleNode, topic: str) -> QoSOverridingOptions | None:

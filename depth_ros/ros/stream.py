@@ -16,7 +16,7 @@ from depth_ros.ros.diagnostics import Timing
 from depth_ros.ros.inbox import Counters, Inbox, View
 from depth_ros.ros.inputs import Input
 from depth_ros.ros.lens import Lens
-from depth_ros.ros.outputs import Outputs
+from depth_ros.ros.outputs import Outputs, Ready
 from depth_ros.ros.pairs import PairInbox
 from depth_ros.ros.stamps import RateLimit, nanoseconds
 from depth_ros.ros.two_views import Motion, PoseOutputs, Stereo
@@ -50,11 +50,20 @@ class Stream:
         self.name = name
         self.views = views
         self._prefix = f'{name}/' if name else ''
-        self.outputs = (PoseOutputs if views else Outputs)(node, settings, self._prefix)
+        kind = PoseOutputs if views else Outputs
+        self.outputs = kind(node, settings, self._prefix, self.ahead)
         self.inputs: list[Input] = []
         self.lenses: list[Lens] = []
         self._uploads: list[Upload] = []
         self._renew()
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the next frame is begun before this one is sent.
+
+        A GPU works on it meanwhile; on a CPU this one would only be later.
+        """
+        return self.pipeline.device.type == 'cuda'
 
     def _renew(self) -> None:
         self.counters = Counters()
@@ -116,11 +125,15 @@ class Stream:
         seers = zip(images, self.lenses, self._uploads, strict=True)
         return [self._frame(*view, lens, upload) for view, lens, upload in seers]
 
-    def publish(self, depth: DepthMap, header: Any, busy_since_s: float) -> None:
-        """Send the depth of the image with this header; work on it began at `busy_since_s`."""
+    def prepare(self, depth: DepthMap, header: Any) -> Ready:
+        """Messages of the depth of the image with this header, on their way."""
         if self.settings.frame_id:
             header = type(header)(stamp=header.stamp, frame_id=self.settings.frame_id)
-        self.outputs.publish(depth, header, self.settings)
+        return self.outputs.prepare(depth, header, self.settings)
+
+    def send(self, ready: Ready, header: Any, busy_since_s: float) -> None:
+        """Publish them; work on the image with this header began at `busy_since_s`."""
+        self.outputs.send(ready)
         self.counters.published += 1
         self.trouble = ''
         now_ns = self.node.get_clock().now().nanoseconds

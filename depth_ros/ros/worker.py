@@ -16,9 +16,12 @@ from depth_ros.errors import DepthRosError, ScaleError
 from depth_ros.pipeline import Pipeline
 from depth_ros.ros.inbox import Inboxes, View
 from depth_ros.ros.log import Throttle
+from depth_ros.ros.outputs import Ready
 from depth_ros.ros.stream import Stream
 
 Depths = list[DepthMap | Exception]
+#: whose it is, messages on their way, header of the image, when work on it began [s]
+Job = tuple[Stream, Ready, Any, float]
 
 
 class Worker:
@@ -48,6 +51,7 @@ class Worker:
         self.inboxes = inboxes
         self.pipeline = pipeline
         self.two_views = two_views
+        self.ahead = any(stream.ahead for stream in streams)
         self._throttle = Throttle()
         self._thread = threading.Thread(target=self._run, name='depth')
         self._thread.start()
@@ -57,19 +61,34 @@ class Worker:
         self._thread.join()
 
     def _run(self) -> None:
-        while (fresh := self.inboxes.take()) is not None:
-            self._process([(self.streams[k], images) for k, images in fresh])
+        under_way: list[Job] = []
+        while (fresh := self.inboxes.take(wait=not under_way)) is not None:
+            jobs = self._begin([(self.streams[k], images) for k, images in fresh])
+            self._finish(under_way)
+            under_way = jobs
+            if not self.ahead:
+                self._finish(under_way)
+                under_way = []
+        self._finish(under_way)
 
-    def _process(self, fresh: list[tuple[Stream, list[View]]]) -> None:
-        """Decode all, infer at once, publish each."""
+    def _begin(self, fresh: list[tuple[Stream, list[View]]]) -> list[Job]:
+        """Decode all, infer at once, prepare the messages of each; a GPU may be at work yet."""
         started_s = time.monotonic()
         todo = []
         for stream, images in fresh:
             if frames := self._tried(stream, stream.frames, images):
                 todo.append((stream, images[0][0].header, frames))
-        depths = self._depths([frames for _, _, frames in todo])
+        depths = self._depths([frames for _, _, frames in todo]) if todo else []
+        jobs = []
         for (stream, header, _), depth in zip(todo, depths, strict=True):
-            self._tried(stream, self._publish, stream, depth, header, started_s)
+            if ready := self._tried(stream, self._prepare, stream, depth, header):
+                jobs.append((stream, ready, header, started_s))
+        return jobs
+
+    def _finish(self, jobs: list[Job]) -> None:
+        """Publish each."""
+        for stream, *job in jobs:
+            self._tried(stream, stream.send, *job)
 
     def _depths(self, todo: list[list[Frame]]) -> Depths:
         """Depth of each camera's frame, or frame and second view; or why there is none."""
@@ -83,12 +102,10 @@ class Worker:
         # what is wrong with one camera is no reason to lose the others
         return [self._depths([frames])[0] for frames in todo]
 
-    def _publish(
-        self, stream: Stream, depth: DepthMap | Exception, header: Any, started_s: float
-    ) -> None:
+    def _prepare(self, stream: Stream, depth: DepthMap | Exception, header: Any) -> Ready:
         if isinstance(depth, Exception):
             raise depth
-        stream.publish(depth, header, started_s)
+        return stream.prepare(depth, header)
 
     def _tried(self, stream: Stream, action: Callable[..., Any], *args: Any) -> Any:
         """The action's result; None if it failed, which is said and counted.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """depth_node with presets that misbehave on purpose; real in everything else."""
 
+import os
 import sys
 import time
 import types
@@ -118,5 +119,9 @@ if __name__ == '__main__':
     register()
     assert models.PRESETS is PRESETS
     from depth_ros.ros.node import main
+    from depth_ros.ros.stream import Stream
+
+    if 'AHEAD' in os.environ:  # a frame is begun before the last one is sent, as on a GPU
+        Stream.ahead = True
 
     main()
