@@ -11,11 +11,12 @@ from importlib import import_module
 import cv2
 import torch
 
-from depth_ros import models, weights
+from depth_ros import models
 from depth_ros.camera import Camera
 from depth_ros.data import Frame
 from depth_ros.errors import ConfigError
 from depth_ros.graphs import Recorded
+from depth_ros.locate import locate
 from depth_ros.models import DepthModel, ModelOptions, Preset, TakesPairs
 from depth_ros.models.one_view import OneView
 from depth_ros.pipeline import Pipeline
@@ -64,7 +65,7 @@ def build(settings: Settings) -> tuple[Pipeline, Choices]:
         torch.set_num_threads(settings.threads)
     # a picture is decoded in under a millisecond; waking other threads for it takes longer
     cv2.setNumThreads(1)
-    path = weights.locate(settings.weights, preset, settings.accept_licence)
+    path = locate(settings.weights, preset, settings.accept_licence)
     options = ModelOptions(
         weights=path,
         device=device,

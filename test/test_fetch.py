@@ -11,8 +11,8 @@ import pytest
 from depth_ros import fetch as module
 from depth_ros.errors import WeightsError
 from depth_ros.fetch import cached, fetch
+from depth_ros.locate import locate
 from depth_ros.models import PRESETS
-from depth_ros.weights import locate
 
 CONTENT = bytes(range(256)) * 4000
 MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()

@@ -12,8 +12,9 @@ from safetensors.torch import save, save_file
 from torch import nn
 
 from depth_ros.errors import ConfigError, WeightsError
+from depth_ros.locate import locate
 from depth_ros.models import PRESETS
-from depth_ros.weights import guess_family, load_strict, locate, read
+from depth_ros.weights import guess_family, load_strict, read
 
 PRESET = PRESETS['depth_anything_v2_small']
 STATE = {'a': torch.arange(1000.0), 'b.c': torch.ones(2, 3)}

@@ -20,8 +20,9 @@ from safetensors.torch import save, save_file
 
 from depth_ros import models
 from depth_ros.errors import ConfigError, WeightsError
+from depth_ros.locate import locate
 from depth_ros.models import PRESETS, ModelOptions
-from depth_ros.weights import locate, read
+from depth_ros.weights import read
 
 V2, V3, NANO = 'depth_anything_v2_small', 'depth_anything_v3_small', 'nano'
 BINS, PRO, DUST3R = 'depth_anything_v1_metric_indoor_large', 'depth_pro', 'dust3r_512_dpt'

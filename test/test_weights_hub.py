@@ -16,8 +16,8 @@ import pytest
 from huggingface_hub import constants
 
 from depth_ros.errors import WeightsError
+from depth_ros.locate import locate
 from depth_ros.models import PRESETS
-from depth_ros.weights import locate
 
 PRESET = PRESETS['depth_anything_v2_small']
 UNCHECKED = dataclasses.replace(PRESET, sha256='')

@@ -13,11 +13,12 @@ from safetensors.torch import save_file
 from depth_ros.camera import Camera
 from depth_ros.data import Frame, Kind
 from depth_ros.errors import ConfigError, WeightsError
+from depth_ros.locate import locate
 from depth_ros.models import PRESETS, ModelOptions, load
 from depth_ros.models.glpdepth import GlpDepthModel
 from depth_ros.models.glpdepth.checkpoint import LAYOUTS, translate
 from depth_ros.models.glpdepth.network import MAX_DEPTH, GlpDepth
-from depth_ros.weights import guess_family, locate
+from depth_ros.weights import guess_family
 
 LIMIT = 2e-5  # max |difference| / max |expected|; a wrong rule shows from 4e-4 upwards
 NYU, KITTI = 'glpdepth_nyu', 'glpdepth_kitti'

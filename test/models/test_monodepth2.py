@@ -16,10 +16,11 @@ from PIL import Image
 from depth_ros.camera import Camera
 from depth_ros.data import Frame, Kind
 from depth_ros.errors import ConfigError, WeightsError
+from depth_ros.locate import locate
 from depth_ros.models import PRESETS, ModelOptions, load, monodepth2
 from depth_ros.models.monodepth2.checkpoint import RULES, UNUSED
 from depth_ros.models.monodepth2.network import Monodepth2, Variant
-from depth_ros.weights import locate, rename
+from depth_ros.weights import rename
 
 LIMIT = 2e-5  # max |difference| / max |expected|; a wrong rule shows from 1e-3 upwards
 FAMILY = [name for name, preset in PRESETS.items() if preset.family == 'monodepth2']

@@ -7,12 +7,12 @@ import socket
 import pytest
 import torch
 
-from depth_ros import weights
 from depth_ros.build import build
 from depth_ros.camera import Camera
 from depth_ros.config import preset_values, with_values
 from depth_ros.data import Frame, Kind
 from depth_ros.errors import ConfigError, WeightsError
+from depth_ros.locate import locate
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.models import load as load_preset
 from depth_ros.models.nano.network import FOCAL, Nano, slopes
@@ -30,7 +30,7 @@ CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
 
 @pytest.fixture(scope='module')
 def model():
-    return load_preset('nano', ModelOptions(weights=weights.locate('', PRESET)))
+    return load_preset('nano', ModelOptions(weights=locate('', PRESET)))
 
 
 @pytest.fixture(scope='module')
