@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import cv2
@@ -84,18 +85,22 @@ def _full_rays(camera: Camera, stride: int) -> tuple[NDArray[np.float32], NDArra
     return x.expand(size).contiguous().numpy(), y.expand(size).contiguous().numpy()
 
 
-def dense(points: Tensor, z: Tensor | None = None) -> Tensor:
+def dense(
+    points: Tensor, z: Tensor | None = None, room: Callable[[int, int], Tensor] = torch.empty
+) -> Tensor:
     """The valid points of an organised cloud: (h, w, 4) -> (n, 4).
 
     Args:
         points: as `cloud` makes them.
         z: the depth they were made of, if at hand: where all of it is valid (a wall, a room) that
             is seen in a sixteenth of the time.
+        room: (n, 4) -> float32 memory for that many points, used on the CPU unless all are valid.
     """
     if z is not None and z.device.type == 'cpu' and np.isfinite(z.numpy()).all():
         return points.reshape(-1, 4)
-    how = _dense_by_numpy if points.device.type == 'cpu' else _dense_by_torch
-    return how(points.reshape(-1, 4))
+    if points.device.type == 'cpu':
+        return _dense_by_numpy(points.reshape(-1, 4), room)
+    return _dense_by_torch(points.reshape(-1, 4))
 
 
 def _dense_by_torch(points: Tensor) -> Tensor:
@@ -104,14 +109,16 @@ def _dense_by_torch(points: Tensor) -> Tensor:
     return points if len(valid) == len(points) else points.index_select(0, valid)
 
 
-def _dense_by_numpy(points: Tensor) -> Tensor:
+def _dense_by_numpy(points: Tensor, room: Callable[[int, int], Tensor]) -> Tensor:
     """Three times as fast as torch on one core, taking a point's 16 bytes in one piece."""
     memory = points.numpy()
     valid = np.flatnonzero(memory[:, 2] == memory[:, 2])
     if len(valid) == len(points):
         return points
-    taken = np.take(memory.view(np.complex128), valid, axis=0, mode='clip')
-    return torch.from_numpy(taken.view(np.float32))
+    taken = room(len(valid), 4)
+    out = taken.numpy().view(np.complex128)
+    np.take(memory.view(np.complex128), valid, axis=0, mode='clip', out=out)
+    return taken
 
 
 def millimetres(z: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ def test_the_fast_way_on_a_cpu_gives_the_same_bytes_as_the_way_on_a_gpu(stride, 
     torch.testing.assert_close(fast[..., :3], plain[..., :3], equal_nan=True, rtol=1e-6, atol=0)
     assert torch.equal(fast.view(torch.int32)[..., 3], plain.view(torch.int32)[..., 3])
     flat = plain.reshape(-1, 4)
-    assert torch.equal(pack._dense_by_numpy(flat), pack._dense_by_torch(flat))
+    assert torch.equal(pack._dense_by_numpy(flat, torch.empty), pack._dense_by_torch(flat))
 
 
 def test_a_picture_with_padded_rows_gives_its_colours():
@@ -68,6 +68,20 @@ def test_dense_cloud_has_finite_points_only():
     z[0], z[1], z[2] = nan, inf, -inf
     points = pack.dense(pack.cloud(DepthMap(z, CAM, RGB)))
     assert points.shape == (5 * 16, 4) and torch.isfinite(points).all()
+
+
+def test_a_dense_cloud_is_written_where_there_is_room():
+    z = torch.ones(8, 16)
+    z[0] = nan
+    rooms = []
+
+    def room(*shape):
+        rooms.append(torch.empty(shape))
+        return rooms[-1]
+
+    organised = pack.cloud(DepthMap(z, CAM, RGB))
+    points = pack.dense(organised, z, room)
+    assert points.data_ptr() == rooms[0].data_ptr() and torch.equal(points, pack.dense(organised))
 
 
 def test_a_cloud_of_nothing_is_empty():

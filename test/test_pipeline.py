@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from depth_ros import models
+from depth_ros import models, pipeline
 from depth_ros.camera import Camera
 from depth_ros.config import with_values
 from depth_ros.data import Frame, Kind, Prediction
@@ -164,3 +164,24 @@ def test_a_frame_that_is_refused_costs_the_others_nothing():
     wide, narrow, wider = Pipeline(model, Settings()).many(frames)
     assert wide.z.shape == (8, 16) and wider.z.shape == (8, 20) and model.asked == 3
     assert isinstance(narrow, CameraError)
+
+
+@pytest.mark.parametrize('far', [inf, 4.0])
+@pytest.mark.parametrize('near', [0.0, 0.5])
+@pytest.mark.parametrize(
+    'row',
+    [
+        [1.0, 2.0, 3.0],
+        [1.0, nan, 3.0],
+        [nan, nan, nan],
+        [1.0, inf, nan],
+        [0.0, -1.0, nan, 0.2, 0.5, 4.0, 4.1, inf, -inf, 1.0],
+    ],
+)
+def test_the_fast_way_on_a_cpu_limits_as_the_way_on_a_gpu(row, near, far):
+    z = torch.tensor([row])
+    kept = z.clone()
+    fast = pipeline._limited_by_numpy(z, near, far)
+    plain = pipeline._limited_by_torch(z, near, far)
+    torch.testing.assert_close(fast, plain, equal_nan=True, rtol=0, atol=0)
+    assert torch.equal(z.nan_to_num(), kept.nan_to_num()), "the network's own answer stays"

@@ -46,11 +46,22 @@ class Bytes:
 
     def floats(self, *shape: int) -> Tensor:
         """The data as a float32 tensor of this shape on the CPU, to be written to."""
-        size = 4 * math.prod(shape)
-        if len(self.data) != size:
-            self.free()
-            self.data = array.array('B', bytes(size))
+        self._resize(4 * math.prod(shape))
         return torch.from_numpy(np.frombuffer(self.data, np.float32)).view(shape)
+
+    def _resize(self, size: int) -> None:
+        """In place where it can be: a dense cloud has another size at every frame."""
+        more = size - len(self.data)
+        if not more:
+            return
+        self.free()
+        try:
+            if more > 0:
+                self.data.frombytes(bytes(more))
+            else:
+                del self.data[more:]
+        except BufferError:  # somebody looks at it yet
+            self.data = array.array('B', bytes(size))
 
     def fill(self, tensor: Tensor) -> array.array[int]:
         """Copy a contiguous tensor from wherever it is; from a GPU it may still be on its way."""
@@ -60,7 +71,7 @@ class Bytes:
             if source.is_cuda and len(source) and not self._tried:
                 self._lock(source.device)
             target.copy_(source, non_blocking=True)
-        else:  # a dense cloud has another size at every frame
+        else:
             self.free()
             self.data = array.array('B')
             self.data.frombytes(self._here(source).numpy().data)
@@ -233,23 +244,24 @@ class Outputs:
         )
 
     def _points(self, depth: DepthMap, header: Any, settings: Settings) -> tuple[str, PointCloud2]:
-        stride, here, out = settings.points.stride, self.bytes['points'], None
+        stride, color = settings.points.stride, settings.points.color
+        whole, valid, out = self.bytes['points'], self.bytes['valid points'], None
         if not depth.z.is_cuda:  # written where the message has it
-            out = here.floats(*pack.cloud_size(depth.camera, stride), 4)
-        points = pack.cloud(depth, stride, settings.points.color, out)
+            out = whole.floats(*pack.cloud_size(depth.camera, stride), 4)
+        points = every = pack.cloud(depth, stride, color, out)
         if not settings.points.organized:
-            points = pack.dense(points, depth.z)[None]  # one row, all of it finite
-        in_place = out is not None and points.data_ptr() == out.data_ptr()
+            points = pack.dense(every, depth.z, valid.floats)[None]  # one row, all of it finite
+        here = whole if points.numel() == every.numel() else valid
         height, width = points.shape[:2]
         return 'points', PointCloud2(
             header=header,
             height=height,
             width=width,
-            fields=FIELDS if settings.points.color else FIELDS[:3],
+            fields=FIELDS if color else FIELDS[:3],
             is_bigendian=False,
             point_step=POINT_STEP,
             row_step=POINT_STEP * width,
-            data=here.data if in_place else self.bytes['valid points'].fill(points),
+            data=here.fill(points) if depth.z.is_cuda else here.data,
             is_dense=not settings.points.organized,
         )
 
