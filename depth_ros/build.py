@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -28,6 +29,7 @@ DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
 SAFER = {'fp16': 'bf16', 'bf16': 'fp32'}
 #: median relative difference from fp32 above which a precision is refused
 TOLERANCE = 0.02
+USUAL_SIZE = (640, 480)  #: of a camera, width and height [px]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,18 @@ class Choices:
         )
 
 
-def build(settings: Settings) -> tuple[Pipeline, Choices]:
+Size = tuple[int, int]  #: width and height [px]
+
+
+def build(
+    settings: Settings, camera_size: Callable[[], Size | None] = lambda: None
+) -> tuple[Pipeline, Choices]:
     """The pipeline that `settings` describe, loaded and run once on a trial picture.
+
+    Args:
+        settings: of the node.
+        camera_size: asked for that of the running camera, if half precision is to be compared with
+            fp32; None if it is not known.
 
     Raises:
         ConfigError: parameters that cannot work together, or not on this machine.
@@ -75,7 +87,8 @@ def build(settings: Settings) -> tuple[Pipeline, Choices]:
         onnx=settings.onnx,
         estimate_camera=settings.intrinsics == 'estimated',
     )
-    frame = trial_frame(device)
+    size = camera_size() if wanted != 'fp32' else None
+    frame = trial_frame(device, *(size or USUAL_SIZE))
     model, precision = load_in(settings.model, options, wanted, frame)
     if device.type == 'cuda' and settings.cuda_graphs and isinstance(model, OneView):
         model.faster = Recorded(model.network)
@@ -139,16 +152,17 @@ def load_in(
 
     if precision == 'fp32':
         return load('fp32'), precision
+    size = f'on a trial picture of {frame.camera.width}x{frame.camera.height}'
     with torch.inference_mode():
         expected = load('fp32').predict(frame).values
         while precision != 'fp32':
             model = load(precision)
             difference = compare(model.predict(frame).values, expected)
             if difference <= TOLERANCE:
-                return model, f'{precision} (median {100 * difference:.2f} % from fp32)'
+                return model, f'{precision} (median {100 * difference:.2f} % from fp32, {size})'
             log.warning(
-                '%s is %.3g %% from fp32 on a trial picture with %s; %s is taken instead',
-                name, 100 * difference, precision, SAFER[precision],
+                '%s is %.3g %% from fp32 with %s, %s; %s is taken instead',
+                name, 100 * difference, precision, size, SAFER[precision],
             )  # fmt: skip
             precision = SAFER[precision]
     return load('fp32'), f'fp32 (half precision is broken for {name} on {options.device})'
@@ -166,7 +180,9 @@ def compare(values: torch.Tensor, expected: torch.Tensor) -> float:
     return float(((values[both] - expected[both]) / expected[both]).abs().median())
 
 
-def trial_frame(device: torch.device, width: int = 640, height: int = 480) -> Frame:
+def trial_frame(
+    device: torch.device, width: int = USUAL_SIZE[0], height: int = USUAL_SIZE[1]
+) -> Frame:
     """A picture with something in it, and a usual camera."""
     noise = torch.Generator().manual_seed(0)
     coarse = torch.rand((1, 3, 7, 9), generator=noise)

@@ -9,9 +9,27 @@ from typing import Any
 
 import rclpy
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_profile_sensor_data,
+)
+from rclpy.wait_for_message import wait_for_message
+from sensor_msgs.msg import CameraInfo
 
 from depth_ros.ros import middleware
+
+
+def camera_size(node: Node, topic: str, patience_s: float = 1.0) -> tuple[int, int] | None:
+    """Width and height [px] that a camera_info says within `patience_s`; None if there is none.
+
+    For the time before the node listens to it; nothing else is served meanwhile.
+    """
+    found, info = wait_for_message(
+        CameraInfo, node, topic, qos_profile=qos_profile_sensor_data, time_to_wait=patience_s
+    )
+    return (info.width, info.height) if found and info.width and info.height else None
 
 
 class Input:

@@ -17,6 +17,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from depth_ros.build import build
 from depth_ros.errors import DepthRosError
 from depth_ros.ros import middleware
+from depth_ros.ros.inputs import camera_size
 from depth_ros.ros.log import forward_to_ros
 from depth_ros.ros.parameters import Parameters
 from depth_ros.ros.session import Session
@@ -47,7 +48,9 @@ class DepthNode(LifecycleNode):
 
     def _configure(self) -> None:
         settings = self.parameters.resolve()
-        pipeline, choices = build(settings)
+        first = settings.cameras[0]
+        info = f'{first}/camera_info' if first else 'camera_info'
+        pipeline, choices = build(settings, lambda: camera_size(self, info))
         self.get_logger().info(str(choices))
         self.get_logger().info(f'middleware: {middleware.describe()}')
         self.session = Session(self, pipeline, choices, settings)
