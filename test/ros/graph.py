@@ -205,11 +205,11 @@ class NodeProcess:
         except AssertionError as error:
             raise AssertionError(f'{error}; the log is:\n{self.log}') from None
 
-    def stop(self) -> int:
+    def stop(self, patience_s: float = 20) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
-                self.process.wait(20)
+                self.process.wait(patience_s)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 raise AssertionError(f'the node did not stop; its log:\n{self.log}') from None
