@@ -28,7 +28,7 @@ from depth_ros.errors import ConfigError
 from depth_ros.models import PRESETS
 
 BUDGET_S = {'cpu': 6.0, 'cuda': 3.0}  #: of the timing of one network
-LIMIT_S = 1200  #: of a child, after which something hangs
+LIMIT_S = 3600  #: of a child, after which something hangs
 MOST_ON_CPU = 100e6  #: parameters, without --all
 
 

@@ -24,6 +24,7 @@ def take_turns(
     least: int = 5,
     most: int = 300,
     pause_s: float = 0.0,
+    warm: bool = False,
     wait: Call = lambda: None,
 ) -> dict[str, Numbers]:
     """Time each call, one after the other, again and again.
@@ -34,13 +35,16 @@ def take_turns(
         least: rounds that are made however long they take.
         most: rounds.
         pause_s: before each call, not timed; for what queues up otherwise.
+        warm: all has run before; else it is first run for a quarter of the budget.
         wait: until the device has done all it was told; timed.
 
     Returns:
         name -> median_ms, p95_ms, repeats.
     """
     warm_until = time.perf_counter() + budget_s / 4
-    for _ in range(10):  # the first one allocates and chooses; the clock rises with the others
+    for _ in range(
+        0 if warm else 10
+    ):  # the first one allocates and chooses; the clock rises with the others
         for call in calls.values():
             call()
         wait()
