@@ -129,7 +129,6 @@ class Outputs:
         node: owner of the publishers; they are inactive until it is active.
         settings: of reliability.
         prefix: before the names of the topics.
-        ahead: the next depth may be prepared before this one is sent.
     """
 
     topics: ClassVar[dict[str, type]] = {
@@ -140,9 +139,7 @@ class Outputs:
         'depth/confidence': Image,
     }
 
-    def __init__(
-        self, node: LifecycleNode, settings: Settings, prefix: str = '', ahead: bool = False
-    ) -> None:
+    def __init__(self, node: LifecycleNode, settings: Settings, prefix: str = '') -> None:
         """Create the publishers."""
         reliable = settings.output_reliability == 'reliable'
         qos = QoSProfile(
@@ -157,12 +154,7 @@ class Outputs:
             )
             for name, kind in self.topics.items()
         }  # fmt: skip
-        # what is on its way must not be written over by what comes after it
-        self._sets = [
-            {name: Bytes() for name in (*self.topics, 'valid points')}
-            for _ in range(2 if ahead else 1)
-        ]
-        self.bytes = self._sets[0]
+        self.bytes = {name: Bytes() for name in (*self.topics, 'valid points')}
         self.points_rate = RateLimit()
         self._streams: dict[torch.device, torch.cuda.Stream] = {}
 
@@ -170,7 +162,7 @@ class Outputs:
         """Remove the publishers."""
         for publisher in self.publishers.values():
             self.node.destroy_lifecycle_publisher(publisher)
-        for data in (data for one in self._sets for data in one.values()):
+        for data in self.bytes.values():
             data.free()
 
     def watched(self, name: str = '') -> bool:
@@ -180,12 +172,10 @@ class Outputs:
         return any(p.get_subscription_count() > 0 for p in self.publishers.values())
 
     def prepare(self, depth: DepthMap, header: Any, settings: Settings) -> Ready:
-        """What is listened to, every message with this header.
+        """What is listened to, every message with this header; to be sent before the next one is.
 
         On a GPU this only queues the work, beside what the network does next.
         """
-        self._sets.reverse()
-        self.bytes = self._sets[0]
         if not depth.z.is_cuda:
             return Ready(list(self._messages(depth, header, settings)), depth, depth)
         device = depth.z.device
@@ -194,9 +184,13 @@ class Outputs:
         aside = self._streams[device]
         aside.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(aside):
-            messages = list(self._messages(depth, header, settings))
-            told = replace(depth, answered=_on_its_way(depth.answered))
-            return Ready(messages, told, depth, aside.record_event())
+            try:
+                messages = list(self._messages(depth, header, settings))
+                told = replace(depth, answered=_on_its_way(depth.answered))
+            except BaseException:
+                aside.synchronize()  # what was queued before writes to memory that is given back
+                raise
+            return Ready(messages, told, depth, arrived=mark(device))
 
     def send(self, ready: Ready) -> None:
         """Publish it as soon as it is there.
@@ -264,6 +258,13 @@ class Outputs:
             data=here.fill(points) if depth.z.is_cuda else here.data,
             is_dense=not settings.points.organized,
         )
+
+
+def mark(device: torch.device) -> torch.cuda.Event:
+    """What happens when a GPU has done all it was told till now; to be waited for asleep."""
+    event = torch.cuda.Event(blocking=True)
+    event.record(torch.cuda.current_stream(device))
+    return event
 
 
 def _on_its_way(answered: Tensor | None) -> Tensor | None:

@@ -11,6 +11,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depth_ros.data import DepthMap, Frame
 from depth_ros.estimate import SteadyCamera
+from depth_ros.models.one_view import OneView
 from depth_ros.pipeline import Pipeline
 from depth_ros.ros.diagnostics import Timing
 from depth_ros.ros.inbox import Counters, Inbox, View
@@ -50,8 +51,7 @@ class Stream:
         self.name = name
         self.views = views
         self._prefix = f'{name}/' if name else ''
-        kind = PoseOutputs if views else Outputs
-        self.outputs = kind(node, settings, self._prefix, self.ahead)
+        self.outputs = (PoseOutputs if views else Outputs)(node, settings, self._prefix)
         self.inputs: list[Input] = []
         self.lenses: list[Lens] = []
         self._uploads: list[Upload] = []
@@ -61,9 +61,11 @@ class Stream:
     def ahead(self) -> bool:
         """Whether the next frame is begun before this one is sent.
 
-        A GPU works on it meanwhile; on a CPU this one would only be later.
+        A GPU works on it meanwhile. On a CPU, and where a network waits for its own answers, this
+        one would only be later.
         """
-        return self.pipeline.device.type == 'cuda'
+        alone = self.views is None and isinstance(self.pipeline.model, OneView)
+        return alone and self.pipeline.device.type == 'cuda'
 
     def _renew(self) -> None:
         self.counters = Counters()

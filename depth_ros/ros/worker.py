@@ -16,10 +16,12 @@ from depth_ros.errors import DepthRosError, ScaleError
 from depth_ros.pipeline import Pipeline
 from depth_ros.ros.inbox import Inboxes, View
 from depth_ros.ros.log import Throttle
-from depth_ros.ros.outputs import Ready
+from depth_ros.ros.outputs import Ready, mark
 from depth_ros.ros.stream import Stream
 
 Depths = list[DepthMap | Exception]
+#: whose it is, its depth or why there is none, header of the image, when work on it began [s]
+Inferred = tuple[Stream, DepthMap | Exception, Any, float]
 #: whose it is, messages on their way, header of the image, when work on it began [s]
 Job = tuple[Stream, Ready, Any, float]
 
@@ -63,29 +65,39 @@ class Worker:
     def _run(self) -> None:
         under_way: list[Job] = []
         while (fresh := self.inboxes.take(wait=not under_way)) is not None:
-            jobs = self._begin([(self.streams[k], images) for k, images in fresh])
-            self._finish(under_way)
-            under_way = jobs
+            inferred = self._infer([(self.streams[k], images) for k, images in fresh])
+            self._send(under_way)  # while a GPU is at those
+            under_way = self._prepare(inferred)
             if not self.ahead:
-                self._finish(under_way)
+                self._send(under_way)
                 under_way = []
-        self._finish(under_way)
+        self._send(under_way)
 
-    def _begin(self, fresh: list[tuple[Stream, list[View]]]) -> list[Job]:
-        """Decode all, infer at once, prepare the messages of each; a GPU may be at work yet."""
+    def _infer(self, fresh: list[tuple[Stream, list[View]]]) -> list[Inferred]:
+        """Decode all and infer at once; a GPU may be at work yet."""
         started_s = time.monotonic()
         todo = []
         for stream, images in fresh:
             if frames := self._tried(stream, stream.frames, images):
                 todo.append((stream, images[0][0].header, frames))
         depths = self._depths([frames for _, _, frames in todo]) if todo else []
+        return [
+            (stream, depth, header, started_s)
+            for (stream, header, _), depth in zip(todo, depths, strict=True)
+        ]
+
+    def _prepare(self, inferred: list[Inferred]) -> list[Job]:
+        """The messages of each; on a GPU on their way, when its network is done."""
         jobs = []
-        for (stream, header, _), depth in zip(todo, depths, strict=True):
-            if ready := self._tried(stream, self._prepare, stream, depth, header):
+        for stream, depth, header, started_s in inferred:
+            if ready := self._tried(stream, self._messages, stream, depth, header):
                 jobs.append((stream, ready, header, started_s))
+        if jobs and self.pipeline.device.type == 'cuda':
+            # an image taken before would wait for the network, and be no longer the newest
+            self._tried(jobs[0][0], mark(self.pipeline.device).synchronize)
         return jobs
 
-    def _finish(self, jobs: list[Job]) -> None:
+    def _send(self, jobs: list[Job]) -> None:
         """Publish each."""
         for stream, *job in jobs:
             self._tried(stream, stream.send, *job)
@@ -102,7 +114,7 @@ class Worker:
         # what is wrong with one camera is no reason to lose the others
         return [self._depths([frames])[0] for frames in todo]
 
-    def _prepare(self, stream: Stream, depth: DepthMap | Exception, header: Any) -> Ready:
+    def _messages(self, stream: Stream, depth: DepthMap | Exception, header: Any) -> Ready:
         if isinstance(depth, Exception):
             raise depth
         return stream.prepare(depth, header)
