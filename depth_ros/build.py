@@ -21,6 +21,7 @@ from depth_ros.locate import locate
 from depth_ros.models import DepthModel, ModelOptions, Preset, TakesPairs
 from depth_ros.models.one_view import OneView
 from depth_ros.pipeline import Pipeline
+from depth_ros.scaling import Scaling
 from depth_ros.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ def build(
         threads=settings.threads,
         input_size=settings.input_size,
         max_tokens=settings.max_tokens,
+        tile_batch=settings.tile_batch,
         onnx=settings.onnx,
         estimate_camera=settings.intrinsics == 'estimated',
     )
@@ -124,12 +126,20 @@ def check_abilities(settings: Settings, preset: Preset) -> None:
             f'picture; presets that can: {models.presets_where(lambda p: p.estimates_camera)}. '
             "Or calibrate the camera and set intrinsics to 'camera_info'."
         )
-    if settings.two_views.mode != 'off' and not preset.takes_pairs:
+    two_views = settings.two_views.mode != 'off'
+    if settings.intrinsics == 'estimated' and two_views:
+        raise ConfigError(
+            f"intrinsics is 'estimated' and two_views.mode {settings.two_views.mode!r}: a pose in "
+            "metres needs calibrated cameras; set intrinsics to 'camera_info'"
+        )
+    if two_views and not preset.takes_pairs:
         raise ConfigError(
             f'two_views.mode is {settings.two_views.mode!r} but {settings.model!r} takes one view '
             f'only; presets that take two: {models.presets_where(lambda p: p.takes_pairs)}. '
             "Or set two_views.mode to 'off'."
         )
+    if preset.kind is not None:
+        Scaling(settings.scaling, preset.kind, two_views=two_views, takes_pairs=preset.takes_pairs)
 
 
 def load_in(

@@ -8,6 +8,7 @@ import logging
 import os
 import urllib.error
 import urllib.request
+import zipfile
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -42,13 +43,19 @@ def fetch(url: str, md5: str = '') -> Path:
 
     Raises:
         WeightsError: the server cannot be reached or does not have it, the connection breaks again
-            and again, or the content is not the published one.
+            and again, the content is not the published one, or there is no room for it.
     """
     path = cached(url)
     if path is not None:
         return path
     path = cache_directory() / unquote(url.rpartition('/')[2])
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WeightsError(
+            f'{path.parent} cannot be made ({error.strerror}): set DEPTH_ROS_CACHE to a folder '
+            f'that can be written, or download {url} by hand and set weights:=<path>'
+        ) from error
     part = path.with_name(path.name + '.part')
     for _ in range(ATTEMPTS):
         if _continue(url, part):
@@ -61,6 +68,12 @@ def fetch(url: str, md5: str = '') -> Path:
     if md5 and checksum(part, 'md5') != md5:
         part.unlink()
         raise WeightsError(f'{url}: md5 is not that of the published file; it was deleted')
+    if path.suffix == '.zip' and not zipfile.is_zipfile(part):  # a web page, say
+        part.unlink()
+        raise WeightsError(
+            f'{url}: what came is no zip; it was deleted: start again, or download it '
+            'elsewhere and set weights:=<path>'
+        )
     part.rename(path)
     return path
 

@@ -36,8 +36,7 @@ def download(repo: str, preset: Preset, licence_accepted: bool = False) -> Path:
     names = [preset.file] if own else list(dict.fromkeys(filter(None, (preset.file, usual))))
     path = _try(repo, names, own, cached=True)
     if path is None:
-        if own:
-            ask_licence(preset, licence_accepted)
+        ask_licence(preset, licence_accepted)  # also for what others made of the same weights
         log.info('downloading %s from %s; licence: %s', names[0], repo, preset.licence)
         path = _try(repo, names, own, cached=False)
     if path is None:

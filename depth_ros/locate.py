@@ -11,7 +11,7 @@ from pathlib import Path
 from depth_ros.errors import ConfigError, WeightsError
 from depth_ros.fetch import cached, fetch
 from depth_ros.hub import ask_licence, checksum, download
-from depth_ros.models import Preset
+from depth_ros.models import Preset, name_of
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def locate(weights: str, preset: Preset, licence_accepted: bool = False) -> Path
             return fetch(preset.url, preset.md5)
         if not preset.repo:
             raise WeightsError(
-                f'{preset.family!r} has no weights of its own; set weights to the .onnx file'
+                f'{name_of(preset)} has no weights of its own; set weights to the .onnx file'
             )
         return download(preset.repo, preset, licence_accepted)
     # those of os.path take any text for a path, pathlib's raise where there is no such user
@@ -63,7 +63,7 @@ def locate(weights: str, preset: Preset, licence_accepted: bool = False) -> Path
     if preset.url or not _HUB_ID.fullmatch(weights) or path.suffix in (*_SUFFIXES, '.onnx'):
         give = by_hand if preset.url else 'give a file, a folder or a hub id owner/name'
         raise WeightsError(f'weights: {path.absolute()} does not exist; {give}')
-    return download(weights, preset)
+    return download(weights, preset, licence_accepted)
 
 
 def _in_folder(folder: Path, preset: Preset) -> Path:

@@ -239,6 +239,12 @@ class Settings:
         low=16,
         high=100000,
     )
+    tile_batch: int = setting(
+        0,
+        'Depth Pro: tiles of a picture in memory at once, of 35; 0 is all on a GPU, 5 on a CPU.',
+        low=0,
+        high=35,
+    )
     image_transport: str = setting(
         'raw',
         'raw subscribes image; compressed subscribes image/compressed.',

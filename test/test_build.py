@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is chosen at the start is said, and is what works."""
 
+import dataclasses
 import re
 import sys
 import types
@@ -61,6 +62,27 @@ def test_auto_is_a_device_the_family_can_use(monkeypatch, caplog):
     monkeypatch.setattr(onnxruntime, 'get_available_providers', lambda: ['CPUExecutionProvider'])
     assert choose_device('auto', PRESETS['fastdepth_nyu']).type == 'cpu'
     assert 'onnx cannot use cuda:0 here; cpu is taken' in caplog.text
+
+
+@pytest.mark.parametrize(
+    ('model', 'remedy'),
+    [
+        ('dust3r_512_dpt', "two_views.mode to 'stereo' or 'motion'"),
+        ('depth_anything_v2_small', "Set scaling.method to 'constant'"),
+    ],
+)
+def test_what_has_no_metres_is_refused_before_anything_is_downloaded(monkeypatch, model, remedy):
+    monkeypatch.setattr('depth_ros.build.locate', lambda *_: pytest.fail('asked for weights'))
+    with pytest.raises(ConfigError, match='it has no metres of its own') as error:
+        build(Settings(model=model, accept_licence=True))
+    assert remedy in str(error.value)
+
+
+def test_two_views_need_calibrated_cameras():
+    views = dataclasses.replace(Settings().two_views, mode='stereo')
+    settings = Settings(model='dust3r_512_dpt', intrinsics='estimated', two_views=views)
+    with pytest.raises(ConfigError, match='a pose in metres needs calibrated cameras'):
+        build(settings)
 
 
 def test_a_precision_the_family_cannot_follow_is_refused():

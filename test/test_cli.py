@@ -29,6 +29,8 @@ def test_models_can_be_narrowed(capsys):
     assert main(['models', 'metric', 'indoor']) == 0
     rows = capsys.readouterr().out.splitlines()[1:]
     assert rows and all('indoor' in r for r in rows)
+    assert main(['models', 'FastDepth']) == 0
+    assert ' metric ' in capsys.readouterr().out.splitlines()[1], 'as config/models describes it'
 
 
 def test_run_writes_metres_millimetres_colours_and_a_cloud(tmp_path):
@@ -92,7 +94,13 @@ def test_run_estimates_the_camera_where_the_network_can(tmp_path, capsys, monkey
     [
         (['run', '{picture}', '--fx', '9', '-p', 'two_views.mode:=motion'], 'this is one picture'),
         (['run', 'none.png', '--fx', '50'], 'none.png is no picture'),
-        (['run', '{picture}'], 'give the focal length'),
+        (['run', '{picture}'], 'give the focal length, in one way'),
+        (['run', '{picture}', '--fx', '50', '--hfov', '60'], 'give the focal length, in one way'),
+        (['run', '{picture}', '--fx', '-50'], '--fx is -50; a focal length is more than 0 px'),
+        (['run', '{picture}', '--fx', '50', '--fy', '0'], '--fy is 0;'),
+        (['run', '{picture}', '--hfov', '180'], '--hfov is 180;'),
+        (['run', '{picture}', '--fx', '50', '--output', '/no/dir/x'], '/no/dir is no folder one'),
+        (['models', 'nothing', 'of', 'this'], 'no preset has nothing and of and this'),
         (['run', '{picture}', '--fx', '50', '--model', 'nono'], "'nono' is not a preset"),
         (
             ['run', '{picture}', '--fx', '50', '-p', 'pionts.stride:=2'],

@@ -3,7 +3,9 @@
 
 import hashlib
 import http.server
+import io
 import threading
+import zipfile
 from typing import ClassVar
 
 import pytest
@@ -14,7 +16,16 @@ from depth_ros.fetch import cached, fetch
 from depth_ros.locate import locate
 from depth_ros.models import PRESETS
 
-CONTENT = bytes(range(256)) * 4000
+
+def zipped(content):
+    """A zip of one file, not compressed."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, 'w') as archive:
+        archive.writestr('encoder.pth', content)
+    return buffer.getvalue()
+
+
+CONTENT = zipped(bytes(range(256)) * 4000)
 MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
 
 
@@ -101,6 +112,22 @@ def test_another_content_is_refused_and_deleted(url):
     with pytest.raises(WeightsError, match='md5 is not that of the published file'):
         fetch(url, '0' * 32)
     assert not list(module.cache_directory().iterdir())
+
+
+def test_a_web_page_instead_of_a_zip_is_not_kept(url, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(__name__ + '.CONTENT', b'<html>sign in first</html>')
+        with pytest.raises(WeightsError, match='what came is no zip; it was deleted'):
+            fetch(url)
+    assert not list(module.cache_directory().iterdir())
+    assert fetch(url).read_bytes() == CONTENT
+
+
+def test_a_cache_that_cannot_be_made_is_named(url, tmp_path, monkeypatch):
+    (tmp_path / 'file').touch()
+    monkeypatch.setenv('DEPTH_ROS_CACHE', str(tmp_path / 'file' / 'cache'))
+    with pytest.raises(WeightsError, match=r'cannot be made .* set DEPTH_ROS_CACHE'):
+        fetch(url)
 
 
 def test_a_missing_file_and_a_silent_server_are_named(url):

@@ -259,6 +259,15 @@ def test_a_restricted_licence_must_be_accepted_before_the_first_download(hub):
     assert locate('', preset) == path
 
 
+def test_a_copy_by_others_is_under_the_same_licence(hub):
+    preset = PRESETS['depth_anything_v2_base']
+    hub[f'some/one/{preset.file}'] = b'published'
+    with pytest.raises(WeightsError, match='set accept_licence to true'):
+        locate('some/one', preset)
+    path = locate('some/one', preset, licence_accepted=True)
+    assert locate('some/one', preset) == path
+
+
 def test_which_licences_restrict():
     restricted = {name for name, preset in PRESETS.items() if preset.restricted}
     assert {'depth_anything_v2_base', 'depth_pro', 'glpdepth_nyu', 'glpdepth_kitti'} <= restricted

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,12 @@ def call(given: argparse.Namespace) -> None:
     if settings.two_views.mode != 'off':
         raise ConfigError(f'two_views.mode is {settings.two_views.mode!r}; this is one picture')
     # before the network is loaded, which takes longer
-    camera = None if estimated else camera_of(given, bgr.shape[1], bgr.shape[0])
-    depth_of, choices = build(settings)
+    height, width = bgr.shape[:2]
+    camera = None if estimated else camera_of(given, width, height)
+    prefix = given.output or given.image.with_suffix('')
+    if not os.access(prefix.absolute().parent, os.W_OK):
+        raise ConfigError(f'--output: {prefix.absolute().parent} is no folder one can write to')
+    depth_of, choices = build(settings, lambda: (width, height))
     print(choices)
     rgb = torch.from_numpy(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)).to(depth_of.device)
     if camera is None:
@@ -74,7 +79,7 @@ def call(given: argparse.Namespace) -> None:
         camera = depth_of.model.estimated_camera(rgb)
         print(f'camera {camera}, estimated by the network')
     depth = depth_of(Frame(rgb, camera))
-    for path in write(depth, given.output or given.image.with_suffix(''), settings):
+    for path in write(depth, prefix, settings):
         print(path)
 
 
@@ -82,11 +87,19 @@ def camera_of(given: argparse.Namespace, width: int, height: int) -> Camera:
     """The camera the arguments describe.
 
     Raises:
-        CameraError: neither a focal length nor a field of view.
+        CameraError: neither a focal length nor a field of view, or both, or such as cannot be.
     """
-    fx = given.fx or (given.hfov and width / 2 / math.tan(math.radians(given.hfov / 2)))
-    if not fx:
-        raise CameraError('give the focal length: --fx [px] or --hfov [deg]')
+    if (given.fx is None) == (given.hfov is None):
+        raise CameraError('give the focal length, in one way: --fx [px] or --hfov [deg]')
+    for name in ('fx', 'fy'):
+        value = getattr(given, name)
+        if value is not None and not value > 0:
+            raise CameraError(f'--{name} is {value:g}; a focal length is more than 0 px')
+    if given.hfov is not None and not 0 < given.hfov < 180:
+        raise CameraError(
+            f'--hfov is {given.hfov:g}; a pinhole sees more than 0 and less than 180'
+        )
+    fx = given.fx or width / 2 / math.tan(math.radians(given.hfov / 2))
     middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
     cx = middle_x if given.cx is None else given.cx
     cy = middle_y if given.cy is None else given.cy
@@ -101,8 +114,12 @@ def write(depth: DepthMap, prefix: Path, settings: Settings) -> list[Path]:
         end: Path(f'{prefix}{end}') for end in ('_depth.npy', '_depth.png', '_color.png', '.ply')
     }
     np.save(files['_depth.npy'], depth.z.cpu().numpy())
-    cv2.imwrite(str(files['_depth.png']), pack.millimetres(depth.z).cpu().numpy())
-    cv2.imwrite(str(files['_color.png']), colours[..., ::-1])
+    for end, picture in (
+        ('_depth.png', pack.millimetres(depth.z).cpu().numpy()),
+        ('_color.png', colours[..., ::-1]),
+    ):
+        if not cv2.imwrite(str(files[end]), picture):
+            raise ImageError(f'{files[end]} cannot be written')
     files['.ply'].write_bytes(ply(pack.dense(pack.cloud(depth))))
     return list(files.values())
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from depth_ros import config
 from depth_ros.data import Kind
+from depth_ros.errors import ConfigError
 from depth_ros.models import PRESETS, Preset
 
 _METRES = {
@@ -28,17 +30,29 @@ def add_to(commands: Any) -> None:
 
 def row(name: str, preset: Preset) -> tuple[str, ...]:
     """One preset as strings, in the order of `COLUMNS`."""
-    kind = preset.kind.value.replace('_', '-') if preset.kind else 'onnx.kind'
+    # networks of one's own, and those described in config/models
+    described = config.preset_values(name).get('onnx.kind')
+    meaning = preset.kind or (Kind(described) if described else None)
+    kind = meaning.value.replace('_', '-') if meaning else 'onnx.kind'
     source = preset.repo or preset.url or ('your file' if preset.needs_weights else 'none needed')
     source = 'in the package' if preset.packaged else source
     size = str(preset.megabytes) if preset.megabytes else ''
-    return name, preset.family, kind, _METRES[preset.kind], size, preset.licence, source
+    return name, preset.family, kind, _METRES[meaning], size, preset.licence, source
 
 
 def call(given: argparse.Namespace) -> None:
-    """Print the table."""
+    """Print the table.
+
+    Raises:
+        ConfigError: no row has all of the words.
+    """
     rows = [COLUMNS, *(row(name, preset) for name, preset in PRESETS.items())]
-    rows = rows[:1] + [r for r in rows[1:] if all(w in ' '.join(r) for w in given.words)]
+    words = [word.casefold() for word in given.words]
+    rows = rows[:1] + [r for r in rows[1:] if all(w in ' '.join(r).casefold() for w in words)]
+    if len(rows) == 1:
+        raise ConfigError(
+            f'no preset has {" and ".join(given.words)}; without words all are listed'
+        )
     widths = [max(len(r[k]) for r in rows) for k in range(len(COLUMNS))]
     for cells in rows:
         print('  '.join(c.ljust(w) for c, w in zip(cells, widths, strict=True)).rstrip())

@@ -77,6 +77,7 @@ class ModelOptions:
         threads: CPU threads.
         input_size: side the input is scaled to [px]; 0 takes the preset's.
         max_tokens: cap on transformer patches.
+        tile_batch: tiles of a picture in memory at once, Depth Pro only; 0 is as the device bears.
         onnx: description of the network, family `onnx` only.
         estimate_camera: also load what `EstimatesCamera` needs.
     """
@@ -87,6 +88,7 @@ class ModelOptions:
     threads: int = 1
     input_size: int = 0
     max_tokens: int = 2500
+    tile_batch: int = 0
     onnx: Onnx = field(default_factory=Onnx)
     estimate_camera: bool = False
 
@@ -201,6 +203,7 @@ def _dust3r(variant: str) -> Preset:
         f'naver/DUSt3R_ViTLarge_BaseDecoder_{variant}',
         'model.safetensors',
         megabytes=2280 if variant.endswith('dpt') else 2130,
+        estimates_camera=True,
         takes_pairs=True,
     )
 

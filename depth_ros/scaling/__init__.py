@@ -25,15 +25,28 @@ METHODS: dict[str, ModuleType] = {
 class Scaling:
     """A method that fits the network's kind, with the user's factor.
 
+    Args:
+        settings: of the method.
+        kind: what the network's numbers mean.
+        two_views: there are two to measure with.
+        takes_pairs: the network could take two; for the message only.
+
     Raises:
         ConfigError: the method cannot use that kind; the message lists those that can.
     """
 
-    def __init__(self, settings: ScalingSettings, kind: Kind, *, two_views: bool = False) -> None:
-        """Refuse a mismatch here, before any frame; `two_views`: there are two to measure with."""
+    def __init__(
+        self,
+        settings: ScalingSettings,
+        kind: Kind,
+        *,
+        two_views: bool = False,
+        takes_pairs: bool = False,
+    ) -> None:
+        """Refuse a mismatch here, before any frame."""
         self.method = settings.method
         if self.method == 'auto':
-            self.method = _automatic(kind, two_views=two_views)
+            self.method = _automatic(kind, two_views, takes_pairs)
         fitting = [name for name, method in METHODS.items() if kind in method.ACCEPTS]
         if self.method not in fitting:
             raise ConfigError(
@@ -67,15 +80,16 @@ class Scaling:
         return z
 
 
-def _automatic(kind: Kind, *, two_views: bool) -> str:
+def _automatic(kind: Kind, two_views: bool, takes_pairs: bool) -> str:
     if kind is Kind.SCALE_INVARIANT and two_views:
         return 'baseline'
     if kind is Kind.METRIC:
         return 'as_is'
     if kind is Kind.CANONICAL:
         return 'canonical_focal'
+    second = "two_views.mode to 'stereo' or 'motion' (a known baseline), or "
     raise ConfigError(
         f'the network is {kind.value}: it has no metres of its own, and scaling.method is auto. '
-        "Set scaling.method to 'constant' and scaling.scale to a factor you measured, or take a "
-        'metric preset such as depth_anything_v3_metric_large.'
+        f"Set {second if takes_pairs else ''}scaling.method to 'constant' and scaling.scale to a "
+        'factor you measured, or take a metric preset such as depth_anything_v3_metric_large.'
     )

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from frames import frame_of
 
+from depth_ros.bench import random_weights
 from depth_ros.camera import Camera
 from depth_ros.data import Frame, Kind
 from depth_ros.errors import ConfigError
@@ -212,3 +213,10 @@ def test_what_it_cannot_do_is_refused(options, message, tmp_path):
         options['weights'] = tmp_path / 'none.pt'
     with pytest.raises(ConfigError, match=message):
         load_preset('depth_pro', ModelOptions(**options))
+
+
+@pytest.mark.parametrize(('asked', 'at_once'), [(0, 5), (3, 3), (35, 35)])
+def test_memory_is_bounded_by_the_tiles_at_once(asked, at_once):
+    options = ModelOptions(device=torch.device('meta'), tile_batch=asked)
+    model = random_weights.load('depth_pro', options, empty=True)
+    assert model.network.encoder.tiles_per_batch == at_once

@@ -13,7 +13,7 @@ from depth_ros.data import Frame, Kind
 from depth_ros.errors import CameraError
 from depth_ros.models import ModelOptions, load
 from depth_ros.models.dust3r import Dust3rModel
-from depth_ros.models.dust3r.focal import median_focal, weiszfeld_focal
+from depth_ros.models.dust3r.focal import weiszfeld_focal
 from depth_ros.models.dust3r.heads import Shape
 from depth_ros.models.dust3r.network import Attention, Dust3r, rotate, turn_of
 from depth_ros.models.dust3r.views import shown
@@ -79,7 +79,6 @@ def test_focal_lengths_are_those_of_the_published_estimator(shared):
     told = np.load(shared / 'parity' / 'dust3r_focal.npz')
     points = torch.from_numpy(told['pts3d'])
     centre = tuple(map(float, told['principal_point']))
-    assert median_focal(points, centre) == pytest.approx(float(told['focal_median']), rel=1e-6)
     assert weiszfeld_focal(points, centre) == pytest.approx(
         float(told['focal_weiszfeld']), rel=1e-6
     )
@@ -94,7 +93,6 @@ def test_focal_lengths_come_out_of_a_map_with_holes():
     points[3, 4] = torch.nan
     points[5, 6, 2] = 0
     centre = (camera.cx, camera.cy)
-    assert median_focal(points, centre) == pytest.approx(110, rel=1e-5)
     assert weiszfeld_focal(points, centre) == pytest.approx(110, rel=1e-5)
 
 

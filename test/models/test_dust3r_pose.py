@@ -157,3 +157,12 @@ def test_a_pair_gives_depth_and_pose_whatever_focal_length_the_network_believes_
     alone = model.predict(frames[0])
     assert torch.equal(alone.values, pair.z)
     assert torch.equal(alone.confidence, pair.confidence)
+
+
+@pytest.mark.parametrize('stretch', [1.0, 0.8, 1.3])
+def test_the_points_tell_the_camera(stretch):
+    """x and y that are 1.3 times as wide are seen by a lens 1.3 times as short."""
+    model = Dust3rModel(Oracle(stretch), 512, ModelOptions(input_size=128))
+    camera = model.estimated_camera(torch.zeros(192, 256, 3, dtype=torch.uint8))
+    assert (camera.width, camera.height, camera.cx, camera.cy) == (256, 192, 127.5, 95.5)
+    assert camera.fx == camera.fy == pytest.approx(220 / stretch, rel=1e-3)

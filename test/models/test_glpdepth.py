@@ -127,6 +127,19 @@ def test_kitti_is_nyu_times_eight(nyu, file, picture):
     torch.testing.assert_close(kitti.predict(small).values, 8 * nyu.predict(small).values)
 
 
+@pytest.mark.parametrize('name', ['glpn-nyu.pth', 'NYU.ckpt', 'glpdepth_nyu.safetensors'])
+def test_the_word_in_a_name_tells_the_variants_apart(file, tmp_path, name):
+    (tmp_path / name).symlink_to(file)
+    with pytest.raises(WeightsError, match='not glpdepth_kitti; set model to glpdepth_nyu'):
+        load(KITTI, ModelOptions(weights=tmp_path / name))
+
+
+def test_a_name_that_does_not_tell_is_warned_of(file, caplog):
+    load(KITTI, ModelOptions(weights=file))
+    (said,) = (r for r in caplog.records if 'does not say which variant' in r.getMessage())
+    assert said.levelname == 'WARNING'
+
+
 @pytest.mark.parametrize(
     ('camera', 'input_size', 'network'),
     [

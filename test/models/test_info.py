@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`depth-ros info` on a checkpoint."""
 
+import zipfile
+
+import stand_ins
+
 from depth_ros.cli import main
+from depth_ros.models import PRESETS
 
 
 def test_info_tells_what_a_checkpoint_is_and_which_presets_take_it(small_file, capsys):
@@ -14,3 +19,24 @@ def test_info_tells_what_a_checkpoint_is_and_which_presets_take_it(small_file, c
         assert fits in presets
     assert 'base' not in presets and 'glpdepth' not in presets
     assert 'cannot tell these apart' in said
+
+
+def test_info_knows_what_belongs_together(shared, tmp_path, capsys):
+    preset = PRESETS['monodepth2_stereo_640x192']
+    stand_ins.write(preset, tmp_path, shared)
+    with zipfile.ZipFile(tmp_path / 'any name.zip', 'w') as archive:
+        for name in ('encoder.pth', 'depth.pth'):
+            archive.write(tmp_path / name, name)
+    for what in ('any name.zip', 'encoder.pth', ''):
+        assert main(['info', str(tmp_path / what)]) == 0
+        presets = capsys.readouterr().out.split('presets')[1]
+        assert 'monodepth2_stereo_640x192' in presets and 'monodepth2_mono_640x192' not in presets
+
+
+def test_info_says_what_is_missing(shared, tmp_path, capsys):
+    stand_ins.write(PRESETS['monodepth2_stereo_640x192'], tmp_path, shared)
+    (tmp_path / 'depth.pth').unlink()
+    assert main(['info', str(tmp_path / 'encoder.pth')]) == 0
+    presets = capsys.readouterr().out.split('presets')[1]
+    assert presets.lstrip().startswith('none') and 'has no depth.pth' in presets
+    assert 'looks like' not in presets

@@ -39,14 +39,13 @@ def load(preset: Preset, options: ModelOptions) -> DepthProModel:
         ConfigError: no weights, or another input size than 1536.
         WeightsError: the file is broken, or another network's.
     """
-    if options.weights is None:
-        raise ConfigError(f'Depth Pro needs weights; set weights to {preset.file}')
     if options.input_size not in (0, SIDE):
         raise ConfigError(f'input_size is {options.input_size}; Depth Pro takes {SIDE} only')
     network = load_network(
         lambda: DepthPro(fov=options.estimate_camera), load_checkpoint, preset, options
     )
-    network.encoder.tiles_per_batch = TILES if options.device.type == 'cuda' else TILES_ON_CPU
+    usual = TILES if options.device.type == 'cuda' else TILES_ON_CPU
+    network.encoder.tiles_per_batch = options.tile_batch or usual
     return DepthProModel(network, options)
 
 

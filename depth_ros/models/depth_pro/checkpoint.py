@@ -75,6 +75,8 @@ def load_checkpoint(network: DepthPro, preset: Preset, path: Path) -> None:
     state = read(path)
     layout = guess_family(state)
     if layout not in LAYOUTS:
-        raise WeightsError(f'{path} {describe(state)}; {name_of(preset)} takes {preset.file}')
+        raise WeightsError(
+            f'{path} {describe(state)}; {name_of(preset)} takes {preset.file} of {preset.repo}'
+        )
     ignore = UNUSED if network.fov is not None else (*UNUSED, FOV)
     load_strict(network, translate(state, LAYOUTS[layout]), path=path, ignore=ignore)

@@ -24,7 +24,7 @@ from depth_ros.errors import ConfigError
 from depth_ros.geometry import rays
 from depth_ros.models import ModelOptions, Preset, load_network
 from depth_ros.models.dust3r.checkpoint import load_checkpoint
-from depth_ros.models.dust3r.focal import weiszfeld_factor
+from depth_ros.models.dust3r.focal import weiszfeld_factor, weiszfeld_focal
 from depth_ros.models.dust3r.heads import PATCH
 from depth_ros.models.dust3r.network import Dust3r
 from depth_ros.models.dust3r.pose import find_pose
@@ -48,7 +48,7 @@ def load(preset: Preset, options: ModelOptions) -> Dust3rModel:
 
 
 class Dust3rModel:
-    """A `DepthModel` that also takes two views; see `load`."""
+    """A `DepthModel` that also takes two views and `EstimatesCamera`; see `load`."""
 
     kind = Kind.SCALE_INVARIANT
 
@@ -90,6 +90,17 @@ class Dust3rModel:
         maps = restored(maps, valid, other, second.camera)
         pose = find_pose(points, sure, other)
         return Pair(z, confidence, maps[:3].permute(1, 2, 0), maps[3], pose)
+
+    @torch.inference_mode()
+    def estimated_camera(self, rgb: Tensor) -> Camera:
+        """The camera that fits the points the network sees in (H, W, 3) uint8."""
+        height, width = rgb.shape[:2]
+        middle = (width - 1) / 2, (height - 1) / 2
+        guess = Camera(width, height, float(width), float(width), *middle)
+        view = self.network_camera(guess)
+        (seen,) = self.network(self.network_input(Frame(rgb, guess)))
+        focal = weiszfeld_focal(seen.points[0].float(), (view.cx, view.cy)) * guess.fx / view.fx
+        return Camera(width, height, focal, focal, *middle)
 
     def network_input(self, frame: Frame) -> Tensor:
         """(1, 3, h, w) in -1..1, of the network's dtype."""

@@ -14,20 +14,12 @@ ITERATIONS = 10  # of reweighting
 NEAREST = 1e-8  # error below which a pixel weighs no more
 
 
-def median_focal(points: Tensor, principal_point: tuple[float, float]) -> float:
-    """Focal length [px] as the median of u z / x and v z / y over all pixels.
+def weiszfeld_focal(points: Tensor, principal_point: tuple[float, float]) -> float:
+    """Focal length [px] with the least sum of distances |p - f (x, y) / z| over all pixels.
 
     Args:
         points: (h, w, 3) in the frame of the camera, up to scale.
         principal_point: column and row of it [px].
-    """
-    p, q = _pixels_and_rays(points, principal_point)
-    focals = (p / q).flatten()  # (2 N,)
-    return float(focals[focals.isfinite()].median())
-
-
-def weiszfeld_focal(points: Tensor, principal_point: tuple[float, float]) -> float:
-    """Focal length [px] with the least sum of distances |p - f (x, y) / z|; as `median_focal`.
 
     Source: Weiszfeld's algorithm, as named by Wang et al. 2024, arXiv 2312.14132.
     """

@@ -30,9 +30,6 @@ from depth_ros.weights import (
 
 log = logging.getLogger(__name__)
 
-#: variant -> name of the authors' own file
-AUTHORS = {'nyu': 'best_model_nyu.ckpt', 'kitti': 'best_model_kitti.ckpt'}
-
 DEFAULT_MAX_DEPTH = 10.0  # of transformers, and in every published config.json
 
 
@@ -125,15 +122,12 @@ def translate(state: dict[str, Tensor], rules: Rules) -> dict[str, Tensor]:
 
 
 def _check_name(path: Path, preset: Preset) -> None:
-    """Refuse a file that has, or lies in a folder that has, another preset's published name."""
+    """Refuse a file whose name, or whose folder's, says what another preset was trained on."""
+    # glpn-nyu.pth, best_model_nyu.ckpt; models--owner--glpn-nyu in the hub's cache
+    words = re.findall('[a-z]+', ' '.join(path.absolute().parts[-4:]).lower())
 
     def named(other: Preset) -> bool:
-        # models--owner--name in the hub's cache, name in a clone
-        repo = other.repo.rpartition('/')[2]
-        folders = [part.rpartition('--')[2] for part in path.absolute().parent.parts[-3:]]
-        return other.family == preset.family and (
-            path.name == AUTHORS[other.variant] or repo in folders
-        )
+        return other.family == preset.family and other.variant in words
 
     right = presets_where(named)
     if right and not named(preset):
@@ -142,7 +136,7 @@ def _check_name(path: Path, preset: Preset) -> None:
             'or rename it if it is another one'
         )
     if not right:
-        log.info('%s does not say which variant it is; trusted to be %s', path, name_of(preset))
+        log.warning('%s does not say which variant it is; trusted to be %s', path, name_of(preset))
 
 
 def _check_config(path: Path, preset: Preset) -> None:
