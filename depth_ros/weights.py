@@ -193,6 +193,21 @@ def rename(state: dict[str, Tensor], rules: Rules) -> dict[str, Tensor]:
     return ours
 
 
+def from_zero(pattern: str, count: int = 1) -> Callable[[re.Match[str]], str]:
+    """A rule's right side where publishers count from one.
+
+    Args:
+        pattern: with a field for each group.
+        count: how many groups, from the first, are such numbers; the others stay.
+    """
+
+    def ours(match: re.Match[str]) -> str:
+        numbers = [int(group) - 1 for group in match.groups()[:count]]
+        return pattern.format(*numbers, *match.groups()[count:])
+
+    return ours
+
+
 def join(state: dict[str, Tensor], parts: Sequence[str], whole: str) -> None:
     """Put tensors of one shape together, along their first side; others stay for `load_strict`."""
     shapes = {state[part].shape if part in state else None for part in parts}

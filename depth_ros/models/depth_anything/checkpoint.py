@@ -24,6 +24,7 @@ from depth_ros.weights import (
     Rules,
     config_beside,
     describe,
+    from_zero,
     guess_family,
     join,
     load_strict,
@@ -42,10 +43,6 @@ UNUSED = (
     r'model\.head\.scratch\.\w+_aux\..*',
     r'model\.cam_(enc|dec)\..*',
 )
-
-
-def _minus_one(pattern: str) -> Callable[[re.Match[str]], str]:
-    return lambda m: pattern.format(int(m[1]) - 1)
 
 
 def from_coarsest(pattern: str, last: int) -> Callable[[re.Match[str]], str]:
@@ -72,10 +69,10 @@ def dinov2_rules(theirs: str, ours: str) -> Rules:
 _HEAD: Rules = (
     (r'^projects\.', 'head.projects.'),
     (r'^resize_layers\.', 'head.resizes.'),
-    (r'^scratch\.layer(\d)_rn\.', _minus_one('head.laterals.{}.')),
-    (r'^scratch\.refinenet(\d)\.resConfUnit1\.', _minus_one('head.fusions.{}.lateral.')),
-    (r'^scratch\.refinenet(\d)\.resConfUnit2\.', _minus_one('head.fusions.{}.unit.')),
-    (r'^scratch\.refinenet(\d)\.out_conv\.', _minus_one('head.fusions.{}.out.')),
+    (r'^scratch\.layer(\d)_rn\.', from_zero('head.laterals.{}.')),
+    (r'^scratch\.refinenet(\d)\.resConfUnit1\.', from_zero('head.fusions.{}.lateral.')),
+    (r'^scratch\.refinenet(\d)\.resConfUnit2\.', from_zero('head.fusions.{}.unit.')),
+    (r'^scratch\.refinenet(\d)\.out_conv\.', from_zero('head.fusions.{}.out.')),
     (r'^scratch\.output_conv1\.', 'head.neck.'),
     (r'^scratch\.output_conv2\.', 'head.depth.'),
     (r'^scratch\.sky_output_conv2\.', 'head.sky.'),

@@ -21,6 +21,7 @@ from depth_ros.weights import (
     Rules,
     config_beside,
     describe,
+    from_zero,
     guess_family,
     load_strict,
     read,
@@ -37,10 +38,6 @@ UNUSED = (
 )
 
 PUBLISHED_NAME = re.compile(r'DUSt3R_ViTLarge_BaseDecoder_(224_linear|512_linear|512_dpt)')
-
-
-def _minus_one(pattern: str) -> Callable[[re.Match[str]], str]:
-    return lambda m: pattern.format(*(int(g) - 1 for g in m.groups()))
 
 
 def _decoder(pattern: str) -> Callable[[re.Match[str]], str]:
@@ -61,15 +58,15 @@ RULES: Rules = (
     (_DEC, _decoder('decoders.{}.{}.')),
     (_DPT + r'act_postprocess\.(\d)\.0\.', lambda m: f'heads.{int(m[1]) - 1}.projects.{m[2]}.'),
     (_DPT + r'act_postprocess\.(\d)\.1\.', lambda m: f'heads.{int(m[1]) - 1}.resizes.{m[2]}.'),
-    (_DPT + r'scratch\.layer(\d)_rn\.', _minus_one('heads.{}.laterals.{}.')),
-    (_DPT + r'scratch\.layer_rn\.', _minus_one('heads.{}.laterals_again.')),
-    (_FUSION + r'resConfUnit1\.', _minus_one('heads.{}.fusions.{}.lateral.')),
-    (_FUSION + r'resConfUnit2\.', _minus_one('heads.{}.fusions.{}.unit.')),
-    (_FUSION + r'out_conv\.', _minus_one('heads.{}.fusions.{}.out.')),
-    (_DPT + r'head\.0\.', _minus_one('heads.{}.neck.')),
-    (_DPT + r'head\.2\.', _minus_one('heads.{}.out.0.')),
-    (_DPT + r'head\.4\.', _minus_one('heads.{}.out.2.')),
-    (r'^downstream_head(\d)\.', _minus_one('heads.{}.')),
+    (_DPT + r'scratch\.layer(\d)_rn\.', from_zero('heads.{}.laterals.{}.', 2)),
+    (_DPT + r'scratch\.layer_rn\.', from_zero('heads.{}.laterals_again.')),
+    (_FUSION + r'resConfUnit1\.', from_zero('heads.{}.fusions.{}.lateral.', 2)),
+    (_FUSION + r'resConfUnit2\.', from_zero('heads.{}.fusions.{}.unit.', 2)),
+    (_FUSION + r'out_conv\.', from_zero('heads.{}.fusions.{}.out.', 2)),
+    (_DPT + r'head\.0\.', from_zero('heads.{}.neck.')),
+    (_DPT + r'head\.2\.', from_zero('heads.{}.out.0.')),
+    (_DPT + r'head\.4\.', from_zero('heads.{}.out.2.')),
+    (r'^downstream_head(\d)\.', from_zero('heads.{}.')),
 )
 
 

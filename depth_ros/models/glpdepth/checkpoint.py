@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
@@ -21,6 +20,7 @@ from depth_ros.weights import (
     Rules,
     config_beside,
     describe,
+    from_zero,
     guess_family,
     join,
     load_strict,
@@ -33,13 +33,6 @@ log = logging.getLogger(__name__)
 DEFAULT_MAX_DEPTH = 10.0  # of transformers, and in every published config.json
 
 
-def _minus_one(pattern: str) -> Callable[[re.Match[str]], str]:
-    def ours(m: re.Match[str]) -> str:
-        return pattern.format(int(m[1]) - 1, *m.groups()[1:])
-
-    return ours
-
-
 # published place in a fusion -> ours, where ReLUs take numbers too
 _PLACES = {'1.0': 0, '1.1': 1, '2.0': 3, '2.1': 4, '3': 6}
 
@@ -50,13 +43,13 @@ def _fusion(m: re.Match[str]) -> str:
 
 _AUTHORS: Rules = (
     (r'^encoder\.patch_embed1\.', 'encoder.patch_embed.'),
-    (r'^encoder\.patch_embed([2-4])\.', _minus_one('encoder.stages.{}.downsample.')),
+    (r'^encoder\.patch_embed([2-4])\.', from_zero('encoder.stages.{}.downsample.')),
     (
         r'^encoder\.block(\d)\.(\d+)\.mlp\.dwconv\.dwconv\.',
-        _minus_one('encoder.stages.{}.blocks.{}.mlp.dwconv.'),
+        from_zero('encoder.stages.{}.blocks.{}.mlp.dwconv.'),
     ),
-    (r'^encoder\.block(\d)\.(\d+)\.', _minus_one('encoder.stages.{}.blocks.{}.')),
-    (r'^encoder\.norm(\d)\.', _minus_one('encoder.stages.{}.norm.')),
+    (r'^encoder\.block(\d)\.(\d+)\.', from_zero('encoder.stages.{}.blocks.{}.')),
+    (r'^encoder\.norm(\d)\.', from_zero('encoder.stages.{}.norm.')),
     (r'^decoder\.bot_conv\.', 'decoder.projects.0.'),
     (r'^decoder\.skip_conv(\d)\.', r'decoder.projects.\1.'),
     (r'^decoder\.fusion(\d)\.conv([12]\.[01]|3)\.', _fusion),
