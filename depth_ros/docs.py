@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from depth_ros.bench import tables
+from depth_ros.cli import table
 from depth_ros.config import Parameter, parameters
 from depth_ros.models import PRESETS
 
@@ -118,7 +119,8 @@ def models_page() -> str:
         '|---|---|---|---|---|---|',
     ]
     for name, preset in PRESETS.items():
-        kind = preset.kind.value.replace('_', '-') if preset.kind else '`onnx.kind`'
+        meaning = table.described_kind(name, preset)
+        kind = meaning.value.replace('_', '-') if meaning else '`onnx.kind`'
         source = f'[{preset.repo}](https://huggingface.co/{preset.repo})' if preset.repo else ''
         if preset.url:
             source = f'[{preset.variant}.zip]({preset.url})'

@@ -12,8 +12,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 SWITCH = ['true', 'false']
-# name: (default, description, choices, type if it is a parameter); a parameter left empty is not
-# passed on: then params_file decides, then the preset's file in config/models/, then the default
+# name: (default, description, choices, type of a parameter); left empty, file or preset decide
 ARGUMENTS = {
     'image': ('image', 'Topic of the image; compressed ones are looked for below it.', None, None),
     'camera_info': ('', 'Topic of its CameraInfo; empty: the sibling of image.', None, None),
@@ -21,7 +20,9 @@ ARGUMENTS = {
     'params_file': ('', 'YAML with what differs from config/depth.yaml.', None, None),
     'model': ('', 'Preset, a name from MODELS.md; nano where nothing says another.', None, str),
     'weights': ('', "Checkpoint file, folder or hub id; else the preset's own.", None, str),
+    'accept_licence': ('', 'true: you agree to a licence with limits.', ['', *SWITCH], bool),
     'device': ('', 'auto, cpu or cuda:N.', None, str),
+    'intrinsics': ('', 'camera_info, or estimated.', ['', 'camera_info', 'estimated'], str),
     'rate': ('', 'Most depth images a second [Hz]; 0 means every frame.', None, float),
     'autostart': ('', 'false waits for a lifecycle manager.', ['', *SWITCH], bool),
     'use_sim_time': ('', 'true takes the time from /clock.', ['', *SWITCH], bool),
@@ -51,8 +52,7 @@ def depth_node(context: LaunchContext) -> list[Node]:
         Node(
             package='depth_ros',
             executable='depth_node',
-            # named in full: values for /** would lose against a params_file that names the node
-            name='depth_node',
+            name='depth_node',  # values for /** would lose against a params_file that names it
             namespace=given['namespace'],
             parameters=[layer for layer in (given['params_file'], values) if layer],
             remappings=remaps,

@@ -28,11 +28,15 @@ def add_to(commands: Any) -> None:
     parser.set_defaults(call=call)
 
 
+def described_kind(name: str, preset: Preset) -> Kind | None:
+    """What its numbers mean, by its row or its file in config/models; None if not said."""
+    described = config.preset_values(name).get('onnx.kind')
+    return preset.kind or (Kind(described) if described else None)
+
+
 def row(name: str, preset: Preset) -> tuple[str, ...]:
     """One preset as strings, in the order of `COLUMNS`."""
-    # networks of one's own, and those described in config/models
-    described = config.preset_values(name).get('onnx.kind')
-    meaning = preset.kind or (Kind(described) if described else None)
+    meaning = described_kind(name, preset)
     kind = meaning.value.replace('_', '-') if meaning else 'onnx.kind'
     source = preset.repo or preset.url or ('your file' if preset.needs_weights else 'none needed')
     source = 'in the package' if preset.packaged else source
