@@ -32,7 +32,6 @@ def plan(arguments: list[str] | None = None) -> Plan:
     parser.add_argument('--batch', type=int, help='views a step [32; 64 on a GPU]')
     parser.add_argument('--rate', type=float, default=2e-3, help='highest learning rate [2e-3]')
     parser.add_argument('--reuse', type=float, default=6.0, help='times a view is drawn [6]')
-    parser.add_argument('--coarse', type=float, default=0.5, help='share at 0.6 size [0.5]')
     parser.add_argument('--threads', type=int, help='of the training itself, on a CPU')
     args = parser.parse_args(arguments)
     if not 0 <= args.seed < 10_000:
@@ -54,7 +53,6 @@ def plan(arguments: list[str] | None = None) -> Plan:
         batch=args.batch or (64 if gpu else 32),
         rate=args.rate,
         reuse=args.reuse,
-        coarse=args.coarse,
         capacity=30_000,
         half=gpu or _has_bfloat16(),
     )

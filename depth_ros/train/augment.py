@@ -68,8 +68,13 @@ def batch(views: Views, size: tuple[int, int], generator: torch.Generator | None
     rgb = views.rgb.float() / 255
     if generator is None and (h, w) != (height, width):
         rgb = F.interpolate(rgb, size=size, mode='area')
-    else:
+    elif width < 1.5 * w:
         rgb = F.grid_sample(rgb, grid, padding_mode='border', align_corners=False)
+    else:  # as cameras and `resample.shrunk` average over a pixel, so that fine detail is no noise
+        twice = F.interpolate(grid.permute(0, 3, 1, 2), scale_factor=2, mode='bilinear')
+        twice = twice.permute(0, 2, 3, 1)
+        rgb = F.grid_sample(rgb, twice, padding_mode='border', align_corners=False)
+        rgb = F.avg_pool2d(rgb, 2)
     # bilinear depth would invent surfaces between near and far ones
     z = F.grid_sample(
         views.z.float()[:, None], grid, mode='nearest', padding_mode='border', align_corners=False

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from depth_ros.models.nano.network import SIDE, SKY_LOGIT, Nano
+from depth_ros.models.nano.network import SIDE, SKY_LOGIT, STEP, Nano
 from depth_ros.train.augment import Batch, batch
 from depth_ros.train.loss import Score, loss
 from depth_ros.train.views import VALIDATION, Buffer, Renderers, Views, held_out
@@ -23,9 +23,9 @@ from depth_ros.weights import load_strict, read
 
 log = logging.getLogger(__name__)
 
-SIZE = (SIDE * 3 // 4, SIDE)  # of the network's input, (height, width)
-COARSE = 0.6  # of that size, for the first part
-MARGIN = 1.2  # views are rendered larger than that, for windows that still have detail
+SIZE = (SIDE * 3 // 4, SIDE)  # of the network's usual input, (height, width)
+SCALES = (0.75, 1.0, 1.25)  # of that, one drawn each step: no detail is always of one size
+MARGIN = 1.5  # views are rendered larger than that, for windows that still have detail
 NAME = 'nano.safetensors'
 WARM_UP = 150  # steps
 DECAY = 0.9985  # of the average of the weights
@@ -47,9 +47,7 @@ class Plan:
         rate: highest learning rate.
         reuse: how often a view is drawn on average before a new one replaces it.
         capacity: views kept.
-        size: (height, width) the network is trained at [px].
-        coarse: share of the time at 0.6 of that size, where a step costs a third. A pixel of an
-            object has the same canonical depth there, so what is learnt stays right.
+        size: (height, width) the network is used at [px]; it is trained at `SCALES` of that.
         validation: held-out views that choose among weights.
         half: multiply matrices in bfloat16.
     """
@@ -66,7 +64,6 @@ class Plan:
     reuse: float = 3.0
     capacity: int = 6000
     size: tuple[int, int] = SIZE
-    coarse: float = 0.35
     validation: int = 64
     half: bool = False
 
@@ -93,29 +90,21 @@ class Progress:
 
 
 class Source:
-    """Views of one size and the processes that make them."""
+    """Views and the processes that make them."""
 
-    def __init__(self, plan: Plan, coarse: bool, start: int = 0, images: int = 0) -> None:
-        """Begin after `start` views and `images` seen of another size."""
-        self.coarse = coarse
-        h, w = (round(n * COARSE / 8) * 8 if coarse else n for n in plan.size)
-        self.size = (h, w)
+    def __init__(self, plan: Plan) -> None:
+        """Start the processes."""
+        h, w = plan.size
         wide = (round(h * MARGIN), round(w * MARGIN))
         self.buffer = Buffer(plan.capacity, wide, torch.device(plan.device))
-        self._plan, self._before, self._images = plan, start, images
-        seed = plan.seed * 1000 + start
-        self._renderers = Renderers(plan.workers, seed, wide, plan.device)
+        self._plan = plan
+        self._renderers = Renderers(plan.workers, plan.seed * 1000, wide, plan.device)
         self.close = self._renderers.close
-
-    @property
-    def views(self) -> int:
-        """Rendered so far, those before included."""
-        return self._before + self.buffer.seen
 
     def refill(self, images: int) -> None:
         """Take new views as they are needed; wait for them only at the start and if far behind."""
         least = 2 * self._plan.batch
-        wanted = (images - self._images) / self._plan.reuse + 2 * least
+        wanted = images / self._plan.reuse + 2 * least
         while self.buffer.seen < wanted:
             # the first views are shown more often rather than waited for
             behind = self.buffer.seen < max(least, 0.6 * wanted - least)
@@ -123,6 +112,12 @@ class Source:
             if views is None:
                 return
             self.buffer.add(views)
+
+
+def sizes_of(plan: Plan) -> list[tuple[int, int]]:
+    """(height, width) of the batches, multiples of `STEP`."""
+    h, w = plan.size
+    return [(round(h * s / STEP) * STEP, round(w * s / STEP) * STEP) for s in SCALES]
 
 
 class Average:
@@ -161,28 +156,26 @@ def train(plan: Plan) -> Progress:
     )
     generator = torch.Generator().manual_seed(plan.seed)
     progress = Progress(losses=[])
-    source = Source(plan, plan.coarse > 0)
+    source, sizes = Source(plan), sizes_of(plan)
     try:
         seeds = range(VALIDATION, VALIDATION + plan.validation)
         validation = list(held_out(seeds, plan.size, plan.device))
         plan.out.mkdir(parents=True, exist_ok=True)
         interval = min(120.0, 60 * plan.minutes / 6)
         looked = reported = time.monotonic()
-        for lr, done in _rates(plan, start, progress):
-            if source.coarse and done >= plan.coarse:
-                source.close()
-                source = Source(plan, coarse=False, start=progress.views, images=progress.images)
+        for lr in _rates(plan, start, progress):
             source.refill(progress.images)
             for group in optimizer.param_groups:
                 group['lr'] = lr
-            b = batch(source.buffer.draw(plan.batch, generator), source.size, generator)
+            size = sizes[int(torch.randint(len(sizes), (), generator=generator))]
+            b = batch(source.buffer.draw(plan.batch, generator), size, generator)
             value = _step(network, optimizer, b, plan.half)
             average.update(network)
             assert progress.losses is not None
             progress.losses.append(value)
             progress.steps += 1
             progress.images += plan.batch
-            progress.views = source.views
+            progress.views = source.buffer.seen
             now = time.monotonic()
             if now - reported > 15:
                 _report(progress, now - start, lr)
@@ -208,8 +201,8 @@ def _groups(network: Nano) -> list[dict[str, object]]:
     return [{'params': matrices, 'weight_decay': 0.03}, {'params': others, 'weight_decay': 0.0}]
 
 
-def _rates(plan: Plan, start: float, progress: Progress) -> Iterator[tuple[float, float]]:
-    """Learning rate, a cosine to nothing, and share done: by the clock, or by steps if sooner."""
+def _rates(plan: Plan, start: float, progress: Progress) -> Iterator[float]:
+    """Learning rate, a cosine to nothing: by the clock, or by steps if sooner."""
     began = time.monotonic()
     end = start + 60 * plan.minutes
     while True:
@@ -219,7 +212,7 @@ def _rates(plan: Plan, start: float, progress: Progress) -> Iterator[tuple[float
         if done >= 1:
             return
         warm = min(1.0, (progress.steps + 1) / WARM_UP)
-        yield plan.rate * warm * (0.01 + 0.495 * (1 + math.cos(math.pi * done))), done
+        yield plan.rate * warm * (0.01 + 0.495 * (1 + math.cos(math.pi * done)))
 
 
 def _step(network: Nano, optimizer: torch.optim.Optimizer, b: Batch, half: bool) -> float:
@@ -252,12 +245,16 @@ def validate(network: Nano, validation: list[Views], size: tuple[int, int]) -> S
 
 def _look(network: Nano, validation: list[Views], progress: Progress, plan: Plan) -> None:
     score = validate(network, validation, plan.size)
-    # by delta1: a mean error can be that of a few pixels taken for sky
-    better = progress.best is None or score.delta1 >= progress.best.delta1
+    # by shares of pixels: a mean error can be that of a few taken for sky
+    better = progress.best is None or _shares(score) >= _shares(progress.best)
     log.info('step %d, held out: %s%s', progress.steps, score, ', kept' if better else '')
     if better:
         progress.best = score
         save(network, plan.out / NAME)
+
+
+def _shares(score: Score) -> float:
+    return score.delta1 + score.delta1_median
 
 
 def save(network: Nano, path: Path) -> None:

@@ -36,7 +36,7 @@ def model():
 @pytest.fixture(scope='module')
 def world():
     """Twelve held-out pictures with their depth."""
-    return frames(range(TEST, TEST + 12))
+    return frames(range(TEST, TEST + 12), (144, 192))
 
 
 def test_it_is_small():
@@ -66,8 +66,8 @@ def test_a_focal_length_twice_as_long_is_twice_the_depth(model, world):
 def test_a_smaller_picture_with_its_intrinsics_has_the_same_metres(model, world):
     ratios = []
     for frame, _ in world:
-        half = frame.rgb.reshape(120, 2, 160, 2, 3).float().mean((1, 3)).round().byte()
-        small = Frame(half, frame.camera.resized(160, 120))
+        half = frame.rgb.reshape(72, 2, 96, 2, 3).float().mean((1, 3)).round().byte()
+        small = Frame(half, frame.camera.resized(96, 72))
         a, b = (to_metres(model.predict(f), f.camera) for f in (frame, small))
         ratios.append(float(b.nanmedian() / a.nanmedian()))
     # both come to the same network input up to rounding
@@ -76,12 +76,12 @@ def test_a_smaller_picture_with_its_intrinsics_has_the_same_metres(model, world)
 
 def test_an_upright_picture_is_taken_as_it_is(model, world):
     frame, _ = world[0]
-    upright = Frame(frame.rgb[:, 70:250].contiguous(), frame.camera.cropped(70, 0, 180, 240))
+    upright = Frame(frame.rgb[:, 42:150].contiguous(), frame.camera.cropped(42, 0, 108, 144))
     prediction = model.predict(upright)
-    assert model.network_size(240, 180) == (160, 120)
-    assert prediction.values.shape == prediction.sky.shape == (240, 180)
+    assert model.network_size(144, 108) == (96, 72)
+    assert prediction.values.shape == prediction.sky.shape == (144, 108)
     assert prediction.sky.dtype == torch.bool
-    assert prediction.focal_px == (FOCAL * 180 / 120, FOCAL * 240 / 160)
+    assert prediction.focal_px == (FOCAL * 108 / 72, FOCAL * 144 / 96)
 
 
 def test_slopes_know_the_principal_point_and_no_lens():
@@ -161,12 +161,12 @@ def test_a_score_sees_scale_and_shape_apart():
 
 def test_training_learns_and_leaves_weights_that_load(tmp_path):
     threads = torch.get_num_threads()
-    plan = Plan(tmp_path, minutes=2, steps=30, batch=8, size=(48, 64), validation=8, capacity=256)
+    plan = Plan(tmp_path, minutes=2, steps=60, batch=8, size=(48, 64), validation=8, capacity=256)
     progress = train(plan)
     torch.set_num_threads(threads)
     losses = progress.losses
-    assert progress.steps == len(losses) == 30
-    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+    assert progress.steps == len(losses) == 60
+    assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
     model = load_preset('nano', ModelOptions(weights=tmp_path / NAME))
     picture = torch.zeros((60, 80, 3), dtype=torch.uint8)
     camera = Camera(80, 60, 70.0, 70.0, 39.5, 29.5)

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from depth_ros.camera import Camera
 
-SIDE = 160  # long side of the input it was trained at [px]
+SIDE = 96  # long side of its usual input [px]; it was trained at 72 to 160
 STEP = 8  # both sides of the input are multiples of this [px]
-FOCAL = 160.0  # f_c, the canonical focal length in pixels of the input
+FOCAL = 160.0  # f_c, the canonical focal length in pixels of the input, whatever its size
 BACKBONE = 'regnetx_002'
 WIDTHS = (160, 112, 72, 48, 32)  # channels of the decoder, coarse to fine
 SKY_LOGIT = 4.0  # taken for sky above; a wall taken for sky is worse than sky taken for far away
