@@ -132,7 +132,7 @@ def test_a_child_that_fails_says_why():
 
 def test_a_child_measures_memory_alone():
     found = networks_part.child('nano', ['ours'], 'fp32', Options(), 0.0)
-    assert found['memory_mb'] > 0 and found['input'] == [[1, 5, 120, 160]]
+    assert found['memory_mb'] > 0 and found['input'] == [[1, 5, 72, 96]]
 
 
 def test_work_grows_with_the_input():

@@ -52,7 +52,7 @@ def refused(process, **parameters):
         ({'model': 'fastdepth_nyu'}, ['weights', '.onnx']),
         ({'model': 'onnx', 'weights': '/no/such/net.onnx'}, ['/no/such/net.onnx']),
         (
-            {'model': 'depth_anything_v2_small', 'weights': '/no/such/file.pth'},
+            {'model': 'depth_anything_v2_metric_indoor_small', 'weights': '/no/such/file.pth'},
             ['/no/such/file.pth'],
         ),
     ],
