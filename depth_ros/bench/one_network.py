@@ -59,21 +59,20 @@ def measure(
     before = _memory_mb(where, 'VmRSS')
     calls: dict[str, Call] = {}
     found: dict[str, Any] = {}
-    networks: dict[str, Any] = {}
+    theirs: Any = None
     inputs = [_input_of(preset, where, dtype, size)] if not budget_s else []
     if 'transformers' in who:
         theirs = beside.transformers_network(preset)
-        networks['transformers'] = theirs
         calls['transformers'] = lambda: theirs(pixel_values=inputs[0]).predicted_depth
     if 'ours' in who:
-        model, found['same_weights'] = _ours(preset, options, networks.get('transformers'))
+        model, found['same_weights'] = _ours(preset, options, theirs)
         inputs = inputs or usual_input(model, where, size)
         calls = {'ours': lambda: model.network(*inputs), **calls}
     if 'transformers' in who:
         theirs = theirs.to(where, dtype).requires_grad_(False)
     if 'onnxruntime' in who:
         with mock.patch.object(linear, 'pays', lambda *_: False):  # no exporter knows packed ones
-            plain, _ = _ours(preset, options, networks.get('transformers'))
+            plain, _ = _ours(preset, options, theirs)
         session = beside.OnnxRuntime(plain.network, inputs[0], threads)
         calls['onnxruntime'] = lambda: session(inputs[0])
     started_s = time.perf_counter()
@@ -82,10 +81,11 @@ def measure(
     waiter(where)()
     found |= {'input': [list(x.shape) for x in inputs]}
     found |= {'memory_mb': round(_memory_mb(where) - before, 1), 'imports_mb': before}
-    counts = {n: _parameters(network) for n, network in networks.items()}
+    found['parameters'] = {}
     if 'ours' in who:  # whose layers may be packed
-        counts['ours'] = random_weights.parameters_of(preset)
-    found['parameters'] = counts
+        found['parameters']['ours'] = random_weights.parameters_of(preset)
+    if 'transformers' in who:
+        found['parameters']['transformers'] = _parameters(theirs)
     if budget_s:
         with torch.inference_mode():
             found['times'] = take_turns(

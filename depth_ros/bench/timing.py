@@ -42,9 +42,8 @@ def take_turns(
         name -> median_ms, p95_ms, repeats.
     """
     warm_until = time.perf_counter() + budget_s / 4
-    for _ in range(
-        0 if warm else 10
-    ):  # the first one allocates and chooses; the clock rises with the others
+    # the first one allocates and chooses; the clock rises with the others
+    for _ in range(0 if warm else 10):
         for call in calls.values():
             call()
         wait()
