@@ -67,10 +67,11 @@ def _cloud_by_opencv(depth: DepthMap, stride: int, color: bool, out: Tensor) -> 
     """Five times as fast as torch on one core, near the cost of a memcpy."""
     z = np.ascontiguousarray(depth.z.numpy()[::stride, ::stride])
     x, y = _full_rays(depth.camera, stride)
-    z = cv2.add(z, cv2.subtract(z, z))  # Inf - Inf is NaN: what is not finite becomes NaN
+    z = cv2.addWeighted(z, 2, z, -1, 0)  # 2z - z, exactly z; Inf - Inf is NaN
     if color:
         bgra = cv2.cvtColor(depth.rgb.numpy()[::stride], cv2.COLOR_RGB2BGRA)
-        packed = np.bitwise_and(bgra.view(np.uint32)[:, ::stride, 0], 0x00FFFFFF)
+        packed = np.ascontiguousarray(bgra.view(np.uint32)[:, ::stride, 0])
+        packed &= 0x00FFFFFF
     else:
         packed = np.zeros(z.shape, np.uint32)
     cv2.merge([cv2.multiply(z, x), cv2.multiply(z, y), z, packed.view(np.float32)], out.numpy())
