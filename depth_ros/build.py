@@ -16,10 +16,9 @@ from depth_ros import models
 from depth_ros.camera import Camera
 from depth_ros.data import Frame
 from depth_ros.errors import ConfigError
-from depth_ros.graphs import Recorded
+from depth_ros.graphs import record
 from depth_ros.locate import locate
 from depth_ros.models import DepthModel, ModelOptions, Preset, TakesPairs
-from depth_ros.models.one_view import OneView
 from depth_ros.pipeline import Pipeline
 from depth_ros.scaling import Scaling
 from depth_ros.settings import Settings
@@ -92,8 +91,8 @@ def build(
     size = camera_size() if wanted != 'fp32' else None
     frame = trial_frame(device, *(size or USUAL_SIZE))
     model, precision = load_in(settings.model, options, wanted, frame)
-    if device.type == 'cuda' and settings.cuda_graphs and isinstance(model, OneView):
-        model.faster = Recorded(model.network)
+    if settings.cuda_graphs:
+        record(model, device)
     if preset.advice:
         log.info('%s (%s): %s', settings.model, preset.licence, preset.advice)
     pipeline = Pipeline(model, settings, device)
@@ -164,7 +163,11 @@ def load_in(
         return load('fp32'), precision
     size = f'on a trial picture of {frame.camera.width}x{frame.camera.height}'
     with torch.inference_mode():
-        expected = load('fp32').predict(frame).values
+        expected = _if_there_is_room(lambda: load('fp32').predict(frame).values)
+        if expected is None:
+            why = f'no room on {options.device} for fp32 to compare it with'
+            log.warning('%s in %s is unchecked: %s', name, precision, why)
+            return load(precision), f'{precision} (unchecked: {why})'
         while precision != 'fp32':
             model = load(precision)
             difference = compare(model.predict(frame).values, expected)
@@ -176,6 +179,16 @@ def load_in(
             )  # fmt: skip
             precision = SAFER[precision]
     return load('fp32'), f'fp32 (half precision is broken for {name} on {options.device})'
+
+
+def _if_there_is_room(action: Callable[[], torch.Tensor]) -> torch.Tensor | None:
+    """What it returns; None if the GPU has not the memory, which is given back."""
+    try:
+        return action()
+    except torch.cuda.OutOfMemoryError as error:
+        error.__traceback__ = None  # it holds what was loaded
+    torch.cuda.empty_cache()
+    return None
 
 
 def compare(values: torch.Tensor, expected: torch.Tensor) -> float:

@@ -81,7 +81,7 @@ def forget() -> None:
     _undistort_grid.cache_clear()
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _undistort_grid(camera: Camera, device: str) -> tuple[Tensor, Tensor]:
     """(1, H, W, 2) grid for grid_sample(align_corners=True), and which pixels have a source."""
     matrix = np.array(

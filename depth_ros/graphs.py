@@ -10,10 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from depth_ros.models.one_view import OneView
+
 log = logging.getLogger(__name__)
 
 WARM_UP = 3  #: runs before recording, in which libraries choose their kernels
 MOST = 8  #: shapes that are kept, batches of several cameras among them; each takes memory
+
+
+def record(model: Any, device: torch.device) -> None:
+    """Have the network of a `OneView` recorded, if it runs on a GPU."""
+    if device.type == 'cuda' and isinstance(model, OneView):
+        model.faster = Recorded(model.network)
 
 
 class Recorded:
@@ -31,41 +39,56 @@ class Recorded:
         self.trouble = ''  #: why nothing is recorded any more; '' while all is well
         self._seen: set[torch.Size] = set()
         self._records: dict[torch.Size, tuple[torch.cuda.CUDAGraph, Tensor, Any]] = {}
+        self._aside: torch.cuda.Stream | None = None  # records all of them, in one memory
+        self._pool: Any = None
 
     def __call__(self, x: Tensor) -> Any:
         """What `network` answers, in tensors of its own."""
         record = self._records.get(x.shape)
         if record is None:
-            if self.trouble or x.shape not in self._seen or len(self._records) >= MOST:
+            if self.trouble or x.shape not in self._seen:
                 self._seen.add(x.shape)
+                return self.network(x)
+            if len(self._records) >= MOST:
+                self._give_up(f'there are {MOST} for other sizes of input')
                 return self.network(x)
             try:
                 record = self._records[x.shape] = self._record(x)
             except RuntimeError as error:  # an operation that waits for the GPU cannot be recorded
-                self.trouble = str(error).strip().partition('\n')[0]
-                log.warning(
-                    'the network cannot be recorded as a CUDA graph (%s); it runs kernel by '
-                    'kernel, which takes longer',
-                    self.trouble,
-                )
+                self._give_up(str(error).strip().partition('\n')[0])
                 return self.network(x)
         graph, given, answer = record
         given.copy_(x)
         graph.replay()
         return _own(answer)
 
+    def _give_up(self, why: str) -> None:
+        self.trouble = why
+        log.warning(
+            'the network cannot be recorded as a CUDA graph for further inputs (%s); for them it '
+            'runs kernel by kernel, which takes longer',
+            why,
+        )
+
     def _record(self, x: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Any]:
         with torch.cuda.device(x.device):
             given = x.clone()
-            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            if self._aside is None:
+                self._aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+                self._pool = torch.cuda.graph_pool_handle()
+            aside = self._aside
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
                 for _ in range(WARM_UP):
                     self.network(given)
             torch.cuda.current_stream().wait_stream(aside)
             graph = torch.cuda.CUDAGraph()
-            # other threads of the process may use the GPU meanwhile
-            with torch.cuda.graph(graph, stream=aside, capture_error_mode='thread_local'):
+            # Intermediate maps of all records share memory: one is replayed at a time, from an
+            # input of its own, and its answers are copied at once. Other threads of the process
+            # may use the GPU meanwhile.
+            with torch.cuda.graph(
+                graph, pool=self._pool, stream=aside, capture_error_mode='thread_local'
+            ):
                 answer = self.network(given)
         log.info('network recorded for input %s', 'x'.join(map(str, x.shape)))
         return graph, given, answer

@@ -78,7 +78,7 @@ def _cloud_by_opencv(depth: DepthMap, stride: int, color: bool, out: Tensor) -> 
     return out
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _full_rays(camera: Camera, stride: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """`geometry.rays` for each pixel, as OpenCV wants them: (h, w) each."""
     x, y = rays(camera, 'cpu', stride)

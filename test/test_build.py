@@ -9,6 +9,7 @@ import types
 import pytest
 import torch
 
+from depth_ros import models
 from depth_ros.build import build, choose_device, choose_precision, compare, load_in, trial_frame
 from depth_ros.data import Kind, Prediction
 from depth_ros.errors import ConfigError
@@ -128,6 +129,23 @@ def test_a_broken_precision_falls_to_the_next_with_a_warning(sensitive, caplog, 
     _, said = load_in('sensitive', ModelOptions(), 'fp16', trial_frame(CPU, 64, 48))
     assert said == taken
     assert ('instead' in caplog.text) == (fp16 > 0.02)
+
+
+def test_where_fp32_has_no_room_half_precision_is_taken_unchecked(sensitive, caplog, monkeypatch):
+    loaded, load = [], models.load
+
+    def cramped(name, options):
+        loaded.append(options.dtype)
+        if options.dtype is torch.float32:
+            raise torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 1.21 GiB')
+        return load(name, options)
+
+    monkeypatch.setattr(models, 'load', cramped)
+    sensitive[torch.float16] = 0.001
+    model, said = load_in('sensitive', ModelOptions(), 'fp16', trial_frame(CPU, 64, 48))
+    assert model.off == 0.001 and loaded == [torch.float32, torch.float16]
+    assert said == 'fp16 (unchecked: no room on cpu for fp32 to compare it with)'
+    assert 'unchecked' in caplog.text
 
 
 def test_lost_numbers_are_an_infinite_difference():

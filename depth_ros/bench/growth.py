@@ -21,13 +21,14 @@ from depth_ros.bench.timing import take_turns, waiter
 from depth_ros.bench.transport import COLUMNS, Case, measure, medians
 from depth_ros.build import DTYPES, choose_precision, trial_frame
 from depth_ros.demo.processes import Child, environment, stop
+from depth_ros.graphs import record
 from depth_ros.models import PRESETS, ModelOptions, load
 
 RULES = ('model:=flat_wall', *FULL_CLOUD)
 #: with a network that costs something: who shares it, and batches it, gains
 WITH_NETWORK, ITS_CAMERAS = ('model:=nano', 'points.stride:=4'), 4
 WIDTH, HEIGHT, RATE = 640, 480, 30.0
-INPUT_SIDES = (96, 160, 320, 640)  #: of nano [px]; 160 is its usual one
+INPUT_SIDES = (96, 160, 320, 640)  #: of nano [px]; 96 is its usual one
 STRIDES = (1, 2, 4, 8)
 LISTENING = 'listening to'  #: what a node logs once it is active
 
@@ -129,6 +130,7 @@ def inputs(sides: Sequence[int], device: torch.device, threads: int) -> list[dic
             weights=preset.own_file, device=device, dtype=DTYPES[precision], input_size=side
         )
         model: Any = load('nano', options)
+        record(model, device)
         with torch.inference_mode():
             calls = {'': lambda m=model: m.predict(frame)}
             times = take_turns(calls, budget_s=1.0, wait=waiter(device))['']

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last stages: bytes of messages, serialisation, and the publishing of them to a listener."""
+"""The last stages: bytes of messages, serialisation, and the publishing of them to a listener.
+
+And all of them at once, from an image message to a cloud message.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,32 @@ import json
 import os
 import tempfile
 import time
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import rclpy
+from rclpy.lifecycle import LifecycleNode
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image, PointCloud2
 
 from depth_ros import pack
+from depth_ros.bench import random_weights
+from depth_ros.bench.options import Options
 from depth_ros.bench.timing import copier, take_turns, waiter
-from depth_ros.data import DepthMap
+from depth_ros.build import DTYPES, choose_precision
+from depth_ros.data import DepthMap, Frame, Kind
 from depth_ros.demo.processes import Child, environment, stop
+from depth_ros.errors import DepthRosError
+from depth_ros.graphs import record
+from depth_ros.models import PRESETS, ModelOptions
+from depth_ros.pipeline import Pipeline
 from depth_ros.ros import middleware
-from depth_ros.ros.outputs import FIELDS, POINT_STEP, Bytes
+from depth_ros.ros.outputs import FIELDS, POINT_STEP, Bytes, Outputs
+from depth_ros.ros.upload import Upload
+from depth_ros.settings import Points, ScalingSettings, Settings
 
 BUDGET_S = 0.4
 PUBLISH_S = 1.5
@@ -44,6 +58,8 @@ def rows(depth: DepthMap, width: int, height: int) -> list[dict[str, Any]]:
         message = _image(depth, data.fill(tensor)) if tensor is depth.z else _cloud(points, data)
         kind = type(message)
         wait = waiter(tensor.device)
+        wait()
+        data.settle()  # from now on it is written where it is
         fill = {'stage': lambda d=data, t=tensor: d.fill(t), 'memcpy': copier(size)}
         pack_up = {'stage': lambda m=message: serialize_message(m), 'memcpy': copier(size)}
         timed = {
@@ -58,6 +74,66 @@ def rows(depth: DepthMap, width: int, height: int) -> list[dict[str, Any]]:
             row = {'stage': stage, 'size': f'{width}x{height}', **times['stage']}
             found.append({**row, 'bytes': size, 'memcpy_ms': copied})
     return found
+
+
+class Heard(Outputs):
+    """As if somebody listened to the cloud."""
+
+    def watched(self, name: str = '') -> bool:
+        """Whether it is the cloud, or any."""
+        return name in ('points', '')
+
+
+def whole(frame: Frame, preset: str, options: Options) -> dict[str, Any]:
+    """From an image message to a cloud message, full and coloured, as the worker makes it.
+
+    One frame after the other: on a GPU the node begins the next one meanwhile.
+    """
+    device, (height, width) = options.torch_device, frame.camera.size
+    row = PRESETS[preset]
+    precision = choose_precision('auto', device, row)
+    settings = Settings(
+        model=preset,
+        points=Points(stride=1, organized=True),
+        scaling=ScalingSettings(
+            method='auto' if row.kind in (Kind.METRIC, Kind.CANONICAL) else 'constant'
+        ),
+    )
+    given = ModelOptions(device=device, dtype=DTYPES[precision], threads=options.threads)
+    pipeline = Pipeline(random_weights.load(preset, given), settings, device)
+    record(pipeline.model, device)
+    image = Image(
+        height=height,
+        width=width,
+        encoding='rgb8',
+        step=3 * width,
+        data=array('B', frame.rgb.cpu().numpy().tobytes()),
+    )
+    upload, size = Upload(device), POINT_STEP * height * width
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = LifecycleNode('bench', context=context)
+    outputs = Heard(node, settings)
+
+    def once() -> None:
+        (depth,) = pipeline.many([Frame(upload(image), frame.camera)])
+        if isinstance(depth, DepthRosError):
+            raise depth
+        outputs.settle(outputs.prepare(depth, image.header, settings))
+
+    try:
+        times = take_turns({'stage': once, 'memcpy': copier(size)}, budget_s=BUDGET_S)
+    finally:
+        outputs.close()
+        node.destroy_node()
+        rclpy.try_shutdown(context=context)
+    return {
+        'stage': f'image to cloud: {preset}, {precision}',
+        'size': f'{width}x{height}',
+        **times['stage'],
+        'bytes': size,
+        'memcpy_ms': times['memcpy']['median_ms'],
+    }
 
 
 @contextmanager

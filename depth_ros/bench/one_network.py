@@ -27,6 +27,7 @@ from depth_ros.bench import beside, random_weights
 from depth_ros.bench.timing import Call, take_turns, waiter
 from depth_ros.build import DTYPES, trial_frame
 from depth_ros.errors import DepthRosError
+from depth_ros.graphs import record
 from depth_ros.models import ModelOptions, linear
 
 MINUTES_S = 60.0  #: calls that take longer are timed once
@@ -67,7 +68,9 @@ def measure(
     if 'ours' in who:
         model, found['same_weights'] = _ours(preset, options, theirs)
         inputs = inputs or usual_input(model, where, size)
-        calls = {'ours': lambda: model.network(*inputs), **calls}
+        record(model, where)  # as in the node
+        network = getattr(model, 'faster', None) or model.network
+        calls = {'ours': lambda: network(*inputs), **calls}
     if 'transformers' in who:
         theirs = theirs.to(where, dtype).requires_grad_(False)
     if 'onnxruntime' in who:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The way of one frame, stage by stage, each alone and beside a memcpy of the bytes it makes.
 
-Everything is the project's own function on one thread. A stage and its memcpy take turns;
-publishing is paced at 30 Hz, with a listener in another process.
+Everything but upload and download alone is the project's own function, on one thread. A stage and
+its memcpy take turns; publishing is paced at 30 Hz, with a listener in another process. The last
+row is the whole way of one frame, from the bytes of its image to those of its cloud.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from depth_ros.bench.options import Options
 from depth_ros.bench.timing import Call, copier, take_turns, waiter
 from depth_ros.build import DTYPES, choose_precision, trial_frame
 from depth_ros.data import DepthMap, Frame
+from depth_ros.graphs import record
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.pipeline import Pipeline
 from depth_ros.ros.images import to_rgb
@@ -31,6 +33,11 @@ BUDGET_S = 0.4  #: of a stage
 #: encoding: bytes a pixel
 ENCODINGS = {'rgb8': 3, 'bgr8': 3, 'yuv422_yuy2': 2, 'bayer_rggb8': 1}
 HOLES = 0.2  #: share of the pixels without depth
+#: networks with which the whole way is timed
+WHOLE = {
+    'cpu': ('nano',),
+    'cuda': ('nano', 'depth_anything_v3_metric_large', 'depth_anything_v2_small', 'depth_pro'),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,9 @@ def run(options: Options) -> dict[str, Any]:
         rows += messages.rows(depth_with_holes(frame), width, height)
         for found in rows[-6:]:
             print(found, flush=True)
+        for preset in options.presets or WHOLE[device.type]:
+            rows.append(messages.whole(frame, preset, options))
+            print(rows[-1], flush=True)
     return {
         'method': f'medians, {options.threads} thread; {100 * HOLES:.0f} % of the depth unknown',
         'rows': rows,
@@ -113,12 +123,14 @@ def inference(frame: Frame, device: torch.device) -> Iterator[Stage]:
     )
     nano: Any = models.load('nano', options)
     pipeline = Pipeline(nano, Settings(model='nano'), device)
+    record(nano, device)
+    network = nano.faster or nano.network
     x, prediction = nano.network_input(frame)[None], nano.predict(frame)
     depth_bytes = 4 * frame.rgb[..., 0].numel()
     yield Stage('network: constant', depth_bytes, lambda: wall.predict(frame))
     yield Stage('resize (for nano)', x.numel() * x.element_size(),
                 lambda: nano.network_input(frame))  # fmt: skip
-    yield Stage(f'network: nano, {precision}', 0, lambda: nano.network(x))
+    yield Stage(f'network: nano, {precision}', 0, lambda: network(x))
     yield Stage('resize, nano and back', 0, lambda: nano.predict(frame))
     yield Stage('scaling and range', depth_bytes, lambda: pipeline.depth_map(prediction, frame))
 

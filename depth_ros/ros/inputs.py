@@ -15,7 +15,6 @@ from rclpy.qos import (
     ReliabilityPolicy,
     qos_profile_sensor_data,
 )
-from rclpy.wait_for_message import wait_for_message
 from sensor_msgs.msg import CameraInfo
 
 from depth_ros.ros import middleware
@@ -26,10 +25,21 @@ def camera_size(node: Node, topic: str, patience_s: float = 1.0) -> tuple[int, i
 
     For the time before the node listens to it; nothing else is served meanwhile.
     """
-    found, info = wait_for_message(
-        CameraInfo, node, topic, qos_profile=qos_profile_sensor_data, time_to_wait=patience_s
+    # rclpy's wait_for_message takes no QoS on Humble, and would miss a best-effort camera
+    subscription = node.create_subscription(
+        CameraInfo, topic, lambda _: None, qos_profile_sensor_data
     )
-    return (info.width, info.height) if found and info.width and info.height else None
+    end_s = time.monotonic() + patience_s
+    try:
+        while time.monotonic() < end_s:
+            with subscription.handle:
+                taken = subscription.handle.take_message(CameraInfo, False)
+            if taken is not None and taken[0].width and taken[0].height:
+                return taken[0].width, taken[0].height
+            time.sleep(0.01)
+    finally:
+        node.destroy_subscription(subscription)
+    return None
 
 
 class Input:

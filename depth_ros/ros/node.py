@@ -119,7 +119,7 @@ def main(args: list[str] | None = None) -> None:
         pass
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave memory behind
-        node.close()
+        node._attempt('shut down', node.close)  # a GPU that failed may fail here again
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()

@@ -43,6 +43,7 @@ class Bytes:
         self.data = array.array('B')
         self._locked = self._tried = False  # in memory, for a GPU to write to
         self._stage = torch.empty(0, dtype=torch.uint8)
+        self._late: Tensor | None = None  # on its way to there
 
     def floats(self, *shape: int) -> Tensor:
         """The data as a float32 tensor of this shape on the CPU, to be written to."""
@@ -64,7 +65,10 @@ class Bytes:
             self.data = array.array('B', bytes(size))
 
     def fill(self, tensor: Tensor) -> array.array[int]:
-        """Copy a contiguous tensor from wherever it is; from a GPU it may still be on its way."""
+        """Copy a contiguous tensor from wherever it is.
+
+        From a GPU it may still be on its way; when it has arrived `settle` is to be called.
+        """
         source = tensor.contiguous().view(torch.uint8).reshape(-1)
         if len(self.data) == len(source):
             target = torch.from_numpy(np.frombuffer(self.data, np.uint8))
@@ -73,17 +77,25 @@ class Bytes:
             target.copy_(source, non_blocking=True)
         else:
             self.free()
-            self.data = array.array('B')
-            self.data.frombytes(self._here(source).numpy().data)
+            self.data = array.array('B')  # the message before may be looked at yet
+            self._late = self._here(source)
+            if not source.is_cuda:
+                self.settle()
         return self.data
 
+    def settle(self) -> None:
+        """Take in what has arrived beside the data: what is of another size at every frame."""
+        if self._late is not None:
+            self.data.frombytes(self._late.numpy().data)
+        self._late = None
+
     def _here(self, source: Tensor) -> Tensor:
-        """`source` on the CPU, from a GPU through locked memory that is used again."""
+        """`source` on the CPU, from a GPU on its way to locked memory that is used again."""
         if not source.is_cuda:
             return source
         if len(self._stage) < len(source):
             self._stage = torch.empty(len(source), dtype=torch.uint8, pin_memory=True)
-        return self._stage[: len(source)].copy_(source)
+        return self._stage[: len(source)].copy_(source, non_blocking=True)
 
     def _lock(self, device: torch.device) -> None:
         """Lock the pages: a GPU writes to them at twice the rate and without the CPU.
@@ -171,6 +183,16 @@ class Outputs:
             return self.publishers[name].get_subscription_count() > 0
         return any(p.get_subscription_count() > 0 for p in self.publishers.values())
 
+    def rate(self, settings: Settings) -> float:
+        """Most depth images a second that anybody listens to [Hz]; 0 for all there are."""
+        slower = settings.points.rate
+        if not slower or not self._only_points():
+            return settings.rate
+        return min(settings.rate or slower, slower)
+
+    def _only_points(self) -> bool:
+        return not any(self.watched(name) for name in self.topics if name != 'points')
+
     def prepare(self, depth: DepthMap, header: Any, settings: Settings) -> Ready:
         """What is listened to, every message with this header; to be sent before the next one is.
 
@@ -198,11 +220,21 @@ class Outputs:
         Raises:
             InferenceError: there is no depth in it.
         """
-        if ready.arrived is not None:  # besides the number of valid points, all that is waited for
-            ready.arrived.synchronize()
-        ready.depth.ensure_answered()
+        self.settle(ready)
         for name, message in ready.messages:
             self.publishers[name].publish(message)
+
+    def settle(self, ready: Ready) -> None:
+        """Wait until all of it is there.
+
+        Raises:
+            InferenceError: there is no depth in it.
+        """
+        if ready.arrived is not None:  # besides the number of valid points, all that is waited for
+            ready.arrived.synchronize()
+            for data in self.bytes.values():
+                data.settle()
+        ready.depth.ensure_answered()
 
     def _messages(
         self, depth: DepthMap, header: Any, settings: Settings
@@ -214,8 +246,9 @@ class Outputs:
             yield self._image('depth/image', header, values, settings.depth_encoding)
         if self.watched('depth/camera_info'):
             yield 'depth/camera_info', cameras.to_message(depth.camera, header)
-        if self.watched('points') and self.points_rate.admits(
-            nanoseconds(header.stamp), settings.points.rate
+        stamp_ns = nanoseconds(header.stamp)
+        if self.watched('points') and (
+            self._only_points() or self.points_rate.admits(stamp_ns, settings.points.rate)
         ):
             yield self._points(depth, header, settings)
         if self.watched('depth/colorized'):
@@ -233,7 +266,7 @@ class Outputs:
             height=height,
             width=width,
             encoding=encoding,
-            step=len(data) // height,
+            step=values.nbytes // height,
             data=data,
         )
 

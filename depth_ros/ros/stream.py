@@ -121,7 +121,8 @@ class Stream:
             self.counters.unwatched += 1
             self._glance(images)
             return []
-        if not self._rate.admits(nanoseconds(images[0][0].header.stamp), self.settings.rate):
+        stamp_ns = nanoseconds(images[0][0].header.stamp)
+        if not self._rate.admits(stamp_ns, self.outputs.rate(self.settings)):
             self.counters.limited += 1
             return []
         seers = zip(images, self.lenses, self._uploads, strict=True)

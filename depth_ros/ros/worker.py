@@ -94,7 +94,7 @@ class Worker:
                 jobs.append((stream, ready, header, started_s))
         if jobs and self.pipeline.device.type == 'cuda':
             # an image taken before would wait for the network, and be no longer the newest
-            self._tried(jobs[0][0], mark(self.pipeline.device).synchronize)
+            self._tried(jobs[0][0], lambda: mark(self.pipeline.device).synchronize())
         return jobs
 
     def _send(self, jobs: list[Job]) -> None:
@@ -111,6 +111,10 @@ class Worker:
         except Exception as error:
             if len(todo) < 2:
                 return [error for _ in todo]
+            trouble = f'{type(error).__name__}: {error}'
+            if self._throttle.due(trouble, f'{len(todo)} at once'):
+                self.log.warning(f'{len(todo)} cameras at once: {trouble}; each is tried alone')
+            _let_go(error)
         # what is wrong with one camera is no reason to lose the others
         return [self._depths([frames])[0] for frames in todo]
 

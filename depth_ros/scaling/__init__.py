@@ -72,7 +72,9 @@ class Scaling:
 
     def __call__(self, prediction: Prediction, camera: Camera) -> Tensor:
         """Z along the optical axis, (H, W) float32 [m]; NaN or not positive where unknown."""
-        z: Tensor = METHODS[self.method].to_metres(prediction, camera) * self.settings.scale
+        z: Tensor = METHODS[self.method].to_metres(prediction, camera)
+        if self.settings.scale != 1:
+            z = z * self.settings.scale
         if prediction.kind is Kind.AFFINE_INVERSE:  # Z = 1 / (scale * value + shift)
             inverse = z + self.settings.shift
             # no inverse depth left is as far as it gets: nothing in range, not an error

@@ -87,3 +87,16 @@ def test_a_picture_that_cannot_be_decoded_is_that_cameras_trouble_alone(rig, gra
         left.images.publish(image(reds(CAM, 10), stamp_ns, encoding='64FC4'))
         sources['front'].answer(depths['front'], CAM, reds(CAM, 30))
     process.said("left: image encoding '64FC4' is not supported")
+
+
+def test_a_batch_that_has_no_room_is_said_and_done_one_by_one(rig, graph):
+    process, sources, depths = rig(model='fake_narrow')
+
+    def said():
+        for source in sources.values():
+            source.send(CAM, reds(CAM, 30))
+        return '2 cameras at once: OutOfMemoryError: CUDA out of memory' in process.log
+
+    graph.wait(said, 'a word about it')
+    for name, source in sources.items():
+        source.answer(depths[name], CAM, reds(CAM, 30))

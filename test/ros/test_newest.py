@@ -113,6 +113,21 @@ def test_the_cloud_has_a_rate_of_its_own(node, source, collect):
     assert len(clouds) == pytest.approx(5 * len(film.sent) / 40, rel=0.05, abs=2)
 
 
+def test_where_only_clouds_are_wanted_the_network_runs_at_their_rate(node, source, collect, graph):
+    running = node()
+    clouds = collect(PointCloud2, 'points')
+    source.answer([clouds], CAM)
+    assert running.set(points__rate=5.0) == []
+    _, before = counters(graph, collect)
+    clouds.clear()
+    with Film(source, 40) as film:
+        time.sleep(3)
+    _, values = counters(graph, collect)
+    assert len(clouds) == pytest.approx(5 * len(film.sent) / 40, rel=0.05, abs=2)
+    assert int(values['published']) - int(before['published']) == len(clouds)
+    assert int(values['limited']) > 0.6 * len(film.sent)
+
+
 def test_a_bag_that_starts_over_goes_on(node, source, collect):
     running = node()
     depths = collect(Image, 'depth/image')
