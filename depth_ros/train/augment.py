@@ -62,18 +62,26 @@ def batch(views: Views, size: tuple[int, int], generator: torch.Generator | None
     v = torch.arange(h, device=device, dtype=torch.float32)
     columns = torch.where(flip[:, None], w - 1 - u, u)  # (B, w)
     cx = torch.where(flip, w - 1 - cx, cx)
-    x = 2 * (left[:, None] + (columns + 0.5) * step_x[:, None]) / width - 1
-    y = 2 * (top[:, None] + (v + 0.5) * step_y[:, None]) / height - 1
-    grid = torch.stack((x[:, None].expand(-1, h, -1), y[:, :, None].expand(-1, -1, w)), -1)
+
+    def grid_of(parts: int) -> Tensor:
+        """(B, parts * h, parts * w, 2) where parts x parts points of each pixel look."""
+        shift = (torch.arange(parts, device=device) + 0.5) / parts  # within a pixel
+        shift_x = torch.where(flip[:, None], 1 - shift, shift)  # (B, parts)
+        at_x = (columns[:, :, None] + shift_x[:, None]).flatten(1)  # (B, parts * w)
+        at_y = (v[:, None] + shift).flatten()
+        x = 2 * (left[:, None] + at_x * step_x[:, None]) / width - 1
+        y = 2 * (top[:, None] + at_y * step_y[:, None]) / height - 1
+        size = (n, len(at_y), at_x.shape[1])
+        return torch.stack((x[:, None].expand(size), y[:, :, None].expand(size)), -1)
+
+    grid = grid_of(1)
     rgb = views.rgb.float() / 255
     if generator is None and (h, w) != (height, width):
         rgb = F.interpolate(rgb, size=size, mode='area')
     elif width < 1.5 * w:
         rgb = F.grid_sample(rgb, grid, padding_mode='border', align_corners=False)
     else:  # as cameras and `resample.shrunk` average over a pixel, so that fine detail is no noise
-        twice = F.interpolate(grid.permute(0, 3, 1, 2), scale_factor=2, mode='bilinear')
-        twice = twice.permute(0, 2, 3, 1)
-        rgb = F.grid_sample(rgb, twice, padding_mode='border', align_corners=False)
+        rgb = F.grid_sample(rgb, grid_of(2), padding_mode='border', align_corners=False)
         rgb = F.avg_pool2d(rgb, 2)
     # bilinear depth would invent surfaces between near and far ones
     z = F.grid_sample(

@@ -18,7 +18,7 @@ from torch import Tensor
 from depth_ros.models.nano.network import SIDE, SKY_LOGIT, STEP, Nano
 from depth_ros.train.augment import Batch, batch
 from depth_ros.train.loss import Score, loss
-from depth_ros.train.views import VALIDATION, Buffer, Renderers, Views, held_out
+from depth_ros.train.views import VALIDATION, Buffer, Renderers, Views, first_of, held_out
 from depth_ros.weights import load_strict, read
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ SIZE = (SIDE * 3 // 4, SIDE)  # of the network's usual input, (height, width)
 SCALES = (0.75, 1.0, 1.25)  # of that, one drawn each step: no detail is always of one size
 MARGIN = 1.5  # views are rendered larger than that, for windows that still have detail
 NAME = 'nano.safetensors'
-WARM_UP = 150  # steps
+WARM_UP = 150  # steps; a tenth of a short run
 DECAY = 0.9985  # of the average of the weights
 
 
@@ -40,7 +40,7 @@ class Plan:
         minutes: of wall time, start and end included.
         steps: at most so many; 0: as many as there is time for.
         device: that trains and casts rays.
-        seed: of the weights, the draws and the first scene (times 1000).
+        seed: of the weights and the draws; tells the first scene, see `views.first_of`.
         resume: weights to start from.
         workers: processes that render.
         batch: views a step.
@@ -98,7 +98,7 @@ class Source:
         wide = (round(h * MARGIN), round(w * MARGIN))
         self.buffer = Buffer(plan.capacity, wide, torch.device(plan.device))
         self._plan = plan
-        self._renderers = Renderers(plan.workers, plan.seed * 1000, wide, plan.device)
+        self._renderers = Renderers(plan.workers, first_of(plan.seed), wide, plan.device)
         self.close = self._renderers.close
 
     def refill(self, images: int) -> None:
@@ -205,13 +205,14 @@ def _rates(plan: Plan, start: float, progress: Progress) -> Iterator[float]:
     """Learning rate, a cosine to nothing: by the clock, or by steps if sooner."""
     began = time.monotonic()
     end = start + 60 * plan.minutes
+    warm_up = min(WARM_UP, max(1, plan.steps // 10)) if plan.steps else WARM_UP
     while True:
         done = (time.monotonic() - began) / max(1e-9, end - began)
         if plan.steps:
             done = max(done, progress.steps / plan.steps)
         if done >= 1:
             return
-        warm = min(1.0, (progress.steps + 1) / WARM_UP)
+        warm = min(1.0, (progress.steps + 1) / warm_up)
         yield plan.rate * warm * (0.01 + 0.495 * (1 + math.cos(math.pi * done)))
 
 

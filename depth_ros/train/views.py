@@ -89,6 +89,11 @@ def numbers(start: int, count: int = CHUNK) -> list[int]:
     return [(start + i) % HELD_OUT for i in range(count)]
 
 
+def first_of(run: int) -> int:
+    """The seed of a run's first scene: those of other runs are far away (golden section)."""
+    return run * 6_180_339 % HELD_OUT
+
+
 def _chunk(device: str) -> int:
     return GPU_CHUNK if device.startswith('cuda') else CHUNK
 
