@@ -2,12 +2,14 @@
 import math
 import time
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from depth_ros.camera import Camera
 from depth_ros.data import Frame
+from depth_ros.demo.film import Take
 from depth_ros.errors import CameraError, ConfigError
 from depth_ros.geometry import undistort
 from depth_ros.world import (
@@ -23,6 +25,7 @@ from depth_ros.world import (
 from depth_ros.world import materials as m
 from depth_ros.world.builder import Builder
 from depth_ros.world.layouts import LAYOUTS
+from depth_ros.world.lens import directions
 
 CAMERA = Camera(96, 72, 80.0, 78.0, 46.0, 37.0)
 SUN = Light(position=(0.0, 0.0, 3000.0), rgb=(1.0, 1.0, 1.0))
@@ -45,6 +48,8 @@ def world_rays(camera, pose):
     """Rays of the pixels with forward part 1, (H, W, 3) float64, and where they start."""
     v, u = np.mgrid[: camera.height, : camera.width].astype(np.float64)
     x, y = (u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy
+    if camera.is_distorted:  # a test of their own is below
+        x, y = directions(camera)
     pose = pose.numpy()
     return np.stack((x, y, np.ones_like(x)), -1) @ pose[:3, :3].T, pose[:3, 3]
 
@@ -156,9 +161,9 @@ def test_each_solid_is_where_its_formula_says(put, height, device):
 @on_each_device
 @pytest.mark.parametrize('kind', list(LAYOUTS))
 def test_depth_of_whole_scenes_is_exact(kind, device):
-    for seed in range(3):
+    for seed in range(4):
         scene = Scene.random(seed, kind, device)
-        pose, camera = random_pose(scene, 1), random_camera(seed, 80, 60)
+        pose, camera = random_pose(scene, 1), random_camera(seed, 80, 60, lens=seed == 3)
         assert_same_depth(
             render(scene, camera, pose).z, all_depths(scene, camera, pose), strays=1e-3
         )
@@ -234,17 +239,77 @@ def test_cropped_and_doubled_cameras_see_parts_of_the_same_picture():
     assert torch.allclose(finer[1::3, 1::3][near], whole[near], atol=1e-4)
 
 
-def test_lens_sees_through_its_own_rays():
+def missed(camera):
+    """How far from its pixel each direction is projected [px], NaN where there is none."""
+    x, y = directions(camera)
+    matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
+    points = np.stack((x, y, np.ones_like(x)), -1).reshape(-1, 1, 3)
+    fisheye = camera.distortion_model == 'equidistant'
+    project = cv2.fisheye.projectPoints if fisheye else cv2.projectPoints
+    lens = np.array(camera.distortion)
+    at = project(points, np.zeros(3), np.zeros(3), matrix, lens)[0].reshape(*camera.size, 2)
+    v, u = np.mgrid[: camera.height, : camera.width]
+    return np.abs(at - np.stack((u, v), -1)).max(-1)
+
+
+def test_a_lens_projects_each_direction_to_its_pixel():
+    for seed in range(200):
+        assert missed(random_camera(seed, 40, 30, lens=True)).max() < 1e-6, seed
+    for hfov in (30, 90, 120, 150):
+        for width, height in ((64, 48), (40, 160)):
+            take = Take(width=width, height=height, hfov_deg=hfov, distortion=True)
+            assert missed(take.camera).max() < 1e-6, take.camera
+
+
+EUROC = Camera(
+    752, 480, 458.654, 457.296, 367.215, 248.375, 'plumb_bob',
+    (-0.28340811, 0.07395907, 0.00019359, 1.76187114e-05, 0.0),
+)  # fmt: skip
+TUM_VI = Camera(
+    512, 512, 190.978, 190.973, 254.93, 256.9, 'equidistant',
+    (0.0034823894, 0.0007150348, -0.0020532361, 0.00020293673),
+)  # fmt: skip
+#: its polynomial turns back long before the corners
+WIDE = Camera(1280, 720, 560.0, 560.0, 640.0, 360.0, 'plumb_bob', (-0.33, 0.1, 0.0, 0.0, -0.013))
+
+
+@pytest.mark.parametrize(('lens', 'dark'), [(EUROC, 0.0), (TUM_VI, 0.08), (WIDE, 0.22)])
+def test_a_real_lens_is_inverted_and_black_where_it_shows_nothing(lens, dark):
+    away = missed(lens)
+    assert np.nanmax(away) < 1e-6 and np.isnan(away).mean() == pytest.approx(dark, abs=0.01)
+    small = lens.resized(lens.width // 8, lens.height // 8)
     scene = scene_of(lambda b, of: b.ball(4, 0, 0.2, 1.0, of))
-    pose = looking((0, 0, 1.2), 0.0)
-    bend = (-0.2, 0.03, 0.001, -0.001, 0.0)
-    lens = Camera(96, 72, 70.0, 70.0, 47.5, 35.5, 'plumb_bob', bend)
-    bent, straight = render(scene, lens, pose), render(scene, lens.undistorted(), pose)
-    assert not torch.equal(bent.z, straight.z)
+    view = render(scene, small, looking((0, 0, 1.2), 0.0), sensor=False)
+    nothing = torch.from_numpy(np.isnan(missed(small)))
+    assert torch.equal(torch.isnan(view.z), nothing)
+    assert (view.rgb[nothing] == 0).all() and view.rgb[~nothing].float().mean() > 50
+
+
+def coarse(rgb):
+    """Means of 4 x 4 pixels: to resample blurs what is finer."""
+    return rgb.float().unflatten(1, (-1, 4)).unflatten(0, (-1, 4)).mean((1, 3))
+
+
+def test_a_lens_bends_what_undistortion_makes_straight():
+    scene = Scene.random(3, 'room')
+    pose = random_pose(scene, 3)
+    bend = (-0.2, 0.03, 0.02, -0.02, 0.0)
+    lens = Camera(160, 120, 117.0, 117.0, 79.5, 59.5, 'plumb_bob', bend)
+    bent, straight = (
+        render(scene, c, pose, sensor=False, supersample=3) for c in (lens, lens.undistorted())
+    )
     frame, _ = undistort(Frame(bent.rgb, lens))
-    inner = (slice(10, 60), slice(15, 80))
-    difference = (frame.rgb[inner].int() - straight.rgb[inner].int()).abs().float().mean()
-    assert difference < 12
+    before, after = (
+        (coarse(rgb) - coarse(straight.rgb))[4:25, 6:34].abs().mean()
+        for rgb in (bent.rgb, frame.rgb)
+    )
+    assert after < 0.5 * before, (before, after)
+
+
+@pytest.mark.parametrize('seed', [-7, 10**17])
+def test_there_is_no_such_seed(seed):
+    with pytest.raises(ConfigError, match=f'seed is {seed}; a scene has one of 0 to'):
+        Scene.random(seed, 'room')
 
 
 def test_ball_throws_its_shadow_where_the_sun_says():

@@ -83,9 +83,10 @@ class Take:
         middle = (self.width - 1) / 2, (self.height - 1) / 2
         if not self.distortion:
             return Camera(self.width, self.height, focal, focal, *middle)
-        # wider ones bend less, so that the polynomial can be inverted in their corners, too
+        # wider ones bend less: in the corners all are bent alike
         corner = max(1.0, (self.width**2 + self.height**2) / (2 * focal) ** 2)
-        bend = tuple(k / corner for k in LENS)
+        k1, k2, p1, p2, k3 = LENS
+        bend = (k1 / corner, k2 / corner**2, p1 / corner, p2 / corner, k3)
         return Camera(self.width, self.height, focal, focal, *middle, 'plumb_bob', bend)
 
     def __str__(self) -> str:

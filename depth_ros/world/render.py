@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,6 +16,7 @@ from depth_ros.camera import Camera
 from depth_ros.errors import CameraError
 from depth_ros.world.batch import Batch, Rays
 from depth_ros.world.edges import smoothed
+from depth_ros.world.lens import directions
 from depth_ros.world.lighting import radiance
 from depth_ros.world.scene import Scene
 from depth_ros.world.sensor import develop
@@ -30,7 +29,8 @@ class View:
 
     Args:
         rgb: (H, W, 3) uint8.
-        z: (H, W) float32 [m], along the optical axis at pixel centres; +Inf where there is sky.
+        z: (H, W) float32 [m], along the optical axis at pixel centres; +Inf where there is sky,
+            NaN (and black) where the lens shows nothing.
     """
 
     rgb: Tensor
@@ -90,8 +90,11 @@ def render_many(
         B views, on the scenes' device.
 
     Raises:
-        CameraError: the cameras differ in size.
+        CameraError: the cameras differ in size, or there is not one camera and pose a scene.
     """
+    counts = [len(scenes), len(cameras), len(poses)]
+    if not scenes or len(set(counts)) > 1:
+        raise CameraError(f'scenes, cameras and poses are {counts}; render_many takes one of each')
     sizes = {camera.size for camera in cameras}
     if len(sizes) != 1:
         raise CameraError(f'cameras of one batch have one size; these have {sorted(sizes)}')
@@ -100,7 +103,8 @@ def render_many(
     where = torch.stack([p.to(device, torch.float64) for p in poses])
     rays = _rays(cameras, where)
     hits = first_hits(batch, rays)
-    z = rays.pictures(hits.z).float()
+    shown = _shown(cameras, device)
+    z = torch.where(shown, rays.pictures(hits.z).float(), torch.nan)
     fx = torch.tensor([c.fx * supersample for c in cameras], device=device)
     if supersample > 1:
         finer = [c.resized(c.width * supersample, c.height * supersample) for c in cameras]
@@ -110,6 +114,7 @@ def render_many(
     light = smoothed(light, batch, rays, hits, fx)
     if supersample > 1:
         light = F.avg_pool2d(light, supersample)
+    light = light * shown[:, None]
     if not sensor:
         return View(develop(light, None, []), z)
     numbers = [s.seed for s in scenes] if seeds is None else list(seeds)
@@ -117,36 +122,20 @@ def render_many(
 
 
 def _rays(cameras: Sequence[Camera], poses: Tensor) -> Rays:
-    grids = [_grid(camera, str(poses.device)) for camera in cameras]
+    grids = [[t.nan_to_num() for t in _grid(c, str(poses.device))] for c in cameras]
     return Rays.of(torch.stack([x for x, _ in grids]), torch.stack([y for _, y in grids]), poses)
+
+
+def _shown(cameras: Sequence[Camera], device: torch.device) -> Tensor:
+    """(B, H, W) bool, False where the lens shows nothing."""
+    return torch.stack([_grid(camera, str(device))[0].isfinite() for camera in cameras])
 
 
 @lru_cache(maxsize=64)
 def _grid(camera: Camera, device: str) -> tuple[Tensor, Tensor]:
-    """Where pixels look at Z = 1, through the lens: x and y, (H, W) float64."""
-    columns, rows = np.meshgrid(
-        np.arange(camera.width, dtype=np.float64), np.arange(camera.height, dtype=np.float64)
-    )
-    x, y = (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
-    if camera.is_distorted:
-        x, y = _through_lens(camera, np.stack((x, y), -1).reshape(-1, 1, 2))
+    """`lens.directions` there: x and y, (H, W) float64."""
+    x, y = directions(camera)
     return torch.from_numpy(x.copy()).to(device), torch.from_numpy(y.copy()).to(device)
-
-
-def _through_lens(camera: Camera, seen: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Directions, (2, H, W), that the lens bends to the normalised image points (N, 1, 2)."""
-    lens, eye, zero = np.array(camera.distortion), np.eye(3), np.zeros(3)
-    if camera.distortion_model == 'equidistant':
-        points = np.asarray(cv2.fisheye.undistortPoints(seen, eye, lens), np.float64)
-        return points.reshape(*camera.size, 2).transpose(2, 0, 1)
-    points = np.asarray(cv2.undistortPoints(seen, eye, lens), np.float64)
-    for _ in range(20):  # OpenCV stops after five steps, hundredths of a pixel off
-        flat = np.concatenate((points, np.ones_like(points[..., :1])), -1)
-        miss = seen - np.asarray(cv2.projectPoints(flat, zero, zero, eye, lens)[0])
-        points = points + miss
-        if np.abs(miss).max() < 1e-9:
-            break
-    return points.reshape(*camera.size, 2).transpose(2, 0, 1)
 
 
 def looking(

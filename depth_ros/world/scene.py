@@ -17,6 +17,8 @@ from depth_ros.errors import ConfigError
 from depth_ros.world.materials import Rgb
 from depth_ros.world.primitives import KINDS
 
+LAST_SEED = 2**46  #: times 100 003 it fits into 64 bits, for the noise of every frame
+
 
 @dataclass(frozen=True, slots=True)
 class Light:
@@ -93,7 +95,7 @@ class Scene:
             device: where its tensors live.
 
         Raises:
-            ConfigError: no such kind.
+            ConfigError: no such kind, or no such seed.
         """
         from depth_ros.world import layouts  # they make scenes, so they import this file
 
@@ -101,6 +103,8 @@ class Scene:
             raise ConfigError(
                 f'world has no scenes of kind {kind!r}; choose one of {list(layouts.LAYOUTS)}'
             )
+        if not 0 <= seed <= LAST_SEED:  # Random takes -7 for 7, torch nothing beyond 64 bits
+            raise ConfigError(f'seed is {seed}; a scene has one of 0 to {LAST_SEED}')
         return layouts.build(seed, kind).to(device)
 
     @property
