@@ -25,6 +25,18 @@ SIZE = 992  #: width [px]
 QUALITY = 78  #: of WebP
 
 
+def check(path: Path) -> None:
+    """Refuse early what cannot be written.
+
+    Raises:
+        ConfigError: the name does not end in .webp, there is no such folder, or OpenCV is too old.
+    """
+    if path.suffix != '.webp' or not hasattr(cv2, 'imwriteanimation'):
+        raise ConfigError(f'{path}: animations are .webp and need OpenCV 4.11 or later')
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f'{path}: there is no folder {path.absolute().parent}; make it first')
+
+
 def write(path: Path, take: Take, model: str, show: Callable[[str], None]) -> None:
     """Write the animation, there and back.
 
@@ -35,11 +47,10 @@ def write(path: Path, take: Take, model: str, show: Callable[[str], None]) -> No
         show: told how far it is.
 
     Raises:
-        ConfigError: the file's name does not end in .webp, or OpenCV is too old.
+        ConfigError: see `check`.
         OSError: it could not be written.
     """
-    if path.suffix != '.webp' or not hasattr(cv2, 'imwriteanimation'):
-        raise ConfigError(f'{path}: animations are .webp and need OpenCV 4.11 or later')
+    check(path)
     film = shoot(take)
     answer, _ = build(with_values(Settings(model=model), preset_values(model)))
     camera = take.camera

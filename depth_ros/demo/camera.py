@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from array import array
 from typing import Any
 
 import numpy as np
 import rclpy
 from numpy.typing import NDArray
-from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -19,9 +19,10 @@ from sensor_msgs.msg import CameraInfo, Image
 from depth_ros.camera import Camera
 from depth_ros.demo import encodings
 from depth_ros.demo.film import Take, shoot
-from depth_ros.errors import ConfigError
+from depth_ros.errors import ConfigError, DepthRosError
 from depth_ros.ros.cameras import to_message
 from depth_ros.ros.middleware import prepare
+from depth_ros.ros.parameters import FOREIGN
 
 RELIABILITY = {
     'best_effort': ReliabilityPolicy.BEST_EFFORT,
@@ -46,11 +47,14 @@ class SyntheticCamera(Node):
 
     def __init__(self) -> None:
         """Declare and check the parameters; `play` does the rest."""
-        super().__init__('synthetic_camera')
+        super().__init__('synthetic_camera', automatically_declare_parameters_from_overrides=True)
+        for name in self.get_parameters_by_prefix(''):
+            if name not in PARAMETERS and not name.startswith(FOREIGN):
+                raise ConfigError(f'there is no parameter {name}; there are {list(PARAMETERS)}')
         values = {name: self._value(name) for name in PARAMETERS}
         self.take = Take(**{name: values[name] for name in Take.__slots__})
         self.rate, self.count, self.published = values['rate'], values['count'], 0
-        if self.rate <= 0:
+        if not 0 < self.rate < math.inf:
             raise ConfigError(f'rate is {self.rate}; it must be positive')
         reliability, self.encoding = values['reliability'], values['encoding']
         if reliability not in RELIABILITY:
@@ -85,13 +89,14 @@ class SyntheticCamera(Node):
 
     def _value(self, name: str) -> Any:
         default = PARAMETERS[name]
-        # dynamic, so that rate:=30 is as good as rate:=30.0
-        descriptor = ParameterDescriptor(dynamic_typing=True)
-        value = self.declare_parameter(name, default, descriptor).value
-        try:
-            return type(default)(value)
-        except (TypeError, ValueError):
-            raise ConfigError(f'{name} is {value!r}; write it like {default!r}') from None
+        if not self.has_parameter(name):
+            self.declare_parameter(name, default)
+        value = self.get_parameter(name).value
+        # rate:=30 is as good as rate:=30.0, and a name may look like a number
+        taken = {float: (float, int), str: (str, int, float)}.get(type(default), type(default))
+        if not isinstance(value, taken) or isinstance(value, bool) != isinstance(default, bool):
+            raise ConfigError(f'{name} is {value!r}; write it like {default!r}')
+        return type(default)(value)
 
     def _publish(self) -> None:
         view = self.film.at(self.published)
@@ -129,7 +134,7 @@ def main() -> int:
         node.play()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except ConfigError as error:
+    except DepthRosError as error:
         rclpy.logging.get_logger('synthetic_camera').fatal(str(error))
         return 2
     finally:

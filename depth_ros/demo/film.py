@@ -30,11 +30,13 @@ from depth_ros.errors import ConfigError
 from depth_ros.fetch import cache_directory
 from depth_ros.train.views import TEST
 from depth_ros.world.layouts import LAYOUTS
+from depth_ros.world.scene import LAST_SEED
 
 log = logging.getLogger(__name__)
 
 CHUNK = 8  #: views rendered at once
 STEP_S = 1 / 15  #: of the walk between two views, in the mean
+LARGEST = 8192  #: side of a picture [px]
 LENS = (-0.2, 0.03, 5e-4, -3e-4, 0.0)  #: plumb_bob, of a picture whose corner is at 45 degrees
 
 Picture = NDArray[np.uint8]
@@ -69,8 +71,13 @@ class Take:
     def __post_init__(self) -> None:
         """Refuse what cannot be filmed."""
         for name in ('width', 'height', 'hfov_deg', 'frames'):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ConfigError(f'{name} is {getattr(self, name)}; it must be positive')
+        for name in ('width', 'height'):
+            if getattr(self, name) > LARGEST:
+                raise ConfigError(f'{name} is {getattr(self, name)}; the most is {LARGEST}')
+        if not 0 <= self.seed <= LAST_SEED:
+            raise ConfigError(f'seed is {self.seed}; a scene has one of 0 to {LAST_SEED}')
         if self.hfov_deg > 150:
             raise ConfigError(f'hfov_deg is {self.hfov_deg:g}; the most is 150')
         if self.kind not in LAYOUTS:

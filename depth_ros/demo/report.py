@@ -25,7 +25,8 @@ body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; 
   background: {PAPER}; color: {TEXT}; }}
 h1 {{ font-size: 1.5rem; margin: .5rem 0; }} h2 {{ font-size: 1.15rem; margin: 2rem 0 .5rem; }}
 p {{ max-width: 46rem; }}
-.views {{ display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); }}
+.views {{ display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }}
 figure {{ margin: 0; }} img {{ width: 100%; height: auto; display: block; }}
 figcaption {{ font-size: .9rem; padding-bottom: .25rem; }}
 .wide {{ overflow-x: auto; }} table {{ border-collapse: collapse; margin: 1rem 0; }}

@@ -21,7 +21,7 @@ from depth_ros.errors import ConfigError, DepthRosError
 from depth_ros.settings import Settings
 
 #: declared and honoured by rclpy
-_FOREIGN = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')
+FOREIGN = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')
 
 
 class Parameters:
@@ -47,7 +47,7 @@ class Parameters:
         given = {
             name: parameter.value
             for name, parameter in node.get_parameters_by_prefix('').items()
-            if not name.startswith(_FOREIGN)
+            if not name.startswith(FOREIGN)
         }
         self.explicit = {}
         for name, value in given.items():
@@ -98,7 +98,7 @@ class Parameters:
         values = {}
         try:
             for change in changes:
-                if change.name.startswith(_FOREIGN):
+                if change.name.startswith(FOREIGN):
                     continue
                 value = list_or_self(change.value)
                 values[change.name] = config.checked(change.name, value)

@@ -5,11 +5,16 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 from pathlib import Path
 
 import torch
 
+from depth_ros.build import choose_device
+from depth_ros.cli.arguments import count, positive
+from depth_ros.errors import DepthRosError
+from depth_ros.models import PRESETS
 from depth_ros.train import card
 from depth_ros.train.loop import Plan, train
 
@@ -17,26 +22,32 @@ log = logging.getLogger(__name__)
 
 
 def plan(arguments: list[str] | None = None) -> Plan:
-    """From the command line."""
+    """From the command line.
+
+    Raises:
+        ConfigError: there is no such device.
+    """
     parser = argparse.ArgumentParser(
         prog='python -m depth_ros.train', description='Train the preset nano.'
     )
-    cuda = torch.cuda.is_available()
     parser.add_argument('--out', type=Path, required=True, help='folder of weights and card')
-    parser.add_argument('--minutes', type=float, default=20.0, help='of wall time [20]')
-    parser.add_argument('--steps', type=int, default=0, help='at most; 0: no limit [0]')
-    parser.add_argument('--device', default='cuda' if cuda else 'cpu')
+    parser.add_argument(
+        '--minutes', type=positive, help='of wall time [20; no limit with --steps alone]'
+    )
+    parser.add_argument('--steps', type=count, help='at most [no limit]')
+    parser.add_argument('--device', default='auto', help='auto, cpu or cuda:N [auto]')
     parser.add_argument('--seed', type=int, default=0, help='0 to 9999; another, other scenes')
     parser.add_argument('--resume', type=Path, help='weights to start from')
-    parser.add_argument('--workers', type=int, help='processes that render')
-    parser.add_argument('--batch', type=int, help='views a step [32; 64 on a GPU]')
-    parser.add_argument('--rate', type=float, default=2e-3, help='highest learning rate [2e-3]')
-    parser.add_argument('--reuse', type=float, default=6.0, help='times a view is drawn [6]')
-    parser.add_argument('--threads', type=int, help='of the training itself, on a CPU')
+    parser.add_argument('--workers', type=count, help='processes that render')
+    parser.add_argument('--batch', type=count, help='views a step [32; 64 on a GPU]')
+    parser.add_argument('--rate', type=positive, default=2e-3, help='highest learning rate [2e-3]')
+    parser.add_argument('--reuse', type=positive, default=6.0, help='times a view is drawn [6]')
+    parser.add_argument('--threads', type=count, help='of the training itself, on a CPU')
     args = parser.parse_args(arguments)
     if not 0 <= args.seed < 10_000:
         parser.error(f'--seed is {args.seed}; it is 0 to 9999')
-    gpu = args.device.startswith('cuda')
+    device = choose_device(args.device, PRESETS['nano'])
+    gpu = device.type == 'cuda'
     cores = os.cpu_count() or 1
     # on a GPU the processes share it; they are many because building scenes takes CPU time
     workers = args.workers or (max(1, min(12, cores - 2)) if gpu else max(1, cores // 2))
@@ -44,9 +55,9 @@ def plan(arguments: list[str] | None = None) -> Plan:
         torch.set_num_threads(args.threads or cores)  # the renderers rest most of the time
     return Plan(
         out=args.out,
-        minutes=args.minutes,
-        steps=args.steps,
-        device=args.device,
+        minutes=args.minutes or (math.inf if args.steps else 20.0),
+        steps=args.steps or 0,
+        device=str(device),
         seed=args.seed,
         resume=args.resume,
         workers=workers,
@@ -64,13 +75,18 @@ def _has_bfloat16() -> bool:
     return bool(has and has())
 
 
-def main() -> None:
-    """Train, and say where the weights are."""
+def main() -> int:
+    """Train, and say where the weights are; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format='%(asctime)s %(message)s', datefmt='%H:%M:%S')
-    todo = plan()
-    progress = train(todo)
-    log.info('done: %s; %s', progress.best, card.write(todo, progress))
+    try:
+        todo = plan()
+        progress = train(todo)
+        log.info('done: %s; %s', progress.best, card.write(todo, progress))
+    except (DepthRosError, OSError) as error:
+        log.error('%s', error)
+        return 2
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    raise SystemExit(main())

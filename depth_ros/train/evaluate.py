@@ -23,6 +23,7 @@ from torch import Tensor
 
 from depth_ros.build import build
 from depth_ros.camera import Camera
+from depth_ros.cli.arguments import count
 from depth_ros.config import preset_values, with_values
 from depth_ros.data import Frame
 from depth_ros.errors import DepthRosError
@@ -168,25 +169,31 @@ def table_of(result: dict[str, Any]) -> str:
     return '\n'.join(lines)
 
 
-def main() -> None:
-    """Print the table and write the JSON."""
+def main() -> int:
+    """Print the table and write the JSON; returns the exit code."""
     parser = argparse.ArgumentParser(prog='python -m depth_ros.train.evaluate')
     parser.add_argument('--model', default='nano')
     parser.add_argument('--weights', default='', help="a file instead of the preset's own")
-    parser.add_argument('--scenes', type=int, default=500)
+    parser.add_argument('--scenes', type=count, default=500)
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--threads', type=count, default=1)
     parser.add_argument('--out', type=Path, default=Path('evaluation.json'))
     parser.add_argument('--card', type=Path, help='card.md that takes the table, too')
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format='%(message)s')
-    result = evaluate(args.model, args.scenes, args.weights, args.device, args.threads)
-    args.out.write_text(json.dumps(result, indent=2) + '\n')
+    try:
+        card = args.card.read_text().split(FIGURES)[0] if args.card else ''
+        args.out.touch()  # before minutes of work
+        result = evaluate(args.model, args.scenes, args.weights, args.device, args.threads)
+    except (DepthRosError, OSError) as error:
+        log.error('%s', error)
+        return 2
     print(table_of(result))
+    args.out.write_text(json.dumps(result, indent=2) + '\n')
     if args.card:
-        text = args.card.read_text().split(FIGURES)[0]
-        args.card.write_text(f'{text}{FIGURES}```\n{table_of(result)}\n```\n')
+        args.card.write_text(f'{card}{FIGURES}```\n{table_of(result)}\n```\n')
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    raise SystemExit(main())

@@ -37,7 +37,7 @@ class Plan:
 
     Args:
         out: folder of the weights.
-        minutes: of wall time, start and end included.
+        minutes: of wall time, start and end included; infinite for as many steps as there are.
         steps: at most so many; 0: as many as there is time for.
         device: that trains and casts rays.
         seed: of the weights and the draws; tells the first scene, see `views.first_of`.
@@ -142,7 +142,13 @@ class Average:
 
 
 def train(plan: Plan) -> Progress:
-    """Train as planned; the best weights are in `plan.out` whenever this is interrupted."""
+    """Train as planned; the best weights are in `plan.out` whenever this is interrupted.
+
+    Raises:
+        WeightsError: `plan.resume` is not a file of this network.
+        OSError: `plan.out` cannot be made.
+    """
+    plan.out.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     device = torch.device(plan.device)
     torch.manual_seed(plan.seed)
@@ -160,7 +166,6 @@ def train(plan: Plan) -> Progress:
     try:
         seeds = range(VALIDATION, VALIDATION + plan.validation)
         validation = list(held_out(seeds, plan.size, plan.device))
-        plan.out.mkdir(parents=True, exist_ok=True)
         interval = min(120.0, 60 * plan.minutes / 6)
         looked = reported = time.monotonic()
         for lr in _rates(plan, start, progress):

@@ -71,8 +71,8 @@ def _bent(lens: Array, at: Array) -> Array:
     """Normalised image points (N, 2) of directions (N, 2), as OpenCV has it."""
     points = np.concatenate((at, np.ones_like(at[:, :1])), 1)[:, None]
     zero = np.zeros(3)
-    image: Array = cv2.projectPoints(points, zero, zero, np.eye(3), lens)[0][:, 0]
-    return image
+    image = cv2.projectPoints(points, zero, zero, np.eye(3), lens)[0]
+    return np.asarray(image[:, 0], np.float64)
 
 
 def _fisheye(lens: Array, seen: Array) -> Array:
@@ -83,10 +83,10 @@ def _fisheye(lens: Array, seen: Array) -> Array:
     bent = (angles[:, None] ** powers) @ k
     turned = np.flatnonzero(np.diff(bent) <= 0)
     last = turned[0] if len(turned) else len(angles) - 1
-    radius = np.hypot(*seen.T)
-    angle = np.interp(radius, bent[: last + 1], angles[: last + 1], right=np.nan)
+    radius = np.hypot(seen[:, 0], seen[:, 1])
+    angle: Array = np.interp(radius, bent[: last + 1], angles[: last + 1], right=np.nan)
     for _ in range(4):
         slope = (angle[:, None] ** (powers - 1)) @ (k * powers)
         angle = angle + (radius - (angle[:, None] ** powers) @ k) / slope
     scale = np.divide(np.tan(angle), radius, out=np.ones_like(radius), where=radius > 0)
-    return seen * scale[:, None]
+    return np.asarray(seen * scale[:, None])

@@ -2,8 +2,12 @@
 """The preset nano: weights that come along, metres that follow the lens, training that learns."""
 
 import dataclasses
+import math
 import socket
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,11 +22,12 @@ from depth_ros.models import load as load_preset
 from depth_ros.models.nano.network import FOCAL, Nano, slopes
 from depth_ros.scaling.canonical_focal import to_metres
 from depth_ros.settings import Settings
+from depth_ros.train import __main__ as trainer
 from depth_ros.train.augment import batch
 from depth_ros.train.evaluate import frames, mistaken, scored
 from depth_ros.train.loop import NAME, Plan, train
 from depth_ros.train.loss import Score, loss
-from depth_ros.train.views import CHUNK, HELD_OUT, TEST, VALIDATION, numbers, rendered
+from depth_ros.train.views import CHUNK, HELD_OUT, TEST, VALIDATION, first_of, numbers, rendered
 
 PRESET = PRESETS['nano']
 CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
@@ -177,3 +182,35 @@ def test_no_held_out_seed_is_trained_on():
     for start in (0, HELD_OUT - 4, HELD_OUT, 3 * HELD_OUT + 5):
         assert len(numbers(start)) == len(set(numbers(start))) == CHUNK
         assert max(numbers(start)) < HELD_OUT <= TEST < VALIDATION
+
+
+@pytest.mark.parametrize(
+    ('given', 'words'),
+    [
+        (['--minutes', 'nan'], "'nan' is no number above 0"),
+        (['--batch', '-4'], "'-4' is no whole number above 0"),
+        (['--seed', '10000'], '--seed is 10000; it is 0 to 9999'),
+        ([], 'the following arguments are required: --out'),
+    ],
+)
+def test_the_trainer_refuses_what_it_cannot_do(given, words, capsys):
+    with pytest.raises(SystemExit):
+        trainer.plan([*given, *(['--out', 'x'] if given else [])])
+    assert words in capsys.readouterr().err
+
+
+def test_steps_alone_are_not_cut_by_a_clock():
+    assert trainer.plan(['--out', 'x', '--device', 'cpu']).minutes == 20
+    steps = trainer.plan(['--out', 'x', '--device', 'cpu', '--steps', '5'])
+    assert steps.minutes == math.inf and steps.steps == 5
+
+
+def test_runs_with_other_seeds_see_other_scenes():
+    starts = sorted(first_of(run) for run in range(40))
+    assert starts[0] == 0 and np.diff([*starts, HELD_OUT]).min() > 90_000
+
+
+def test_an_evaluation_that_could_not_be_kept_does_not_begin(tmp_path):
+    command = [sys.executable, '-m', 'depth_ros.train.evaluate', '--card', str(tmp_path / 'no.md')]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and 'no.md' in done.stderr and 'Traceback' not in done.stderr

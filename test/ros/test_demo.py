@@ -48,11 +48,24 @@ def test_demo_measures_and_draws(tmp_path: Path) -> None:
         assert (tmp_path / 'report.html').stat().st_size > 1e5
 
 
-def test_the_camera_refuses_what_it_cannot_do(tmp_path: Path) -> None:
-    command = [sys.executable, '-m', 'depth_ros.demo.camera', '--ros-args', '-p', 'kind:=moon']
+@pytest.mark.parametrize(
+    ('given', 'words'),
+    [
+        ('kind:=moon', "kind is 'moon'; choose one of"),
+        ('encodng:=bgr8', 'there is no parameter encodng; there are'),
+        ('distortion:=maybe', "distortion is 'maybe'; write it like False"),
+        ('frames:=1.7', 'frames is 1.7; write it like 90'),
+        ('hfov_deg:=.nan', 'hfov_deg is nan; it must be positive'),
+        ('rate:=.inf', 'rate is inf; it must be positive'),
+        ('width:=200000', 'width is 200000; the most is 8192'),
+        ('seed:=-7', 'seed is -7; a scene has one of 0 to'),
+    ],
+)
+def test_the_camera_refuses_what_it_cannot_do(given: str, words: str) -> None:
+    command = [sys.executable, '-m', 'depth_ros.demo.camera', '--ros-args', '-p', given]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert "kind is 'moon'" in done.stderr + done.stdout
+    said = done.stderr + done.stdout
+    assert done.returncode == 2 and words in said and 'Traceback' not in said, said
 
 
 def test_the_animation_moves(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ class NanoModel(OneView):
         if frame.camera not in self._cameras:
             h, w = self.network_size(*frame.camera.size)
             camera = frame.camera.resized(w, h)
-            if not self._cameras:
+            if frame.camera.size not in {known.size for known in self._cameras}:
                 width, height = frame.camera.width, frame.camera.height
                 log.info('pictures of %dx%d -> network %dx%d', width, height, w, h)
             if len(self._cameras) > 16:
