@@ -110,6 +110,7 @@ def whole(frame: Frame, preset: str, options: Options) -> dict[str, Any]:
         data=array('B', frame.rgb.cpu().numpy().tobytes()),
     )
     upload, size = Upload(device), POINT_STEP * height * width
+    middleware.prepare()
     context = rclpy.Context()
     rclpy.init(context=context)
     node = LifecycleNode('bench', context=context)

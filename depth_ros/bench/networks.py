@@ -53,7 +53,7 @@ def run(options: Options) -> dict[str, Any]:
             for row in found:
                 print(row, flush=True)
             rows += found
-    left_out += absent()
+    left_out += absent(device)
     where = f'{options.threads} thread' if device.type == 'cpu' else 'convolutions in fp32 by TF32'
     if device.type == 'cuda' and not torch.backends.cudnn.allow_tf32:
         where = 'no TF32'
@@ -144,13 +144,14 @@ def child(
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def absent() -> list[str]:
+def absent(device: torch.device) -> list[str]:
     """What there is nothing beside, and why."""
     reasons = []
     if not importlib.util.find_spec('transformers'):
         reasons.append("transformers: not installed; pip install 'transformers>=5'")
-    if why_no_onnx():
-        reasons.append(f'onnxruntime: {why_no_onnx()}')
+    why = 'beside ours on a CPU only' if device.type == 'cuda' else why_no_onnx()
+    if why:
+        reasons.append(f'onnxruntime: {why}')
     return reasons
 
 
