@@ -8,9 +8,6 @@ outputs, and a camera driver needs the same environment variable for its images.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
 import os
 from importlib.metadata import PackageNotFoundError, version
 
@@ -25,11 +22,9 @@ PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 #: whoever set one of these has tuned Fast DDS already
 TUNED_BY_USER = (TRANSPORTS, *PROFILES)
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-
 
 def prepare() -> int:
-    """Widen Fast DDS's segment and keep freed message buffers; call before `rclpy.init`.
+    """Widen Fast DDS's segment; call before `rclpy.init`.
 
     DEPTH_ROS_NO_TUNING=1 turns it off; a Fast DDS setting of the user's own is left as it is.
 
@@ -40,15 +35,7 @@ def prepare() -> int:
         return 0
     if not any(os.environ.get(name) for name in TUNED_BY_USER):
         os.environ.update(tuning())
-    _keep_freed_memory()
     return shared_memory.remove_dead()
-
-
-def release_memory() -> None:
-    """Give freed memory back to the kernel, as after a network was dropped."""
-    gc.collect()
-    with contextlib.suppress(AttributeError, OSError):  # not glibc
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def tuning() -> dict[str, str]:
@@ -86,17 +73,3 @@ def _up_to_jazzy() -> bool:
         return int(version('rclpy').split('.')[0]) < 8
     except PackageNotFoundError:
         return True  # both names work everywhere; the newer Fast DDS only warns
-
-
-def _keep_freed_memory() -> None:
-    """Stop glibc from returning each message's pages to the kernel, to be faulted in again."""
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
-        return  # not glibc; only speed is lost
-    if not mallopt(_M_MMAP_THRESHOLD, 1 << 30):
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that older glibc takes
-    mallopt(_M_TRIM_THRESHOLD, 512 << 20)
-    # The worker's thread would have heaps of 64 MB of its own, each given back when it is empty:
-    # in some runs 1800 page faults a frame of 1280x720, a fifth of its CPU time, in others none.
-    mallopt(_M_ARENA_MAX, 1)

@@ -13,7 +13,8 @@ from rclpy.lifecycle import LifecycleNode
 from depth_ros import geometry, pack, resample
 from depth_ros.build import Choices
 from depth_ros.pipeline import Pipeline
-from depth_ros.ros import diagnostics, middleware
+from depth_ros.ros import diagnostics
+from depth_ros.ros.heap import release_memory
 from depth_ros.ros.inbox import Inboxes
 from depth_ros.ros.log import Throttle
 from depth_ros.ros.stream import Stream
@@ -98,7 +99,7 @@ class Session:
         del self.pipeline, self.two_views, self.streams
         for room in (geometry, pack, resample):
             room.forget()
-        middleware.release_memory()
+        release_memory()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
