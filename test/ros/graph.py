@@ -132,9 +132,20 @@ class Graph:
         raise AssertionError(f'waited {timeout} s in vain: {what}')
 
     def call(self, kind, name: str, request, timeout: float = 60.0):
+        """The service's answer; asked again where asking twice does no harm.
+
+        An answer is lost if the service does not know its reader yet (a machine under load).
+        """
         client = self.node.create_client(kind, name)
         try:
             assert client.wait_for_service(timeout), f'no service {name}'
+            if kind is not ChangeState:
+                future = client.call_async(request)
+                try:
+                    self.wait(future.done, f'answer of {name}', timeout / 4)
+                    return future.result()
+                except AssertionError:
+                    pass
             future = client.call_async(request)
             self.wait(future.done, f'answer of {name}', timeout)
             return future.result()
