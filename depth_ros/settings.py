@@ -129,8 +129,8 @@ class Points:
 
     rate: float = setting(
         0.0,
-        'Most clouds a second, by image stamps [Hz], and runs of the network where only clouds are '
-        'listened to; 0 means one for every depth image.',
+        'Most clouds a second, by image stamps [Hz], and runs of the network where only clouds '
+        'are listened to; 0 means one for every depth image.',
         live=True,
         low=0.0,
         high=1000.0,
