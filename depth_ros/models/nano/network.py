@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from depth_ros.camera import Camera
 
-SIDE = 96  # long side of its usual input [px]; it was trained at 72 to 160
+SIDE = 96  # long side of its usual input [px]; it was trained at 96 to 160
 STEP = 8  # both sides of the input are multiples of this [px]
 FOCAL = 160.0  # f_c, the canonical focal length in pixels of the input, whatever its size
 BACKBONE = 'regnetx_002'
