@@ -24,8 +24,8 @@ from depth_ros.weights import load_strict, read
 log = logging.getLogger(__name__)
 
 SIZE = (SIDE * 3 // 4, SIDE)  # of the network's usual input, (height, width)
-# Of that, one drawn each step: no detail is always of one size. None is below 1: 70 minutes at
-# 0.75 to 1.25 made it better in its world and worse on photographs (AbsRel 0.29 -> 0.40 on five).
+# Of that, one drawn each step: no detail is always of one size. None is below 1, with which the
+# weights that hold best on photographs were trained.
 SCALES = (1.0, 4 / 3, 5 / 3)
 MARGIN = 2.0  # views are rendered larger than that, for windows that still have detail
 NAME = 'nano.safetensors'
