@@ -44,8 +44,8 @@ class Recorded:
 
     def __call__(self, x: Tensor) -> Any:
         """What `network` answers, in tensors of its own."""
-        record = self._records.get(x.shape)
-        if record is None:
+        known = self._records.get(x.shape)
+        if known is None:
             if self.trouble or x.shape not in self._seen:
                 self._seen.add(x.shape)
                 return self.network(x)
@@ -53,11 +53,11 @@ class Recorded:
                 self._give_up(f'there are {MOST} for other sizes of input')
                 return self.network(x)
             try:
-                record = self._records[x.shape] = self._record(x)
+                known = self._records[x.shape] = self._record(x)
             except RuntimeError as error:  # an operation that waits for the GPU cannot be recorded
                 self._give_up(str(error).strip().partition('\n')[0])
                 return self.network(x)
-        graph, given, answer = record
+        graph, given, answer = known
         given.copy_(x)
         graph.replay()
         return _own(answer)

@@ -24,7 +24,7 @@ from sensor_msgs.msg import Image, PointCloud2
 from depth_ros import pack
 from depth_ros.bench import random_weights
 from depth_ros.bench.options import Options
-from depth_ros.bench.timing import copier, take_turns, waiter
+from depth_ros.bench.timing import copier, stage_row, take_turns, waiter
 from depth_ros.build import DTYPES, choose_precision
 from depth_ros.data import DepthMap, Frame, Kind
 from depth_ros.demo.processes import Child, environment, stop
@@ -33,7 +33,8 @@ from depth_ros.graphs import record
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.pipeline import Pipeline
 from depth_ros.ros import middleware
-from depth_ros.ros.outputs import FIELDS, POINT_STEP, Bytes, Outputs
+from depth_ros.ros.message_bytes import Bytes
+from depth_ros.ros.outputs import FIELDS, POINT_STEP, Outputs
 from depth_ros.ros.upload import Upload
 from depth_ros.settings import Points, ScalingSettings, Settings
 
@@ -69,10 +70,7 @@ def rows(depth: DepthMap, width: int, height: int) -> list[dict[str, Any]]:
         with publisher(kind, topic) as send:
             to_all = {'stage': lambda m=message, s=send: s(m), 'memcpy': copier(size)}
             timed[f'publish {name}'] = take_turns(to_all, budget_s=PUBLISH_S, pause_s=PACE_S)
-        for stage, times in timed.items():
-            copied = times['memcpy']['median_ms']
-            row = {'stage': stage, 'size': f'{width}x{height}', **times['stage']}
-            found.append({**row, 'bytes': size, 'memcpy_ms': copied})
+        found += [stage_row(stage, width, height, size, times) for stage, times in timed.items()]
     return found
 
 
@@ -110,31 +108,32 @@ def whole(frame: Frame, preset: str, options: Options) -> dict[str, Any]:
         data=array('B', frame.rgb.cpu().numpy().tobytes()),
     )
     upload, size = Upload(device), POINT_STEP * height * width
+    with lone_node() as node:
+        outputs = Heard(node, settings)
+
+        def once() -> None:
+            (depth,) = pipeline.many([Frame(upload(image), frame.camera)])
+            if isinstance(depth, DepthRosError):
+                raise depth
+            outputs.settle(outputs.prepare(depth, image.header, settings))
+
+        times = take_turns({'stage': once, 'memcpy': copier(size)}, budget_s=BUDGET_S)
+        outputs.close()
+    return stage_row(f'image to cloud: {preset}, {precision}', width, height, size, times)
+
+
+@contextmanager
+def lone_node() -> Iterator[LifecycleNode]:
+    """A node in a context of its own."""
     middleware.prepare()
     context = rclpy.Context()
     rclpy.init(context=context)
     node = LifecycleNode('bench', context=context)
-    outputs = Heard(node, settings)
-
-    def once() -> None:
-        (depth,) = pipeline.many([Frame(upload(image), frame.camera)])
-        if isinstance(depth, DepthRosError):
-            raise depth
-        outputs.settle(outputs.prepare(depth, image.header, settings))
-
     try:
-        times = take_turns({'stage': once, 'memcpy': copier(size)}, budget_s=BUDGET_S)
+        yield node
     finally:
-        outputs.close()
         node.destroy_node()
         rclpy.try_shutdown(context=context)
-    return {
-        'stage': f'image to cloud: {preset}, {precision}',
-        'size': f'{width}x{height}',
-        **times['stage'],
-        'bytes': size,
-        'memcpy_ms': times['memcpy']['median_ms'],
-    }
 
 
 @contextmanager
@@ -145,24 +144,19 @@ def publisher(kind: type, topic: str) -> Iterator[Any]:
         env = environment(out)
         before = dict(os.environ)
         os.environ.update(env)  # for this process too, as the node has it
-        middleware.prepare()
         wanted = {'patience': 3600.0, 'output': out}  # it waits for a camera and listens
         children = [Child('recorder', 'depth_ros.demo.recorder', wanted, out, env, speaks=True)]
-        context = rclpy.Context()
-        rclpy.init(context=context)
-        node = rclpy.create_node('bench', context=context)
         try:
-            made = node.create_publisher(kind, topic, 1)
-            end = time.monotonic() + 30
-            while not made.get_subscription_count():
-                if time.monotonic() > end:
-                    said = json.dumps(children[0].tail(3))
-                    raise TimeoutError(f'no listener on {topic} within 30 s: {said}')
-                time.sleep(0.05)
-            yield made.publish
+            with lone_node() as node:
+                made = node.create_publisher(kind, topic, 1)
+                end = time.monotonic() + 30
+                while not made.get_subscription_count():
+                    if time.monotonic() > end:
+                        said = json.dumps(children[0].tail(3))
+                        raise TimeoutError(f'no listener on {topic} within 30 s: {said}')
+                    time.sleep(0.05)
+                yield made.publish
         finally:
-            node.destroy_node()
-            rclpy.try_shutdown(context=context)
             stop(children)
             for name in set(os.environ) - set(before):
                 del os.environ[name]

@@ -20,7 +20,7 @@ import torch
 
 from depth_ros import models, pack
 from depth_ros.bench.options import Options
-from depth_ros.bench.timing import Call, copier, take_turns, waiter
+from depth_ros.bench.timing import Call, copier, stage_row, take_turns, waiter
 from depth_ros.build import DTYPES, choose_precision, trial_frame
 from depth_ros.data import DepthMap, Frame
 from depth_ros.graphs import record
@@ -95,9 +95,7 @@ def row(stage: Stage, width: int, height: int, device: torch.device) -> dict[str
     if stage.size:
         calls['memcpy'] = copier(stage.size, where)
     times = take_turns(calls, budget_s=BUDGET_S, wait=waiter(device))
-    found = {'stage': stage.name, 'size': f'{width}x{height}', **times['stage']}
-    copied = times['memcpy']['median_ms'] if stage.size else None
-    return {**found, 'bytes': stage.size, 'memcpy_ms': copied}
+    return stage_row(stage.name, width, height, stage.size, times)
 
 
 def before(frame: Frame, device: torch.device) -> Iterator[Stage]:

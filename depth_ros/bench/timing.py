@@ -74,6 +74,15 @@ def numbers(seconds: list[float]) -> Numbers:
     }
 
 
+def stage_row(
+    stage: str, width: int, height: int, size: int, times: Mapping[str, Numbers]
+) -> dict[str, object]:
+    """A stage's numbers from `take_turns`, beside those of the memcpy of its `size` bytes."""
+    copied = times['memcpy']['median_ms'] if 'memcpy' in times else None
+    of_image = {'stage': stage, 'size': f'{width}x{height}'}
+    return {**of_image, **times['stage'], 'bytes': size, 'memcpy_ms': copied}
+
+
 def waiter(device: torch.device) -> Call:
     """What `take_turns` waits with."""
     if device.type == 'cuda':

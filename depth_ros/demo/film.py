@@ -30,7 +30,7 @@ from depth_ros.errors import ConfigError
 from depth_ros.fetch import cache_directory
 from depth_ros.train.views import TEST
 from depth_ros.world.layouts import LAYOUTS
-from depth_ros.world.scene import LAST_SEED
+from depth_ros.world.scene import check_seed
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +76,7 @@ class Take:
         for name in ('width', 'height'):
             if getattr(self, name) > LARGEST:
                 raise ConfigError(f'{name} is {getattr(self, name)}; the most is {LARGEST}')
-        if not 0 <= self.seed <= LAST_SEED:
-            raise ConfigError(f'seed is {self.seed}; a scene has one of 0 to {LAST_SEED}')
+        check_seed(self.seed)
         if self.hfov_deg > 150:
             raise ConfigError(f'hfov_deg is {self.hfov_deg:g}; the most is 150')
         if self.kind not in LAYOUTS:

@@ -103,7 +103,7 @@ def render_many(
     where = torch.stack([p.to(device, torch.float64) for p in poses])
     rays = _rays(cameras, where)
     hits = first_hits(batch, rays)
-    shown = _shown(cameras, device)
+    shown = torch.stack([_grid(camera, str(device))[2] for camera in cameras])  # (B, H, W)
     z = torch.where(shown, rays.pictures(hits.z).float(), torch.nan)
     fx = torch.tensor([c.fx * supersample for c in cameras], device=device)
     if supersample > 1:
@@ -122,20 +122,15 @@ def render_many(
 
 
 def _rays(cameras: Sequence[Camera], poses: Tensor) -> Rays:
-    grids = [[t.nan_to_num() for t in _grid(c, str(poses.device))] for c in cameras]
-    return Rays.of(torch.stack([x for x, _ in grids]), torch.stack([y for _, y in grids]), poses)
-
-
-def _shown(cameras: Sequence[Camera], device: torch.device) -> Tensor:
-    """(B, H, W) bool, False where the lens shows nothing."""
-    return torch.stack([_grid(camera, str(device))[0].isfinite() for camera in cameras])
+    x, y, _ = zip(*(_grid(camera, str(poses.device)) for camera in cameras), strict=True)
+    return Rays.of(torch.stack(x), torch.stack(y), poses)
 
 
 @lru_cache(maxsize=64)
-def _grid(camera: Camera, device: str) -> tuple[Tensor, Tensor]:
-    """`lens.directions` there: x and y, (H, W) float64."""
-    x, y = directions(camera)
-    return torch.from_numpy(x.copy()).to(device), torch.from_numpy(y.copy()).to(device)
+def _grid(camera: Camera, device: str) -> tuple[Tensor, Tensor, Tensor]:
+    """`lens.directions` there: x and y, (H, W) float64, 0 where it has none; (H, W) bool of it."""
+    x, y = (torch.from_numpy(part.copy()).to(device) for part in directions(camera))
+    return x.nan_to_num(), y.nan_to_num(), x.isfinite()
 
 
 def looking(

@@ -20,6 +20,16 @@ from depth_ros.world.primitives import KINDS
 LAST_SEED = 2**46  #: times 100 003 it fits into 64 bits, for the noise of every frame
 
 
+def check_seed(seed: int) -> None:
+    """Refuse what would repeat another's scene (Random takes -7 for 7) or overflow in torch.
+
+    Raises:
+        ConfigError: no scene has this seed.
+    """
+    if not 0 <= seed <= LAST_SEED:
+        raise ConfigError(f'seed is {seed}; a scene has one of 0 to {LAST_SEED}')
+
+
 @dataclass(frozen=True, slots=True)
 class Light:
     """One light that casts shadows, and everything softer than that.
@@ -103,8 +113,7 @@ class Scene:
             raise ConfigError(
                 f'world has no scenes of kind {kind!r}; choose one of {list(layouts.LAYOUTS)}'
             )
-        if not 0 <= seed <= LAST_SEED:  # Random takes -7 for 7, torch nothing beyond 64 bits
-            raise ConfigError(f'seed is {seed}; a scene has one of 0 to {LAST_SEED}')
+        check_seed(seed)
         return layouts.build(seed, kind).to(device)
 
     @property
