@@ -20,10 +20,11 @@ from sensor_msgs.msg import CameraInfo
 from depth_ros.ros import middleware
 
 
-def camera_size(node: Node, topic: str, patience_s: float = 1.0) -> tuple[int, int] | None:
+def camera_size(node: Node, topic: str, patience_s: float = 4.0) -> tuple[int, int] | None:
     """Width and height [px] that a camera_info says within `patience_s`; None if there is none.
 
-    For the time before the node listens to it; nothing else is served meanwhile.
+    For the time before the node listens to it; nothing else is served meanwhile. DDS participants
+    that miss each other's first announcements try again after 3 s, hence the patience.
     """
     # rclpy's wait_for_message takes no QoS on Humble, and would miss a best-effort camera
     subscription = node.create_subscription(
