@@ -5,7 +5,6 @@ from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -33,8 +32,8 @@ ARGUMENTS = {
 }
 
 
-def depth_node(context: LaunchContext) -> list[Node]:
-    """The node, with the parameters that were given."""
+def actions(context: LaunchContext) -> list[Node]:
+    """RViz, a window for each camera (first: where it is not installed nothing must run); node."""
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     if given['params_file'] and not Path(given['params_file']).is_file():
         raise FileNotFoundError(f'params_file:={given["params_file"]} is not a file')
@@ -48,33 +47,34 @@ def depth_node(context: LaunchContext) -> list[Node]:
     topics = {'image': image, 'image/compressed': f'{image}/compressed', 'camera_info': info}
     names = [name.strip(' \'"') for name in given['cameras'].strip('[]').split(',')]
     remaps = [(str(Path(n, own)), str(Path(n, at))) for n in names for own, at in topics.items()]
-    return [
+    look = [FindPackageShare('depth_ros'), '/config/depth.rviz']
+    windows = [
         Node(
-            package='depth_ros',
-            executable='depth_node',
-            name='depth_node',  # values for /** would lose against a params_file that names it
-            namespace=given['namespace'],
-            parameters=[layer for layer in (given['params_file'], values) if layer],
-            remappings=remaps,
-            arguments=['--ros-args', '--log-level', given['log_level']],
-            output='screen',
+            package='rviz2',
+            executable='rviz2',
+            namespace='/'.join(filter(None, (given['namespace'], name))),  # of its topics
+            arguments=['-d', look, '-f', given['fixed_frame']],
+            remappings=[('image', image)],
         )
+        for name in (names if given['rviz'] == 'true' else ())
     ]
+    node = Node(
+        package='depth_ros',
+        executable='depth_node',
+        name='depth_node',  # values for /** would lose against a params_file that names it
+        namespace=given['namespace'],
+        parameters=[layer for layer in (given['params_file'], values) if layer],
+        remappings=remaps,
+        arguments=['--ros-args', '--log-level', given['log_level']],
+        output='screen',
+    )
+    return [*windows, node]
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Arguments, RViz (first: where it is not installed nothing must run), node."""
+    """Arguments, then what they ask for."""
     arguments = [
         DeclareLaunchArgument(name, default_value=default, description=text, choices=choices)
         for name, (default, text, choices, _) in ARGUMENTS.items()
     ]
-    look = [FindPackageShare('depth_ros'), '/config/depth.rviz']
-    rviz = Node(
-        package='rviz2',
-        executable='rviz2',
-        namespace=LaunchConfiguration('namespace'),
-        arguments=['-d', look, '-f', LaunchConfiguration('fixed_frame')],
-        remappings=[('image', LaunchConfiguration('image'))],
-        condition=IfCondition(LaunchConfiguration('rviz')),
-    )
-    return LaunchDescription([*arguments, rviz, OpaqueFunction(function=depth_node)])
+    return LaunchDescription([*arguments, OpaqueFunction(function=actions)])

@@ -38,7 +38,10 @@ def described():
 
 @pytest.fixture
 def command(described):
-    """(arguments of depth.launch.py) -> (values of parameters, remappings, rest) of the node."""
+    """(arguments of depth.launch.py) -> (values of parameters, remappings, rest) of the node.
+
+    `command.windows` are RViz's of the last call.
+    """
     from launch import LaunchContext
     from launch.actions import DeclareLaunchArgument, OpaqueFunction
     from launch.utilities import perform_substitutions
@@ -50,7 +53,7 @@ def command(described):
             if isinstance(entity, DeclareLaunchArgument):
                 entity.execute(context)
             if isinstance(entity, OpaqueFunction):
-                (node,) = entity.execute(context)
+                *run.windows, node = entity.execute(context)
         node._perform_substitutions(context)
         context.extend_locals({'ros_specific_arguments': {'name': '', 'ns': ''}})
         # the executable itself is only there once the package is installed
@@ -112,6 +115,27 @@ def test_several_cameras_have_their_topics_below_their_names(command):
     assert len(remaps) == 6
     _, remaps, _ = command(cameras='[front]', image='/elsewhere/image_raw')
     assert remaps['front/camera_info'] == '/elsewhere/camera_info'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'namespaces'),
+    [
+        ({}, []),
+        ({'rviz': 'true'}, ['']),
+        ({'rviz': 'true', 'namespace': 'robot'}, ['robot']),
+        ({'rviz': 'true', 'cameras': '[front,left]'}, ['front', 'left']),
+        (
+            {'rviz': 'true', 'cameras': '[front,left]', 'namespace': 'robot'},
+            ['robot/front', 'robot/left'],
+        ),
+    ],
+)
+def test_rviz_has_a_window_in_the_namespace_of_each_camera(command, arguments, namespaces):
+    command(**arguments, image='image_raw')
+    assert [w._Node__node_namespace for w in command.windows] == namespaces
+    for window in command.windows:
+        ((_, image),) = window._Node__remappings
+        assert ''.join(s.text for s in image) == 'image_raw'
 
 
 def test_arguments_have_the_types_of_the_parameters(command):
