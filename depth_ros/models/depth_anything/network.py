@@ -110,8 +110,10 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, F, ., .) -> the same shape."""
-        y: Tensor = self.conv2(F.relu(self.conv1(F.relu(x))))
-        return x + y
+        # in place from here on: these are the largest maps there are
+        y: Tensor = self.conv2(F.relu_(self.conv1(F.relu(x))))
+        y += x
+        return y
 
 
 class Fusion(nn.Module):
@@ -127,7 +129,7 @@ class Fusion(nn.Module):
     def forward(self, x: Tensor, lateral: Tensor | None, size: tuple[int, int]) -> Tensor:
         """Path (B, F, a, b) and lateral map of its shape -> (B, F, *size)."""
         if self.lateral is not None and lateral is not None:
-            x = x + self.lateral(lateral)
+            x = self.lateral(lateral).add_(x)
         # The publishers upsample first. A 1x1 convolution commutes with interpolation, whose
         # weights add up to one, and costs a quarter before it.
         x = self.out(self.unit(x))
@@ -168,7 +170,9 @@ class Head(nn.Module):
     @staticmethod
     def _branch(channels: int, outputs: int = 1) -> nn.Sequential:
         return nn.Sequential(
-            nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, outputs, 1)
+            nn.Conv2d(channels, 32, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(32, outputs, 1),
         )
 
     def forward(self, taps: list[Tensor], grid: tuple[int, int]) -> tuple[Tensor, Tensor | None]:

@@ -133,7 +133,7 @@ class Fusion(nn.Module):
     def forward(self, x: Tensor, lateral: Tensor | None) -> Tensor:
         """Path (B, 256, s, s) and map of its shape -> (B, 256, 2s, 2s), the finest s."""
         if self.lateral is not None and lateral is not None:
-            x = x + self.lateral(lateral)
+            x += self.lateral(lateral)  # in place: of the finest map each copy is 600 MB
         fused: Tensor = self.out(self.deconv(self.unit(x)))
         return fused
 
@@ -196,7 +196,7 @@ class DepthPro(nn.Module):
             nn.Conv2d(FEATURES, 128, 3, padding=1),
             nn.ConvTranspose2d(128, 128, 2, stride=2),
             nn.Conv2d(128, 32, 3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(32, 1, 1),
             nn.ReLU(),
         )
@@ -211,8 +211,10 @@ class DepthPro(nn.Module):
         Returns:
             (B, 1536, 1536) float32, 0 where nothing is in range.
         """
-        inverse: Tensor = self.head(self.decoder(self.encoder(x)))
-        return inverse[:, 0].float()
+        x = self.decoder(self.encoder(x))
+        for layer in self.head:  # called as one, it would keep the first map to the end
+            x = layer(x)
+        return x[:, 0].float()
 
     def fov_deg(self, x: Tensor) -> Tensor:
         """Horizontal field of view [deg], (B,) float32; a twelfth of the work of `forward`.

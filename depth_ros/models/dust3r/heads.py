@@ -88,7 +88,7 @@ class DptHead(nn.Module):
         self.neck = nn.Conv2d(features, features // 2, 3, padding=1)
         self.out = nn.Sequential(
             nn.Conv2d(features // 2, features // 2, 3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(features // 2, 4, 1),
         )
 

@@ -35,10 +35,10 @@ class Fusion(nn.Module):
         self.choose = nn.Sequential(
             nn.Conv2d(2 * FEATURES, FEATURES, 3, padding=1),
             nn.BatchNorm2d(FEATURES),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(FEATURES, FEATURES // 2, 3, padding=1),
             nn.BatchNorm2d(FEATURES // 2),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(FEATURES // 2, 2, 3, padding=1),
             nn.Sigmoid(),
         )
@@ -91,7 +91,7 @@ class GlpDepth(nn.Module):
         self.decoder = Decoder()
         self.head = nn.Sequential(
             nn.Conv2d(FEATURES, FEATURES, 3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(FEATURES, 1, 3, padding=1),
         )
 
@@ -104,10 +104,13 @@ class GlpDepth(nn.Module):
         Returns:
             (B, h, w) float32 [m], below the variant's maximum.
         """
-        depth: Tensor = self.head(self.decoder(self.features(x)))[:, 0]
-        return depth.float().sigmoid() * self.max_depth  # in full precision
+        x = self.decoder(self.features(x))
+        for layer in self.head:  # called as one, it would keep the first map to the end
+            x = layer(x)
+        return x[:, 0].float().sigmoid() * self.max_depth  # in full precision
 
     def features(self, x: Tensor) -> list[Tensor]:
         """The encoder's four maps, (B, 64, h/4, w/4) to (B, 512, h/32, w/32)."""
         features: list[Tensor] = self.encoder.forward_intermediates(x, intermediates_only=True)
-        return features
+        # as the convolutions have them, or each would reorder what comes of the finest map
+        return [f.contiguous(memory_format=torch.channels_last) for f in features]
