@@ -307,6 +307,15 @@ class Source:
         self.images.publish(image(rgb, self.stamp_ns, encoding))
         return self.stamp_ns
 
+    def send_until(self, condition, what: str, cam: Camera, **kw) -> None:
+        """Publish ten times a second until it is true: the first few may find no listener yet.
+
+        A count of subscriptions is no proof: the node subscribes anew when it knows our QoS.
+        """
+        self.graph.wait(
+            lambda: self.send(cam, **kw) and (condition() or time.sleep(0.1)), what, 40.0
+        )
+
     def answer(self, received, cam: Camera, rgb=None, tries: int = 10, **kw):
         """Publish until one stamp came back on `received`, one or a list; that or those."""
         wanted = received if type(received) is list else [received]

@@ -213,16 +213,7 @@ def test_a_network_that_fails_is_reported_and_the_node_lives(
 ):
     running = node(model=model)
     depths = collect(Image, 'depth/image')
-    source.ready()
-    for _ in range(20):
-        source.send(CAM)
-        if expected in running.log:
-            break
-        try:
-            running.said(expected, 0.5)
-        except AssertionError:
-            continue
-    assert expected in running.log
+    source.send_until(lambda: expected in running.log, expected, CAM)
     assert not depths
     assert running.set(points__stride=3) == []
 

@@ -271,9 +271,11 @@ def test_odometry_that_never_comes_is_named(node, robot, source, collect):
     depths = collect(Image, 'depth/image')
     before = len(running.lines)
     robot.ready()
-    robot.send(0, odometry=False)
     running.said('no odom for', since=before)
-    running.said('no depth is published before its scale is known: no odometry yet', since=before)
+    wanted = 'no depth is published before its scale is known: no odometry yet'
+    robot.camera.send_until(
+        lambda: wanted in ''.join(running.lines[before:]), wanted, CAM, rgb=at(0)
+    )
     assert not depths
 
 
