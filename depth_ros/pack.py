@@ -23,6 +23,8 @@ FAR_COLOR = (200, 205, 210)  #: of nothing in range
 #: rows of the table of colours: two for what has no depth, then the map
 _INVALID, _SKY, _RAMP = 0, 1, 2
 
+_STRIP = 1 << 17  #: pixels that are brought into a cloud at once on a CPU
+
 
 def cloud(
     depth: DepthMap, stride: int = 1, color: bool = True, out: Tensor | None = None
@@ -64,26 +66,29 @@ def _cloud_by_torch(depth: DepthMap, stride: int, color: bool, out: Tensor) -> T
 
 
 def _cloud_by_opencv(depth: DepthMap, stride: int, color: bool, out: Tensor) -> Tensor:
-    """Five times as fast as torch on one core, near the cost of a memcpy."""
-    z = np.ascontiguousarray(depth.z.numpy()[::stride, ::stride])
-    x, y = _full_rays(depth.camera, stride)
-    z = cv2.addWeighted(z, 2, z, -1, 0)  # 2z - z, exactly z; Inf - Inf is NaN
-    if color:
-        bgra = cv2.cvtColor(depth.rgb.numpy()[::stride], cv2.COLOR_RGB2BGRA)
-        packed = np.ascontiguousarray(bgra.view(np.uint32)[:, ::stride, 0])
-        packed &= 0x00FFFFFF
-    else:
-        packed = np.zeros(z.shape, np.uint32)
-    cv2.merge([cv2.multiply(z, x), cv2.multiply(z, y), z, packed.view(np.float32)], out.numpy())
+    """Five times as fast as torch on one core, near the cost of a memcpy.
+
+    A strip at a time, whose planes stay in the processor's cache: of a whole picture of 1280x720
+    they do not, and take half as long again.
+    """
+    z, rgb, points = depth.z.numpy()[::stride, ::stride], depth.rgb.numpy()[::stride], out.numpy()
+    x, y = (ray.numpy() for ray in rays(depth.camera, 'cpu', stride))
+    height = max(1, _STRIP // z.shape[1])
+    for top in range(0, len(z), height):
+        rows = slice(top, top + height)
+        packed = _packed_by_opencv(rgb[rows], stride) if color else np.zeros_like(z[rows])
+        strip = np.ascontiguousarray(z[rows])
+        strip = cv2.addWeighted(strip, 2, strip, -1, 0)  # 2z - z, exactly z; Inf - Inf is NaN
+        cv2.merge([strip * x, strip * y[rows], strip, packed], points[rows])
     return out
 
 
-@lru_cache(maxsize=32)
-def _full_rays(camera: Camera, stride: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """`geometry.rays` for each pixel, as OpenCV wants them: (h, w) each."""
-    x, y = rays(camera, 'cpu', stride)
-    size = y.shape[0], x.shape[1]
-    return x.expand(size).contiguous().numpy(), y.expand(size).contiguous().numpy()
+def _packed_by_opencv(rgb: Picture, stride: int) -> NDArray[np.float32]:
+    """(h, W, 3) -> every `stride`-th column's 0x00RRGGBB in a float's bytes, (h, w)."""
+    bgra = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA)
+    packed = np.ascontiguousarray(bgra.view(np.uint32)[:, ::stride, 0])
+    packed &= 0x00FFFFFF
+    return packed.view(np.float32)
 
 
 def dense(
@@ -179,7 +184,6 @@ def forget() -> None:
     """Free what is kept for each camera and colour map."""
     _colors.cache_clear()
     _on_device.cache_clear()
-    _full_rays.cache_clear()
 
 
 @lru_cache(maxsize=8)
