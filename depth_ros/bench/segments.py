@@ -15,9 +15,8 @@ from typing import Any
 
 from depth_ros.bench.graph import apart, wait_for
 from depth_ros.demo.processes import Child, environment, stop
-from depth_ros.ros.shared_memory import SHARED
+from depth_ros.ros.shared_memory import PREFIXES, SHARED
 
-PATTERN = 'fastdds_*'
 DOMAINS_ON = 8  #: a domain of its own, or others' ports are counted too
 ENDS = {'SIGTERM': signal.SIGTERM, 'Ctrl-C': signal.SIGINT, 'SIGKILL': signal.SIGKILL}
 
@@ -73,13 +72,15 @@ def one(name: str, number: int, folder: Path) -> tuple[dict[str, Any], set[Path]
 
 def segments() -> set[Path]:
     """All of Fast DDS on this machine, whoever's."""
-    return set(SHARED.glob(PATTERN)) | set(SHARED.glob(f'sem.{PATTERN}'))
+    names = [f'{kind}{prefix}*' for kind in ('', 'sem.') for prefix in PREFIXES]
+    return {path for name in names for path in SHARED.glob(name)}
 
 
 def mapped(pid: int) -> set[Path]:
     """Those a process has mapped, and the small files that belong to them."""
     words = (line.split() for line in Path(f'/proc/{pid}/maps').read_text().splitlines())
-    names = {Path(w[5]) for w in words if len(w) > 5 and w[5].startswith(f'{SHARED}/fastdds_')}
+    paths = {Path(w[5]) for w in words if len(w) > 5}
+    names = {p for p in paths if p.parent == SHARED and p.name.startswith(PREFIXES)}
     beside = {Path(f'{path}_{end}') for path in names for end in ('el', 'sl')}
     beside |= {SHARED / f'sem.{path.name}_mutex' for path in names}
     return names | existing(beside)

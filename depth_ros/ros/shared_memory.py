@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 SHARED = Path('/dev/shm')
+#: names of Fast DDS's files there begin with: 3, and 2 (up to Jazzy)
+PREFIXES = ('fastdds_', 'fastrtps_')
 #: a lock younger than this may be one that its process is about to take [s]
 YOUNG_S = 0.5
 
@@ -21,7 +23,7 @@ def remove_dead(folder: Path = SHARED) -> int:
     nobody does, the segment is dead; `fastdds shm clean` goes by the same.
     """
     freed = 0
-    for lock in (*folder.glob('fastdds_*_el'), *folder.glob('fastrtps_*_el')):
+    for lock in (lock for prefix in PREFIXES for lock in folder.glob(f'{prefix}*_el')):
         with contextlib.suppress(OSError):  # it lives, or went meanwhile
             if '_port' not in lock.name and _is_ours_and_old(lock):
                 freed += _remove_if_dead(lock)
