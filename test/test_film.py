@@ -90,6 +90,8 @@ def test_field_of_view_is_the_one_asked_for(hfov_deg):
         ({'width': 0}, 'width is 0; it must be positive'),
         ({'frames': -1}, 'frames is -1'),
         ({'hfov_deg': 170.0}, 'the most is 150'),
+        ({'frames': 10**8}, 'GB; the most is 8'),
+        ({'seed': 1.5}, 'seed is 1.5; a scene has a whole one'),
     ],
 )
 def test_what_cannot_be_filmed_is_refused(wrong, words):

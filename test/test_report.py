@@ -11,7 +11,8 @@ import pytest
 from depth_ros.camera import Camera
 from depth_ros.demo import pictures, report
 
-pytest.importorskip('plotly', reason='plotly is not installed: pip install .[report]')
+why = 'plotly is not installed: pip install .[report]'
+make_subplots = pytest.importorskip('plotly.subplots', reason=why).make_subplots
 ROW = {'received': 9, 'lost': 1, 'rate_hz': 30.0, 'latency_p50_ms': 5.0, 'latency_p99_ms': 9.0}
 SCORES = {'abs_rel': 0.1234, 'delta1': 0.9, 'abs_rel_median': 0.0567, 'delta1_median': 0.95}
 
@@ -35,14 +36,19 @@ def shot():
 
 
 @pytest.fixture(scope='module')
-def page(shot, tmp_path_factory):
-    summary = {
+def summary():
+    return {
         'model': 'a<b',
         'camera': {'size': '64x48', 'frames': 90, 'rate_hz': 30.0, 'skipped_by_node': 0},
         'outputs': {name: ROW for name in ('depth/image', 'depth/camera_info', 'points')},
         'compared_frames': 2,
         'error': SCORES,
+        'where': 'Measured on <this>.',
     }
+
+
+@pytest.fixture(scope='module')
+def page(shot, summary, tmp_path_factory):
     drawn = pictures.of(shot, Camera(64, 48, 60, 60, 31.5, 23.5))
     path = tmp_path_factory.mktemp('demo') / 'report.html'
     return report.write(path, summary, shot, drawn, 'What it is & is not.')
@@ -56,8 +62,20 @@ def test_the_page_stands_alone(page):
         and 'What it is &amp; is not.' in text
         and '0.123' in text
         and '0.057' in text
+        and 'Measured on &lt;this&gt;.' in text
     )
     assert page.stat().st_size < 12e6
+
+
+def test_a_frame_without_points_and_a_second_of_frames_are_told(shot, summary, tmp_path):
+    none, short = np.empty((0, 3), np.float32), np.stack((np.arange(20) / 20, np.ones(20)))
+    less = {**shot, 'points': none, 'colours': none.astype(np.uint8), 'sent': short[0]}
+    less |= {f'timeline {name}': short for name in ('depth/image', 'points')}
+    drawn = pictures.of(less, Camera(64, 48, 60, 60, 31.5, 23.5))
+    text = report.write(tmp_path / 'report.html', summary, less, drawn, '').read_text()
+    assert 'It has no points' in text and 'Plotly.newPlot' in text
+    line = report._timeline(make_subplots(2, 1), less).data[0]
+    assert line.x == pytest.approx([0.475]) and line.y == pytest.approx([20 / 0.95])
 
 
 def test_the_error_picture_tells_near_from_far():

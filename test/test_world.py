@@ -24,7 +24,7 @@ from depth_ros.world import (
 )
 from depth_ros.world import materials as m
 from depth_ros.world.builder import Builder
-from depth_ros.world.layouts import LAYOUTS
+from depth_ros.world.layouts import LAYOUTS, outside
 from depth_ros.world.lens import directions
 
 CAMERA = Camera(96, 72, 80.0, 78.0, 46.0, 37.0)
@@ -217,6 +217,13 @@ def test_unknown_kind_is_named():
         Scene.random(0, 'castle')
 
 
+def test_a_crown_keeps_to_the_room_it_is_given():
+    for seed in range(20):
+        builder = Builder(seed)
+        outside.tree(builder.at(0, 0), 1.2)
+        assert max(math.hypot(x, y) + r for x, y, _, r in builder._rows['ball']) <= 1.2
+
+
 def test_depth_belongs_to_the_ray_whatever_the_focal_length():
     scene = Scene.random(2, 'room')
     pose = random_pose(scene, 0)
@@ -308,7 +315,7 @@ def test_a_lens_bends_what_undistortion_makes_straight():
 
 @pytest.mark.parametrize('seed', [-7, 10**17])
 def test_there_is_no_such_seed(seed):
-    with pytest.raises(ConfigError, match=f'seed is {seed}; a scene has one of 0 to'):
+    with pytest.raises(ConfigError, match=f'seed is {seed}; a scene has a whole one of 0 to'):
         Scene.random(seed, 'room')
 
 

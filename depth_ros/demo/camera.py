@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A synthetic camera: image, camera_info and the exact depth of every pixel."""
+"""A synthetic camera: `image`, `camera_info`, and `true_depth` with a `camera_info` of its own.
+
+`true_depth` is exact, and that of the camera without its distortion, in which depth_node answers.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from depth_ros.demo import encodings
 from depth_ros.demo.film import Take, shoot
 from depth_ros.errors import ConfigError, DepthRosError
 from depth_ros.ros.cameras import to_message
+from depth_ros.ros.command_line import refuse_others
 from depth_ros.ros.middleware import prepare
 from depth_ros.ros.parameters import FOREIGN
 
@@ -55,7 +59,9 @@ class SyntheticCamera(Node):
         self.take = Take(**{name: values[name] for name in Take.__slots__})
         self.rate, self.count, self.published = values['rate'], values['count'], 0
         if not 0 < self.rate < math.inf:
-            raise ConfigError(f'rate is {self.rate}; it must be positive')
+            raise ConfigError(f'rate is {self.rate}; it must be positive, and finite')
+        if self.count < 0:
+            raise ConfigError(f'count is {self.count}; 0 never ends, more is a number of images')
         reliability, self.encoding = values['reliability'], values['encoding']
         if reliability not in RELIABILITY:
             raise ConfigError(
@@ -74,12 +80,14 @@ class SyntheticCamera(Node):
         self._image = image_message(camera, self.encoding, self._pictures[0], self._header)
         self._truth = image_message(camera, '32FC1', self.film.depth[0], self._header)
         self._info = to_message(camera, self._header)
+        self._truth_info = to_message(camera.undistorted(), self._header)
         if camera.is_distorted:
             self._info.d = list(camera.distortion)
         # only now, so that nobody waits for images of a publisher that is still rendering
         self._image_publisher = self.create_publisher(Image, 'image', self._qos)
         self._info_publisher = self.create_publisher(CameraInfo, 'camera_info', self._qos)
         self._truth_publisher = self.create_publisher(Image, 'true_depth', 1)
+        self._truth_info_publisher = self.create_publisher(CameraInfo, 'true_depth/camera_info', 1)
         say(f'publishing {self.take} at {self.rate:g} Hz; {camera}')
         self.create_timer(1 / self.rate, self._publish)
         executor = SingleThreadedExecutor()
@@ -106,6 +114,7 @@ class SyntheticCamera(Node):
         self._image_publisher.publish(self._image)
         if self._truth_publisher.get_subscription_count():
             fill(self._truth, self.film.depth[view])
+            self._truth_info_publisher.publish(self._truth_info)
             self._truth_publisher.publish(self._truth)
         self.published += 1
 
@@ -126,6 +135,7 @@ def fill(message: Image, pixels: NDArray[np.generic]) -> None:
 
 def main() -> int:
     """Run the camera; returns the exit code."""
+    refuse_others('synthetic_camera', ((*item, '') for item in PARAMETERS.items()))
     prepare()
     rclpy.init()
     node = None
@@ -134,6 +144,9 @@ def main() -> int:
         node.play()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except RuntimeError:
+        if node is None or node.context.ok():
+            raise  # else it was told to end while it published
     except DepthRosError as error:
         rclpy.logging.get_logger('synthetic_camera').fatal(str(error))
         return 2

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 CHUNK = 8  #: views rendered at once
 STEP_S = 1 / 15  #: of the walk between two views, in the mean
 LARGEST = 8192  #: side of a picture [px]
+LARGEST_GB = 8  #: a film
 LENS = (-0.2, 0.03, 5e-4, -3e-4, 0.0)  #: plumb_bob, of a picture whose corner is at 45 degrees
 
 Picture = NDArray[np.uint8]
@@ -76,6 +77,12 @@ class Take:
         for name in ('width', 'height'):
             if getattr(self, name) > LARGEST:
                 raise ConfigError(f'{name} is {getattr(self, name)}; the most is {LARGEST}')
+        size_gb = self.frames * self.width * self.height * 7 / 1e9  # colours and depth
+        if size_gb > LARGEST_GB:
+            raise ConfigError(
+                f'frames is {self.frames}: of {self.width}x{self.height} they take {size_gb:.0f} '
+                f'GB; the most is {LARGEST_GB}'
+            )
         check_seed(self.seed)
         if self.hfov_deg > 150:
             raise ConfigError(f'hfov_deg is {self.hfov_deg:g}; the most is 150')

@@ -14,9 +14,11 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
+from depth_ros import config
 from depth_ros.build import build
 from depth_ros.errors import DepthRosError
 from depth_ros.ros import middleware
+from depth_ros.ros.command_line import refuse_others
 from depth_ros.ros.inputs import camera_size
 from depth_ros.ros.log import forward_to_ros
 from depth_ros.ros.parameters import Parameters
@@ -100,7 +102,11 @@ class DepthNode(LifecycleNode):
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the node until it is told to stop."""
+    """Run the node until it is told to stop; `args` instead of the command line's."""
+    if args is None:
+        refuse_others(
+            'depth_node', ((p.name, p.default, p.description) for p in config.parameters())
+        )
     freed = middleware.prepare()
     rclpy.init(args=args)
     node = DepthNode()

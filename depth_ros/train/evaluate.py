@@ -31,7 +31,7 @@ from depth_ros.pipeline import Pipeline
 from depth_ros.settings import Settings
 from depth_ros.train import real
 from depth_ros.train.loss import FAR, Score
-from depth_ros.train.views import TEST, held_out
+from depth_ros.train.views import HELD_OUT, TEST, held_out
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +94,18 @@ def milliseconds(models: dict[str, Pipeline], pictures: list[Frame]) -> dict[str
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def evaluate(model: str, scenes: int, weights: str, device: str, threads: int) -> dict[str, Any]:
-    """All of it, by name."""
+def evaluate(
+    model: str,
+    scenes: range,
+    weights: str = '',
+    device: str = 'cpu',
+    threads: int = 1,
+    images: Path | None = None,
+) -> dict[str, Any]:
+    """All of it, by name; see `real.pictures` for `images`."""
+    photographs = list(real.pictures(images))
+    if not photographs:
+        log.info('no real pictures: %s has none; DEPTH_ROS_DATA or --images', real.folder())
     depth = pipeline(model, weights, device, threads)
     fast = fast_depth(threads)
 
@@ -104,7 +114,7 @@ def evaluate(model: str, scenes: int, weights: str, device: str, threads: int) -
         return depth(there).z.cpu()
 
     prior = real.RowPrior()
-    world = frames(range(TEST, TEST + scenes))
+    world = frames(scenes)
     table = {
         f'{model}': scored(metres, world),
         f'{model}, focal length 2x too long': scored(lambda f: metres(mistaken(f, 2.0)), world),
@@ -115,7 +125,7 @@ def evaluate(model: str, scenes: int, weights: str, device: str, threads: int) -
     result: dict[str, Any] = {
         'model': model,
         'scenes': len(world),
-        'first_seed': TEST,
+        'first_seed': scenes[0],
         'size': list(SIZE),
         'torch': torch.__version__,
         'held_out': {name: dataclasses.asdict(score) for name, score in table.items()},
@@ -128,7 +138,7 @@ def evaluate(model: str, scenes: int, weights: str, device: str, threads: int) -
     if fast is not None:
         guesses['fastdepth_nyu'] = lambda frame: fast(frame).z
     rows: dict[str, dict[str, Score]] = {name: {} for name in guesses}
-    for picture, frame, z in real.pictures():
+    for picture, frame, z in photographs:
         for name, guess in guesses.items():
             score = Score.of(guess(frame), z)
             if score is not None:
@@ -161,7 +171,7 @@ def table_of(result: dict[str, Any]) -> str:
     lines = [f'{result["scenes"]} held-out scenes', head]
     lines += [line(name, score) for name, score in result['held_out'].items()]
     if result['real']:
-        lines += ['', 'real indoor pictures', head]
+        lines += ['', 'real pictures', head]
     for name, scores in result['real'].items():
         lines += [line(f'{name}: {picture}', score) for picture, score in scores.items()]
     if 'milliseconds' in result:
@@ -175,17 +185,25 @@ def main() -> int:
     parser.add_argument('--model', default='nano')
     parser.add_argument('--weights', default='', help="a file instead of the preset's own")
     parser.add_argument('--scenes', type=count, default=500)
+    parser.add_argument('--first-seed', type=count, default=TEST, help='of the scenes')
+    parser.add_argument('--images', type=Path, help='a folder of real ones: see train/real.py')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--threads', type=count, default=1)
     parser.add_argument('--out', type=Path, default=Path('evaluation.json'))
     parser.add_argument('--card', type=Path, help='card.md that takes the table, too')
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format='%(message)s')
+    if args.first_seed < HELD_OUT:
+        parser.error(f'--first-seed is {args.first_seed}; below {HELD_OUT} are those trained on')
+    scenes = range(args.first_seed, args.first_seed + args.scenes)
+    new = not args.out.exists()
     try:
         card = args.card.read_text().split(FIGURES)[0] if args.card else ''
         args.out.touch()  # before minutes of work
-        result = evaluate(args.model, args.scenes, args.weights, args.device, args.threads)
+        result = evaluate(args.model, scenes, args.weights, args.device, args.threads, args.images)
     except (DepthRosError, OSError) as error:
+        if new:
+            args.out.unlink(missing_ok=True)
         log.error('%s', error)
         return 2
     print(table_of(result))

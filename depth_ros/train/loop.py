@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from depth_ros.errors import DepthRosError
 from depth_ros.models.nano.network import SIDE, SKY_LOGIT, STEP, Nano
 from depth_ros.train.augment import Batch, batch
 from depth_ros.train.loss import Score, loss
@@ -148,6 +149,7 @@ def train(plan: Plan) -> Progress:
 
     Raises:
         WeightsError: `plan.resume` is not a file of this network.
+        DepthRosError: the loss is no number any more.
         OSError: `plan.out` cannot be made.
     """
     plan.out.mkdir(parents=True, exist_ok=True)
@@ -233,7 +235,10 @@ def _step(network: Nano, optimizer: torch.optim.Optimizer, b: Batch, half: bool)
     value.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
     optimizer.step()
-    return float(value.detach())
+    number = float(value.detach())
+    if not math.isfinite(number):
+        raise DepthRosError(f'the loss is {number}; take a lower --rate')
+    return number
 
 
 @torch.no_grad()

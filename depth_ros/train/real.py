@@ -15,6 +15,7 @@ from torch import Tensor
 
 from depth_ros.camera import Camera
 from depth_ros.data import Frame
+from depth_ros.errors import ConfigError
 from depth_ros.train.loss import FAR, NEAR
 from depth_ros.train.views import held_out
 
@@ -36,21 +37,45 @@ def folder() -> Path:
     return Path(os.environ.get('DEPTH_ROS_DATA') or beside)
 
 
-def pictures(names: tuple[str, ...] = INDOORS) -> Iterator[tuple[str, Frame, Tensor]]:
-    """Name, frame and depth (H, W) [m], NaN where not measured, of those that are there."""
-    for name in names:
-        where = folder() / 'images' / name
-        if not where.is_dir():
-            continue
-        said = json.loads((where / 'intrinsics.json').read_text())
-        bgr = cv2.imread(str(next(where.glob('rgb.*'))), cv2.IMREAD_COLOR)
-        raw = cv2.imread(str(where / 'depth.png'), cv2.IMREAD_UNCHANGED)
-        assert bgr is not None and raw is not None, where
-        fx, fy, cx, cy = (float(said[key]) for key in ('fx', 'fy', 'cx', 'cy'))
-        camera = Camera(bgr.shape[1], bgr.shape[0], fx, fy, cx, cy)
-        rgb = torch.from_numpy(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
-        z = torch.from_numpy(raw.astype(np.float32)) / float(said['depth_scale'])
-        yield name, Frame(rgb, camera), torch.where(z > 0, z, torch.nan)
+def pictures(where: Path | None = None) -> Iterator[tuple[str, Frame, Tensor]]:
+    """Name, frame and depth (H, W) [m], NaN where not measured.
+
+    Args:
+        where: folder whose folders have a picture each: rgb.png or .jpg, depth.png of 16 bits, and
+            intrinsics.json with fx, fy, cx, cy [px] and depth_scale, what depth.png has for 1 m.
+            By default those of `INDOORS` that are in the data folder.
+
+    Raises:
+        ConfigError: `where` has no such folder, or one that cannot be read.
+    """
+    if where is None:
+        paths = [folder() / 'images' / name for name in INDOORS]
+        paths = [path for path in paths if path.is_dir()]
+    else:
+        paths = sorted(path.parent for path in where.glob('*/intrinsics.json'))
+        if not paths:
+            raise ConfigError(f'{where} has no folders with an intrinsics.json')
+    for path in paths:
+        try:
+            yield path.name, *_picture(path)
+        except (OSError, ValueError, KeyError, StopIteration, RuntimeError) as error:
+            raise ConfigError(
+                f'{path} needs rgb.*, depth.png of its size, and intrinsics.json with fx, fy, cx, '
+                f'cy and depth_scale: {type(error).__name__}: {error}'
+            ) from error
+
+
+def _picture(path: Path) -> tuple[Frame, Tensor]:
+    said = json.loads((path / 'intrinsics.json').read_text())
+    bgr = cv2.imread(str(next(path.glob('rgb.*'))), cv2.IMREAD_COLOR)
+    raw = cv2.imread(str(path / 'depth.png'), cv2.IMREAD_UNCHANGED)
+    if bgr is None or raw is None or raw.shape != bgr.shape[:2]:
+        raise ValueError('rgb and depth are no pictures of one size')
+    fx, fy, cx, cy = (float(said[key]) for key in ('fx', 'fy', 'cx', 'cy'))
+    camera = Camera(bgr.shape[1], bgr.shape[0], fx, fy, cx, cy)
+    rgb = torch.from_numpy(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+    z = torch.from_numpy(raw.astype(np.float32)) / float(said['depth_scale'])
+    return Frame(rgb, camera), torch.where(z > 0, z, torch.nan)
 
 
 class RowPrior:

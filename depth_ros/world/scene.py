@@ -26,8 +26,8 @@ def check_seed(seed: int) -> None:
     Raises:
         ConfigError: no scene has this seed.
     """
-    if not 0 <= seed <= LAST_SEED:
-        raise ConfigError(f'seed is {seed}; a scene has one of 0 to {LAST_SEED}')
+    if not isinstance(seed, int) or not 0 <= seed <= LAST_SEED:
+        raise ConfigError(f'seed is {seed!r}; a scene has a whole one of 0 to {LAST_SEED}')
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,13 @@
 """The preset nano: weights that come along, metres that follow the lens, training that learns."""
 
 import dataclasses
+import json
 import math
 import socket
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from depth_ros.build import build
 from depth_ros.camera import Camera
 from depth_ros.config import preset_values, with_values
 from depth_ros.data import Frame, Kind
-from depth_ros.errors import ConfigError, WeightsError
+from depth_ros.errors import ConfigError, DepthRosError, WeightsError
 from depth_ros.locate import locate
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.models import load as load_preset
@@ -23,6 +25,7 @@ from depth_ros.models.nano.network import FOCAL, Nano, slopes
 from depth_ros.scaling.canonical_focal import to_metres
 from depth_ros.settings import Settings
 from depth_ros.train import __main__ as trainer
+from depth_ros.train import evaluate
 from depth_ros.train.augment import batch
 from depth_ros.train.evaluate import frames, mistaken, scored
 from depth_ros.train.loop import NAME, Plan, train
@@ -214,3 +217,48 @@ def test_an_evaluation_that_could_not_be_kept_does_not_begin(tmp_path):
     command = [sys.executable, '-m', 'depth_ros.train.evaluate', '--card', str(tmp_path / 'no.md')]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and 'no.md' in done.stderr and 'Traceback' not in done.stderr
+
+
+def picture_in(folder, depth_scale=1000):
+    """A real picture as the evaluation reads it."""
+    folder.mkdir(parents=True)
+    noise = np.random.default_rng(0)
+    cv2.imwrite(str(folder / 'rgb.png'), noise.integers(0, 256, (48, 64, 3), np.uint8))
+    cv2.imwrite(str(folder / 'depth.png'), np.full((48, 64), 2000, np.uint16))
+    said = {'fx': 60, 'fy': 60, 'cx': 31.5, 'cy': 23.5, 'depth_scale': depth_scale}
+    (folder / 'intrinsics.json').write_text(json.dumps(said))
+
+
+def test_an_evaluation_takes_other_scenes_and_pictures(tmp_path, monkeypatch):
+    picture_in(tmp_path / 'mine' / 'office')
+    out = tmp_path / 'figures.json'
+    words = ['--scenes', '2', '--first-seed', '20000007', '--images', str(tmp_path / 'mine')]
+    monkeypatch.setattr(sys, 'argv', ['evaluate', *words, '--out', str(out)])
+    assert evaluate.main() == 0
+    found = json.loads(out.read_text())
+    assert (found['scenes'], found['first_seed']) == (2, 20_000_007)
+    assert set(found['real']['nano']) == {'office', 'mean'}
+
+
+def test_an_evaluation_that_cannot_read_a_picture_names_it_and_leaves_no_file(
+    tmp_path, monkeypatch, caplog
+):
+    picture_in(tmp_path / 'mine' / 'office')
+    (tmp_path / 'mine' / 'office' / 'depth.png').unlink()
+    out = tmp_path / 'figures.json'
+    words = ['--scenes', '2', '--images', str(tmp_path / 'mine'), '--out', str(out)]
+    monkeypatch.setattr(sys, 'argv', ['evaluate', *words])
+    assert evaluate.main() == 2
+    assert 'office needs rgb.*, depth.png' in caplog.text and not out.exists()
+
+
+def test_scenes_it_was_trained_on_are_no_test(monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', ['evaluate', '--first-seed', '5'])
+    with pytest.raises(SystemExit):
+        evaluate.main()
+    assert '--first-seed is 5; below 10000000' in capsys.readouterr().err
+
+
+def test_a_rate_at_which_nothing_is_learnt_is_named(tmp_path):
+    with pytest.raises(DepthRosError, match='take a lower --rate'):
+        train(Plan(tmp_path, steps=40, minutes=math.inf, rate=1e9, batch=2, validation=8))

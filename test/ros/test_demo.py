@@ -10,10 +10,17 @@ from pathlib import Path
 
 import cv2
 import pytest
+from sensor_msgs.msg import CameraInfo, Image
+
+from depth_ros.demo.processes import Child, stop
 
 ROOT = Path(__file__).resolve().parents[2]
-# found, not imported: the PyPI wheels re-execute Python at import
-pytestmark = pytest.mark.skipif(find_spec('rclpy') is None, reason='needs rclpy')
+TOPICS = {
+    'image': Image,
+    'camera_info': CameraInfo,
+    'true_depth': Image,
+    'true_depth/camera_info': CameraInfo,
+}
 
 
 def run_demo(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -58,7 +65,9 @@ def test_demo_measures_and_draws(tmp_path: Path) -> None:
         ('hfov_deg:=.nan', 'hfov_deg is nan; it must be positive'),
         ('rate:=.inf', 'rate is inf; it must be positive'),
         ('width:=200000', 'width is 200000; the most is 8192'),
-        ('seed:=-7', 'seed is -7; a scene has one of 0 to'),
+        ('seed:=-7', 'seed is -7; a scene has a whole one of 0 to'),
+        ('count:=-3', 'count is -3; 0 never ends'),
+        ('frames:=100000000', 'frames is 100000000: of 320x240 they take'),
     ],
 )
 def test_the_camera_refuses_what_it_cannot_do(given: str, words: str) -> None:
@@ -66,6 +75,36 @@ def test_the_camera_refuses_what_it_cannot_do(given: str, words: str) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     said = done.stderr + done.stdout
     assert done.returncode == 2 and words in said and 'Traceback' not in said, said
+
+
+@pytest.mark.parametrize('module', ['depth_ros.demo.camera', 'depth_ros.ros.node'])
+def test_help_is_given_and_words_that_are_none_of_ros_are_refused(module: str) -> None:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, '-m', module, *words]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+    told = run('--help')
+    assert told.returncode == 0 and '--ros-args -p PARAMETER:=VALUE' in told.stdout
+    assert 'rate:=30.0' in told.stdout or 'model:=nano' in told.stdout
+    refused = run('encoding:=nv12')
+    assert refused.returncode == 2 and 'unrecognized arguments: encoding:=nv12' in refused.stderr
+
+
+def test_the_truth_of_a_distorted_camera_is_that_of_its_pinhole(graph, tmp_path: Path) -> None:
+    parameters = {'distortion': True, 'frames': 2, 'width': 64, 'height': 48, 'count': 300}
+    got = {name: graph.collect(kind, name) for name, kind in TOPICS.items()}
+    camera = Child('camera', 'depth_ros.demo.camera', parameters, tmp_path, os.environ)
+    try:
+        graph.wait(lambda: all(got.values()), 'all of its topics', 40.0)
+        stamps = {m.header.stamp.nanosec for m in got['true_depth']}
+        truth = next(m for m in got['true_depth/camera_info'] if m.header.stamp.nanosec in stamps)
+        assert not any(truth.d) and any(got['camera_info'][0].d)
+        assert list(truth.k) == list(got['camera_info'][0].k)
+    finally:
+        stop([camera])
+        for received in got.values():
+            received.close()
+    assert camera.process.returncode == 0, camera.tail()  # told to end while it publishes
 
 
 def test_the_animation_moves(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def _pallet(s: Spot, load: bool) -> None:
 
 
 def _rack(s: Spot, bays: int, levels: int) -> None:
-    """Bays of 2.7 m with beams every 1.5 m, 1.0 m deep, three pallets a bay."""
+    """Bays of 2.7 m with beams every 1.5 m, 1.0 m deep, two pallets a bay."""
     rng = s.rng
     post = m.paint(rng, m.colour(rng, (0.55, 0.65), (0.5, 0.9), (0.3, 0.7)))
     beam = m.paint(rng, m.colour(rng, (0.03, 0.12), (0.7, 1.0), (0.7, 0.95)))

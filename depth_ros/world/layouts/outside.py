@@ -76,13 +76,13 @@ def car(s: Spot) -> None:
         s.box(-long / 2, y, 0.62, (0.03, 0.25, 0.15), red)
 
 
-def tree(s: Spot) -> None:
-    """A trunk of 2 to 3.5 m and a crown of a few balls."""
+def tree(s: Spot, room: float = 2.8) -> None:
+    """A trunk of 2 to 3.5 m and a crown of a few balls, none further than `room` [m] from it."""
     rng = s.rng
     trunk, of = rng.uniform(1.8, 3.5), m.leaves(rng)
     bark = m.wood(rng, m.colour(rng, (0.05, 0.1), (0.2, 0.4), (0.2, 0.45)))
     s.post(0, 0, 0, trunk + 0.6, rng.uniform(0.08, 0.22), bark)
-    radius = rng.uniform(0.9, 1.6)
+    radius = min(rng.uniform(0.9, 1.6), room / (0.9 + 0.85))
     s.ball(0, 0, trunk, radius, of)
     for _ in range(rng.randint(3, 6)):
         r = radius * rng.uniform(0.45, 0.85)

@@ -33,8 +33,8 @@ def street(b: Builder) -> Scene:
     for side in (-1, 1):
         setback = max(setback, _side(b.at(0, side * half, 0, 0 if side > 0 else math.pi)))
     for _ in range(rng.randint(0, 3)):
-        y = rng.choice((-1, 1)) * lane / 2
-        spot = b.at(rng.uniform(-35, 50), y, 0, 0.0 if y < 0 else math.pi)
+        y = (rng.randrange(lanes) + 0.5 - lanes / 2) * lane
+        spot = b.at(rng.uniform(-35, 50), y, 0, 0.0 if y <= 0 else math.pi)
         if abs(spot.x) > 5 and b.claim(spot, 4.6, 2.0):
             outside.car(spot)
     if rng.random() < 0.3:
@@ -94,7 +94,10 @@ def _side(s: Spot) -> float:
     for k in range(-3, 5):
         spot = s.at(k * 9.0 + rng.uniform(-1, 1), 0.65, KERB)
         if b.claim(spot, 0.5, 0.5):
-            (outside.tree if trees and rng.random() < 0.7 else outside.pole)(spot)
+            if trees and rng.random() < 0.7:
+                outside.tree(spot, wide + back - 0.65)  # a crown does not reach into a house
+            else:
+                outside.pole(spot)
     for _ in range(rng.randint(1, 6)):
         spot = s.at(rng.uniform(-20, 30), rng.uniform(0.6, wide - 0.2), KERB, rng.uniform(0, 6.28))
         thing = rng.choice(
