@@ -50,6 +50,7 @@ setup(
         'huggingface_hub',
         'numpy',
         'opencv-python-headless',
+        'Pillow',
         'PyYAML',
         'safetensors',
         'timm>=1.0',

@@ -9,15 +9,21 @@ an axis does it exactly, with the kernel's own low-pass filter, on any device, a
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from depth_ros.camera import Camera
 
 KERNELS = ('area', 'linear', 'cubic', 'catmull_rom', 'lanczos3')
+_OPENCV = {'area': cv2.INTER_AREA, 'linear': cv2.INTER_LINEAR, 'cubic': cv2.INTER_CUBIC}
+_FILTERS: Any = getattr(Image, 'Resampling', Image)  # before Pillow 9.1 they had no class
+_PILLOW = {'catmull_rom': _FILTERS.BICUBIC, 'lanczos3': _FILTERS.LANCZOS}
 
 
 def resize(x: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
@@ -43,6 +49,39 @@ def resize(x: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
     return _apply(x, rows, cols)
 
 
+def resize_bytes(rgb: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
+    """Resize a picture as those libraries do with which publishers resize theirs, to bytes.
+
+    On a CPU they themselves do it. Elsewhere the same kernels do, a grey level off at most.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        size: (h, w) of the result.
+        kernel: 'area', 'linear' or 'cubic' is OpenCV's, 'catmull_rom' or 'lanczos3' Pillow's.
+
+    Returns:
+        (h, w, 3) uint8.
+    """
+    if tuple(rgb.shape[:2]) == size:
+        return rgb
+    if rgb.device.type != 'cpu':
+        return _resize_bytes_by_torch(rgb, size, kernel)
+    picture = np.ascontiguousarray(rgb.numpy())
+    if kernel in _OPENCV:
+        return torch.from_numpy(cv2.resize(picture, size[::-1], interpolation=_OPENCV[kernel]))
+    resized = Image.fromarray(picture).resize(size[::-1], _PILLOW[kernel])
+    return torch.from_numpy(np.array(resized))
+
+
+def _resize_bytes_by_torch(rgb: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
+    x = rgb.permute(2, 0, 1).float()  # (3, H, W)
+    if kernel in _PILLOW:  # which makes bytes of one axis before it does the other
+        rows_first = size[0] < x.shape[1] and size[1] > x.shape[2]
+        half = (size[0], x.shape[2]) if rows_first else (x.shape[1], size[1])
+        x = resize(x, half, kernel).round().clamp(0, 255)
+    return resize(x, size, kernel).round().clamp(0, 255).byte().permute(1, 2, 0)
+
+
 def shrunk(rgb: Tensor, size: tuple[int, int]) -> Tensor:
     """A picture's area average, for a network's small input.
 
@@ -64,9 +103,7 @@ def shrunk(rgb: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """A network's maps at the size of the picture, as torch and OpenCV both do it.
-
-    On a CPU OpenCV does, in a tenth of the time.
+    """A network's maps at the size of the picture, as publishers do it.
 
     Args:
         maps: (C, h, w) float32.
@@ -77,16 +114,13 @@ def bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """
     if tuple(maps.shape[1:]) == size:
         return maps
-    if maps.device.type != 'cpu' or maps.dtype != torch.float32:
-        return F.interpolate(maps[None], size=size, mode='bilinear', align_corners=False)[0]
-    out = torch.empty((len(maps), *size))
-    for small, large in zip(maps.contiguous().numpy(), out.numpy(), strict=True):
-        cv2.resize(small, size[::-1], dst=large, interpolation=cv2.INTER_LINEAR)
-    return out
+    return F.interpolate(maps[None], size=size, mode='bilinear', align_corners=False)[0]
 
 
 def bilinear_of(values: Tensor, keep: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """A map at the size of the picture, mixed only from the pixels that are kept.
+
+    On a CPU by OpenCV, in a tenth of torch's time and 1e-4 of a pixel off.
 
     Args:
         values: (h, w) float32, finite.
@@ -97,8 +131,16 @@ def bilinear_of(values: Tensor, keep: Tensor, size: tuple[int, int]) -> tuple[Te
         (H, W) values, NaN where there are none to mix; (H, W) bool, where most is kept.
     """
     share = keep.float()
-    mixed, share = bilinear(torch.stack((values * share, share)), size)
+    maps = torch.stack((values * share, share))
+    mixed, share = _by_opencv(maps, size) if maps.device.type == 'cpu' else bilinear(maps, size)
     return mixed / share, share >= 0.5  # 0 / 0 is NaN
+
+
+def _by_opencv(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    out = torch.empty((len(maps), *size))
+    for small, large in zip(maps.numpy(), out.numpy(), strict=True):
+        cv2.resize(small, size[::-1], dst=large, interpolation=cv2.INTER_LINEAR)
+    return out
 
 
 def to_camera(x: Tensor, source: Camera, target: Camera, kernel: str) -> Tensor:

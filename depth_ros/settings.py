@@ -235,8 +235,8 @@ class Settings:
         high=4096,
     )
     max_tokens: int = setting(
-        2500,
-        'Most patches a transformer is given; wide pictures are scaled down to fit.',
+        5000,
+        'Most patches a transformer is given; very wide pictures are scaled down to fit.',
         low=16,
         high=100000,
     )

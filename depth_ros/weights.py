@@ -58,7 +58,8 @@ def read(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint, on the CPU, mapped from the file where its format allows.
 
     `{'model': ...}` and `{'state_dict': ...}` are opened, a leading `module.` is dropped from the
-    names; plain numbers, strings and None among the tensors are left out.
+    names, and `model.` where all have it and we know none with it; plain numbers, strings and None
+    among the tensors are left out.
 
     Args:
         path: safetensors, or what torch.save writes; told apart by content, not by suffix.
@@ -158,6 +159,10 @@ def _sorted(content: object, path: Path) -> tuple[dict[str, Tensor], dict[str, V
             )
     if not tensors:
         raise WeightsError(f'{path} holds no tensors; {remedy}')
+    inner = {name.removeprefix('model.'): value for name, value in tensors.items()}
+    wrapped = all(name.startswith('model.') for name in tensors)
+    if wrapped and guess_family(tensors) is None and guess_family(inner) is not None:
+        return inner, values
     return tensors, values
 
 
@@ -232,6 +237,8 @@ def load_strict(
     leftover = re.compile('|'.join(f'(?:{p})' for p in ignore) or '(?!)')
     want = module.state_dict()
     have = {k: v for k, v in state.items() if k in want or not leftover.fullmatch(k)}
+    # steps of training, which nothing asks to infer: some files leave them out, or halve them
+    have |= {k: torch.zeros_like(v, device='cpu') for k, v in want.items() if _counts_steps(k)}
     shapes = [
         f'{k} {tuple(have[k].shape)} instead of {tuple(want[k].shape)}'
         for k in want
@@ -263,6 +270,10 @@ def load_strict(
     module.load_state_dict(have, strict=True, assign=True)
     left = [k for k, v in (*module.named_parameters(), *module.named_buffers()) if v.is_meta]
     assert not left, f'buffers outside the state: {left}'
+
+
+def _counts_steps(name: str) -> bool:
+    return name.endswith('.num_batches_tracked')
 
 
 def _finite(values: Tensor) -> bool:

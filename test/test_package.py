@@ -18,7 +18,12 @@ from depth_ros.models import PRESETS
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ET.parse(ROOT / 'package.xml').getroot()
 # import name -> rosdep key, where they differ
-KEYS = {'cv2': 'python3-opencv', 'numpy': 'python3-numpy', 'yaml': 'python3-yaml'}
+KEYS = {
+    'PIL': 'python3-pil',
+    'cv2': 'python3-opencv',
+    'numpy': 'python3-numpy',
+    'yaml': 'python3-yaml',
+}
 # installed with pip; see the comment in package.xml
 FROM_PIP = {
     'huggingface_hub',

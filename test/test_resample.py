@@ -5,10 +5,20 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
 from depth_ros.camera import Camera
-from depth_ros.resample import bilinear, depth_to_camera, resize, seen_by, shrunk, to_camera
+from depth_ros.resample import (
+    _resize_bytes_by_torch,
+    bilinear,
+    depth_to_camera,
+    resize,
+    resize_bytes,
+    seen_by,
+    shrunk,
+    to_camera,
+)
 
 RNG = np.random.default_rng(7)
 PICTURE = RNG.random((90, 128), np.float32)
@@ -33,8 +43,30 @@ def test_linear_and_cubic_are_those_of_torch(kernel, size):
     np.testing.assert_allclose(ours(PICTURE, size, kernel), theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ('kernel', 'size', 'share'),
+    [
+        ('area', (37, 50), 0.01),
+        ('area', (89, 31), 0.01),
+        ('linear', (37, 290), 0.2),  # OpenCV counts in 2048ths
+        ('cubic', (37, 290), 0.01),
+        ('cubic', (200, 300), 0.01),
+        ('catmull_rom', (200, 300), 0.01),
+        ('lanczos3', (37, 50), 0.01),
+        ('lanczos3', (45, 300), 0.01),
+        ('lanczos3', (200, 64), 0.01),
+    ],
+)
+def test_bytes_are_resized_elsewhere_nearly_as_by_the_library(kernel, size, share):
+    picture = torch.from_numpy(RNG.integers(0, 256, (90, 128, 3), np.uint8))
+    theirs = resize_bytes(picture, size, kernel)
+    ours = _resize_bytes_by_torch(picture, size, kernel)
+    assert ours.shape == theirs.shape == (*size, 3) and ours.dtype == theirs.dtype == torch.uint8
+    difference = (ours.int() - theirs.int()).abs()
+    assert difference.max() <= 1 and (difference > 0).float().mean() < share
+
+
 def test_lanczos_is_that_of_pillow():
-    Image = pytest.importorskip('PIL.Image')
     theirs = np.asarray(Image.fromarray(PICTURE).resize((50, 37), Image.Resampling.LANCZOS))
     np.testing.assert_allclose(ours(PICTURE, (37, 50), 'lanczos3'), theirs, atol=1e-4)
 

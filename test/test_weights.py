@@ -56,6 +56,18 @@ def test_tensors_are_read_whatever_the_wrapping(path, content):
     assert all(torch.equal(state[k], STATE[k]) for k in STATE)
 
 
+def test_a_name_that_all_share_is_dropped_where_we_know_none_with_it(tmp_path):
+    def kept(*names):
+        save_file({name: torch.ones(1) for name in names}, tmp_path / 'x.safetensors')
+        return sorted(read(tmp_path / 'x.safetensors'))
+
+    inner = ['depth_head.scratch.a', 'pretrained.blocks.0']
+    assert kept(*(f'model.{name}' for name in inner)) == inner
+    own = ['model.backbone.pretrained.a', 'model.head.scratch.sky_output_conv2.b']
+    assert kept(*own) == own  # Depth Anything 3 has it in its published files
+    assert kept('model.a', 'model.b') == ['model.a', 'model.b']
+
+
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
@@ -170,6 +182,17 @@ def test_loading_takes_every_tensor_onto_an_empty_module():
     state = {'weight': torch.ones(3, 2), 'bias': torch.zeros(3), 'old.bias': torch.zeros(1)}
     load_strict(module, state, path='x.pth', ignore=[r'old\..*'])
     assert torch.equal(module(torch.ones(2)), torch.full((3,), 2.0))
+
+
+@pytest.mark.parametrize('count', [None, torch.tensor(7), torch.tensor(7.0).half()])
+def test_how_many_steps_were_trained_does_not_matter(count):
+    state = nn.BatchNorm2d(2).state_dict()
+    state.pop('num_batches_tracked')
+    state |= {} if count is None else {'num_batches_tracked': count}
+    with torch.device('meta'):
+        module = nn.Sequential(nn.BatchNorm2d(2))
+    load_strict(module, {f'0.{name}': value for name, value in state.items()}, path='x.pth')
+    assert module[0].num_batches_tracked == 0
 
 
 @pytest.mark.parametrize(

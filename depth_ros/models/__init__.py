@@ -87,7 +87,7 @@ class ModelOptions:
     dtype: torch.dtype = torch.float32
     threads: int = 1
     input_size: int = 0
-    max_tokens: int = 2500
+    max_tokens: int = 5000
     tile_batch: int = 0
     onnx: Onnx = field(default_factory=Onnx)
     estimate_camera: bool = False

@@ -3,6 +3,8 @@
 
 import logging
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from frames import frame_of
@@ -142,7 +144,25 @@ def test_version_3_agrees_with_the_published_network(metric, fixture_of, picture
     difference = (metric.network_input(frame_of(picture)) - stored) * torch.tensor(
         [0.229, 0.224, 0.225]
     ).view(3, 1, 1)
-    assert difference.abs().max() < 1 / 255  # the publishers round to uint8
+    assert difference.abs().max() < 1e-6
+
+
+@pytest.mark.parametrize('size', [(720, 1280), (376, 1241), (100, 177), (504, 378)])
+def test_version_3_resizes_bytes_twice(metric, size):
+    rgb = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    scale = 504 / max(size)
+    longest = tuple(round(n * scale) for n in size)
+    h, w = (int(n / 14 + 0.5) * 14 for n in longest)
+    theirs = rgb
+    for to in (longest, (h, w)):
+        grows = any(new > old for new, old in zip(to, theirs.shape, strict=False))
+        how = cv2.INTER_CUBIC if grows else cv2.INTER_AREA
+        if to != theirs.shape[:2]:
+            theirs = cv2.resize(theirs, to[::-1], interpolation=how)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    theirs = ((torch.from_numpy(theirs) / 255 - mean) / std).permute(2, 0, 1)
+    ours = metric.network_input(frame_of(torch.from_numpy(rgb)))
+    assert ours.shape == theirs.shape and (ours - theirs).abs().max() < 1e-6
 
 
 def canonical_factor(model, size, fx, fy):
@@ -198,7 +218,8 @@ def test_depth_beside_sky_mixes_no_sky():
         (V2, (720, 1280), (518, 924)),
         (V2, (480, 848), (518, 910)),
         (V2, (1280, 720), (924, 518)),
-        (V2, (376, 1241), (378, 1260)),  # 518x1708 would be 4514 patches
+        (V2, (376, 1241), (518, 1708)),  # 4514 patches
+        (V2, (300, 1600), (420, 2282)),  # 518x2758 would be 7289
         (METRIC, (480, 640), (378, 504)),
         (METRIC, (720, 1280), (280, 504)),
         (METRIC, (376, 1241), (154, 504)),

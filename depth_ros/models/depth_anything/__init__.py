@@ -107,9 +107,7 @@ class DepthAnythingModel(OneView):
     def network_input(self, frame: Frame) -> Tensor:
         """(3, h, w) normalised, of the network's dtype."""
         size = self.network_size(*frame.camera.size)
-        x = frame.rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
-        if size != tuple(x.shape[1:]):
-            x = self._chain.resized(x, size)
+        x = self._chain.resized(frame.rgb, size, self._side)
         return ((x - self._mean) / self._std).to(self._dtype)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:

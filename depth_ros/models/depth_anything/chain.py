@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from depth_ros.models.depth_anything.network import PATCH
-from depth_ros.resample import resize
+from depth_ros.resample import resize_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +21,13 @@ class Chain:
     Args:
         side: the length `patches` scales to [px].
         patches: height, width, side -> patches (p, q).
-        resized: picture (3, H, W) in 0..1, (h, w) -> (3, h, w).
+        resized: picture (H, W, 3) uint8, (h, w), side -> (3, h, w) float32 in 0..1.
         corners: on the way back corner pixels fall on corner pixels (`align_corners`).
     """
 
     side: int
     patches: Callable[[int, int, int], tuple[int, int]]
-    resized: Callable[[Tensor, tuple[int, int]], Tensor]
+    resized: Callable[[Tensor, tuple[int, int], int], Tensor]
     corners: bool
 
 
@@ -58,26 +58,34 @@ def _squeezed(height: int, width: int, side: int) -> tuple[int, int]:
     return max(1, round(28 / 37 * q)), q
 
 
-def _cubic(x: Tensor, size: tuple[int, int]) -> Tensor:
-    # cv2.INTER_CUBIC: no antialiasing, and overshoot stays
-    return F.interpolate(x[None], size=size, mode='bicubic', align_corners=False)[0]
+def _floats(rgb: Tensor) -> Tensor:
+    return rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
 
 
-def _area(x: Tensor, size: tuple[int, int]) -> Tensor:
-    # In one step; the publishers go to the longest side first and to multiples of 14 then.
-    grows = size[0] > x.shape[1] or size[1] > x.shape[2]
-    return resize(x, size, 'cubic' if grows else 'area').clamp(0, 1)
+def _cubic(rgb: Tensor, size: tuple[int, int], side: int) -> Tensor:
+    # cv2.INTER_CUBIC of floats: no antialiasing, and overshoot stays
+    return F.interpolate(_floats(rgb)[None], size=size, mode='bicubic', align_corners=False)[0]
 
 
-def _corners(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(x[None], size=size, mode='bilinear', align_corners=True)[0]
+def _in_two_steps(rgb: Tensor, size: tuple[int, int], side: int) -> Tensor:
+    """To a longest side of `side` first and to multiples of 14 then, bytes both times."""
+    scale = side / max(rgb.shape[:2])
+    longest = (max(1, round(rgb.shape[0] * scale)), max(1, round(rgb.shape[1] * scale)))
+    for to in (longest, size):
+        grows = to[0] > rgb.shape[0] or to[1] > rgb.shape[1]
+        rgb = resize_bytes(rgb, to, 'cubic' if grows else 'area')
+    return _floats(rgb)
+
+
+def _corners(rgb: Tensor, size: tuple[int, int], side: int) -> Tensor:
+    return F.interpolate(_floats(rgb)[None], size=size, mode='bilinear', align_corners=True)[0]
 
 
 #: By version; the metric networks of version 1 have one of their own.
 CHAINS: dict[int | str, Chain] = {
     1: Chain(518, _shortest_side, _cubic, corners=False),
     2: Chain(518, _shortest_side, _cubic, corners=True),
-    3: Chain(504, _longest_side, _area, corners=False),
+    3: Chain(504, _longest_side, _in_two_steps, corners=False),
     # the way back is the one their loss was computed with
     'bins': Chain(518, _squeezed, _corners, corners=True),
 }

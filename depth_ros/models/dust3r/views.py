@@ -8,7 +8,6 @@ of 16 at either end; those for 224 px see its central square.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -16,10 +15,10 @@ from torch import Tensor
 from depth_ros.camera import Camera
 from depth_ros.errors import CameraError
 from depth_ros.models.dust3r.heads import PATCH
-from depth_ros.resample import seen_by, to_camera
+from depth_ros.resample import resize_bytes, seen_by, to_camera
 
 
-def shown(camera: Camera, side: int, *, square: bool, max_tokens: int = 2500) -> Camera:
+def shown(camera: Camera, side: int, *, square: bool, max_tokens: int = 5000) -> Camera:
     """The camera whose picture the network gets.
 
     Args:
@@ -66,17 +65,20 @@ def _kept(resized: Camera, *, square: bool) -> tuple[int, int]:
 
 
 def picture_of(rgb: Tensor, camera: Camera, view: Camera) -> Tensor:
-    """(H, W, 3) uint8 of `camera` -> (3, h, w) float32 in 0..1, as `view` shows it."""
-    x = rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
+    """(H, W, 3) uint8 of `camera` -> (3, h, w) float32 in 0..1, as `view` shows it.
+
+    `view` is what `shown` made of `camera`: a part of the resized picture.
+    """
     kernel = 'lanczos3' if view.fx < camera.fx else 'catmull_rom'
-    # Pillow, which the publishers resize with, makes bytes of the columns before it does the rows
-    columns = replace(camera, width=view.width, fx=view.fx, cx=view.cx)
-    x = _bytes(to_camera(x, camera, columns, kernel))  # (3, H, w)
-    return _bytes(to_camera(x, columns, view, kernel))
-
-
-def _bytes(x: Tensor) -> Tensor:
-    return (x.clamp(0, 1) * 255).round() / 255
+    width, height = (
+        round(camera.width * view.fx / camera.fx),
+        round(camera.height * view.fy / camera.fy),
+    )
+    resized = camera.resized(width, height)
+    left, top = round(resized.cx - view.cx), round(resized.cy - view.cy)
+    whole = resize_bytes(rgb, (height, width), kernel)
+    part = whole[top : top + view.height, left : left + view.width]
+    return part.permute(2, 0, 1).float() / 255
 
 
 def restored(values: Tensor, valid: Tensor, view: Camera, camera: Camera) -> Tensor:

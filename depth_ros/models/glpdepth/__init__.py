@@ -23,7 +23,7 @@ from depth_ros.models import ModelOptions, Preset, load_network
 from depth_ros.models.glpdepth.checkpoint import load_checkpoint
 from depth_ros.models.glpdepth.network import STRIDE, GlpDepth
 from depth_ros.models.one_view import Maps, OneView
-from depth_ros.resample import bilinear
+from depth_ros.resample import bilinear, resize_bytes
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +61,8 @@ class GlpDepthModel(OneView):
     def network_input(self, frame: Frame) -> Tensor:
         """(3, h, w) in 0..1, of the network's dtype."""
         size = self.network_size(*frame.camera.size)
-        x = frame.rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
-        return bilinear(x, size).to(self._dtype)
+        x = resize_bytes(frame.rgb, size, 'linear').permute(2, 0, 1)
+        return (x.float() / 255).to(self._dtype)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) of the network's input for a picture of height x width, multiples of 32."""

@@ -22,7 +22,7 @@ from depth_ros.models import ModelOptions, Preset, load_network
 from depth_ros.models.monodepth2.checkpoint import load_checkpoint
 from depth_ros.models.monodepth2.network import Monodepth2, Variant
 from depth_ros.models.one_view import Maps, OneView
-from depth_ros.resample import bilinear, resize
+from depth_ros.resample import bilinear, resize_bytes
 
 NEAREST, FARTHEST = 0.1, 100.0  # depths the output spans, in the unit of training
 # Training put the two cameras of a pair 0.1 apart; on the car of KITTI it is 0.54 m.
@@ -66,9 +66,8 @@ class Monodepth2Model(OneView):
 
     def network_input(self, frame: Frame) -> Tensor:
         """(3, h, w) in 0..1, of the network's dtype; the aspect is not kept."""
-        x = frame.rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
-        # The publishers resize bytes, where overshoot cannot stay.
-        return resize(x, self._size, 'lanczos3').clamp(0, 1).to(self._dtype)
+        x = resize_bytes(frame.rgb, self._size, 'lanczos3').permute(2, 0, 1)
+        return (x.float() / 255).to(self._dtype)
 
     def restored(self, squeezed: Tensor, size: tuple[int, int]) -> Tensor:
         """(h, w) -> (H, W)."""
