@@ -159,10 +159,9 @@ def _sorted(content: object, path: Path) -> tuple[dict[str, Tensor], dict[str, V
             )
     if not tensors:
         raise WeightsError(f'{path} holds no tensors; {remedy}')
-    inner = {name.removeprefix('model.'): value for name, value in tensors.items()}
-    wrapped = all(name.startswith('model.') for name in tensors)
-    if wrapped and guess_family(tensors) is None and guess_family(inner) is not None:
-        return inner, values
+    if guess_family(tensors) is None and all(name.startswith('model.') for name in tensors):
+        inner = {name.removeprefix('model.'): value for name, value in tensors.items()}
+        tensors = tensors if guess_family(inner) is None else inner
     return tensors, values
 
 
@@ -238,7 +237,8 @@ def load_strict(
     want = module.state_dict()
     have = {k: v for k, v in state.items() if k in want or not leftover.fullmatch(k)}
     # steps of training, which nothing asks to infer: some files leave them out, or halve them
-    have |= {k: torch.zeros_like(v, device='cpu') for k, v in want.items() if _counts_steps(k)}
+    counts = {k: v for k, v in want.items() if k.endswith('.num_batches_tracked')}
+    have |= {k: torch.zeros_like(v, device='cpu') for k, v in counts.items()}
     shapes = [
         f'{k} {tuple(have[k].shape)} instead of {tuple(want[k].shape)}'
         for k in want
@@ -270,10 +270,6 @@ def load_strict(
     module.load_state_dict(have, strict=True, assign=True)
     left = [k for k, v in (*module.named_parameters(), *module.named_buffers()) if v.is_meta]
     assert not left, f'buffers outside the state: {left}'
-
-
-def _counts_steps(name: str) -> bool:
-    return name.endswith('.num_batches_tracked')
 
 
 def _finite(values: Tensor) -> bool:

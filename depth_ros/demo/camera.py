@@ -144,12 +144,12 @@ def main() -> int:
         node.play()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except RuntimeError:
-        if node is None or node.context.ok():
-            raise  # else it was told to end while it published
     except DepthRosError as error:
         rclpy.logging.get_logger('synthetic_camera').fatal(str(error))
         return 2
+    except RuntimeError:  # of rclpy
+        if node is None or node.context.ok():
+            raise  # else it was told to end while it published
     finally:
         # an orderly end: a participant that is not closed leaves its segment in /dev/shm
         if node is not None:

@@ -44,12 +44,18 @@ def _shortest_side(height: int, width: int, side: int) -> tuple[int, int]:
 
 def _longest_side(height: int, width: int, side: int) -> tuple[int, int]:
     """Patches (p, q) such that the longest side is `side` px; version 3."""
-    scale = side / max(height, width)
 
     def patches(length: int) -> int:
-        return max(1, math.floor(round(scale * length) / PATCH + 0.5))  # ties up
+        return max(1, math.floor(length / PATCH + 0.5))  # ties up
 
-    return patches(height), patches(width)
+    h, w = _scaled(height, width, side)
+    return patches(h), patches(w)
+
+
+def _scaled(height: int, width: int, side: int) -> tuple[int, int]:
+    """(h, w) with the longest `side` [px], before it is brought to whole patches."""
+    scale = side / max(height, width)
+    return max(1, round(scale * height)), max(1, round(scale * width))
 
 
 def _squeezed(height: int, width: int, side: int) -> tuple[int, int]:
@@ -69,9 +75,8 @@ def _cubic(rgb: Tensor, size: tuple[int, int], side: int) -> Tensor:
 
 def _in_two_steps(rgb: Tensor, size: tuple[int, int], side: int) -> Tensor:
     """To a longest side of `side` first and to multiples of 14 then, bytes both times."""
-    scale = side / max(rgb.shape[:2])
-    longest = (max(1, round(rgb.shape[0] * scale)), max(1, round(rgb.shape[1] * scale)))
-    for to in (longest, size):
+    height, width = rgb.shape[:2]
+    for to in (_scaled(height, width, side), size):
         grows = to[0] > rgb.shape[0] or to[1] > rgb.shape[1]
         rgb = resize_bytes(rgb, to, 'cubic' if grows else 'area')
     return _floats(rgb)
