@@ -91,7 +91,8 @@ def test_a_network_takes_turns_with_that_of_transformers():
     assert found['same_weights'], 'ours no longer reads what transformers writes'
     assert found['input'] == [[1, 3, 32, 64]] and found['memory_mb'] > 0
     assert found['difference']['transformers'] < 1e-4
-    assert found['gflop']['ours'] == found['gflop']['transformers']
+    # which operations torch counts differs from version to version
+    assert found['gflop']['ours'] == pytest.approx(found['gflop']['transformers'], rel=0.02)
     assert found['parameters']['ours'] == found['parameters']['transformers']
     rows = [networks_part.row_of(who, found, {'memory_mb': 9.0}) for who in found['times']]
     assert rows[1]['ours_over_theirs_time'] > 0
