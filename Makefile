@@ -18,7 +18,7 @@ JAZZY = 'ros-rclpy[fastrtps]==7.1.6' ros-diagnostic-msgs==5.3.6 ros-geometry-msg
 .PHONY: demo test test-slow test-jazzy check bench docs clean
 
 demo: .venv/ready
-	.venv/bin/python -m depth_ros.demo $(ARGS)
+	.venv/bin/python -m tools.demo $(ARGS)
 
 test: .venv/ready
 	.venv/bin/python -m pytest -m 'not slow' $(ARGS)
@@ -35,10 +35,10 @@ check: .venv/ready
 	.venv/bin/mypy
 
 bench: .venv/ready
-	.venv/bin/depth-ros bench $(ARGS)
+	.venv/bin/python -m tools.bench $(ARGS)
 
 docs: .venv/ready
-	.venv/bin/python -m depth_ros.docs --write
+	.venv/bin/python -m tools.docs --write
 
 clean:
 	rm -rf .venv .venv-jazzy build install log demo

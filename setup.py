@@ -59,9 +59,9 @@ setup(
     extras_require={**EXTRAS, 'all': [name for extra in EXTRAS.values() for name in extra]},
     entry_points={
         'console_scripts': [
-            'depth_node = depth_ros.ros.node:main',
+            'depth_node = depth_ros.ros.__main__:main',
             'depth-ros = depth_ros.cli:main',
-            'synthetic_camera = depth_ros.demo.camera:main',
+            'synthetic_camera = depth_ros.sim.camera_node:main',
         ],
     },
     zip_safe=False,  # weights are read as files

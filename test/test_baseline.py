@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from depth_ros.data import Pose
-from depth_ros.scaling.baseline import BaselineScale
+from depth_ros.core.types import Pose
+from depth_ros.pipeline.two_views.baseline import BaselineScale
 
 RNG = np.random.default_rng(5)
 

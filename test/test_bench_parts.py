@@ -7,25 +7,16 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from depth_ros.bench import (
-    beside,
-    command,
-    machine,
-    memory,
-    one_network,
-    options,
-    plot,
-    stages,
-    tables,
-)
-from depth_ros.bench import networks as networks_part
-from depth_ros.bench.growth import inputs
-from depth_ros.bench.options import Options
-from depth_ros.bench.random_weights import load, networks, parameters_of
-from depth_ros.bench.timing import copier, take_turns
-from depth_ros.build import trial_frame
-from depth_ros.cli import main
 from depth_ros.models import PRESETS, ModelOptions
+from depth_ros.pipeline.build import trial_frame
+from tools import machine
+from tools.bench import beside, command, memory, one_network, options, plot, stages, tables
+from tools.bench import networks as networks_part
+from tools.bench.__main__ import main
+from tools.bench.growth import inputs
+from tools.bench.options import Options
+from tools.bench.random_weights import load, networks, parameters_of
+from tools.bench.timing import Copier, take_turns
 
 CPU = torch.device('cpu')
 
@@ -40,10 +31,12 @@ def test_what_takes_turns_is_called_equally_often():
     assert all(0 < t['median_ms'] <= t['p95_ms'] for t in times.values())
 
 
-def test_a_copier_copies_without_an_error():
-    copy = copier(1000)
-    for _ in range(20):
+def test_a_copier_copies_all_bytes():
+    copy = Copier(1000)
+    for _ in range(3):
         copy()
+    copied = [block.unique().tolist() for block in copy.blocks]
+    assert copied == [[3], [4], [5], [3], [4], [5], [6], [7]]
 
 
 def test_a_stage_is_beside_a_memcpy_of_what_it_makes(monkeypatch):
@@ -181,7 +174,7 @@ def test_precisions_are_those_the_device_computes_in():
     ],
 )
 def test_wrong_arguments_are_named(words, said, capsys):
-    assert main(['bench', *words]) == 2
+    assert main(words) == 2
     assert said in capsys.readouterr().err
 
 

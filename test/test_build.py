@@ -10,11 +10,19 @@ import pytest
 import torch
 
 from depth_ros import models
-from depth_ros.build import build, choose_device, choose_precision, compare, load_in, trial_frame
-from depth_ros.data import Kind, Prediction
-from depth_ros.errors import ConfigError
+from depth_ros.checkpoints.source import Source
+from depth_ros.core.errors import ConfigError
+from depth_ros.core.types import Kind, Prediction
 from depth_ros.models import PRESETS, ModelOptions, Preset
-from depth_ros.settings import Settings
+from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.build import (
+    build,
+    choose_device,
+    choose_precision,
+    compare,
+    load_in,
+    trial_frame,
+)
 
 CPU = torch.device('cpu')
 
@@ -73,7 +81,9 @@ def test_auto_is_a_device_the_family_can_use(monkeypatch, caplog):
     ],
 )
 def test_what_has_no_metres_is_refused_before_anything_is_downloaded(monkeypatch, model, remedy):
-    monkeypatch.setattr('depth_ros.build.locate', lambda *_: pytest.fail('asked for weights'))
+    monkeypatch.setattr(
+        'depth_ros.pipeline.build.find_weights', lambda *_: pytest.fail('asked for weights')
+    )
     with pytest.raises(ConfigError, match='it has no metres of its own') as error:
         build(Settings(model=model, accept_licence=True))
     assert remedy in str(error.value)
@@ -110,7 +120,9 @@ def sensitive(monkeypatch):
     module = types.ModuleType('depth_ros.models.sensitive')
     module.load = lambda preset, options: Network(options.dtype)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    row = Preset('sensitive', '', Kind.METRIC, 'none', '', needs_weights=False)
+    row = Preset(
+        'sensitive', 'sensitive', '', Kind.METRIC, Source('sensitive', 'none', needed=False)
+    )
     monkeypatch.setitem(PRESETS, 'sensitive', row)
     return off
 

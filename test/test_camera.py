@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from depth_ros.camera import Camera
-from depth_ros.errors import CameraError
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import CameraError
 
 CAM = Camera(640, 480, 525.0, 530.0, 317.3, 244.8)
 

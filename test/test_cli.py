@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`depth-ros` as a person types it."""
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -12,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from depth_ros.camera import Camera
+from depth_ros.checkpoints.source import Source
 from depth_ros.cli import main
-from depth_ros.data import Kind, Prediction
+from depth_ros.core.camera import Camera
+from depth_ros.core.types import Kind, Prediction
 from depth_ros.models import PRESETS, Preset
 
 
@@ -73,8 +73,11 @@ def test_run_estimates_the_camera_where_the_network_can(tmp_path, capsys, monkey
     family = types.ModuleType('depth_ros.models.eye')
     family.load = lambda preset, options: asked.append(options.estimate_camera) or Eye()
     monkeypatch.setitem(sys.modules, family.__name__, family)
-    preset = Preset('eye', 'eye', Kind.CANONICAL, 'none', '', needs_weights=False, casts=False)
-    monkeypatch.setitem(PRESETS, 'eye', dataclasses.replace(preset, estimates_camera=True))
+    preset = Preset(
+        'eye', 'eye', 'eye', Kind.CANONICAL, Source('eye', 'none', needed=False), casts=False,
+        estimates_camera=True,
+    )  # fmt: skip
+    monkeypatch.setitem(PRESETS, 'eye', preset)
     path = tmp_path / 'yard.png'
     cv2.imwrite(str(path), np.zeros((8, 10, 3), np.uint8))
     assert main(['run', str(path), '--model', 'eye', '--device', 'cpu']) == 0

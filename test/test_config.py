@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from depth_ros import config, settings
-from depth_ros.config import parameters, preset_values, with_values
-from depth_ros.errors import ConfigError
-from depth_ros.settings import Settings
+from depth_ros.core.errors import ConfigError
+from depth_ros.parameters import layers, settings
+from depth_ros.parameters.layers import parameters, preset_values, with_values
+from depth_ros.parameters.settings import Settings
 
-PACKAGE = Path(settings.__file__).parent
+PACKAGE = Path(settings.__file__).parents[1]
 
 
 def attributes_read():
@@ -64,13 +64,13 @@ def test_whole_numbers_are_taken_for_real_ones():
 
 
 def test_rules_of_the_command_line_are_yaml():
-    assert config.parse(['points.stride:=4', 'onnx.mean:=[0, 1, 2]', 'model:=x']) == {
+    assert layers.parse(['points.stride:=4', 'onnx.mean:=[0, 1, 2]', 'model:=x']) == {
         'points.stride': 4,
         'onnx.mean': [0, 1, 2],
         'model': 'x',
     }
     with pytest.raises(ConfigError, match='is not name:=value'):
-        config.parse(['rate=5'])
+        layers.parse(['rate=5'])
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_bad_values_are_refused_by_name(values, said):
 def test_a_preset_changes_only_what_it_names():
     assert preset_values('fastdepth_nyu')['onnx.input_size'] == [224, 224]
     assert preset_values('flat_wall') == {}
-    assert (config.share_directory() / 'config' / 'depth.yaml').is_file()
+    assert (layers.share_directory() / 'config' / 'depth.yaml').is_file()
 
 
 @pytest.mark.parametrize(

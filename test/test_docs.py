@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from depth_ros.config import _flat, parameters
-from depth_ros.docs import (
+from depth_ros.parameters.layers import _flat, parameters
+from tools.docs import (
     BEGIN,
     END,
     MEASURED,

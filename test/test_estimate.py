@@ -3,8 +3,8 @@
 
 import torch
 
-from depth_ros.camera import Camera
-from depth_ros.estimate import SteadyCamera
+from depth_ros.core.camera import Camera
+from depth_ros.pipeline.steady_camera import SteadyCamera
 
 
 def picture(width=64, height=48):

@@ -10,10 +10,10 @@ from typing import ClassVar
 
 import pytest
 
-from depth_ros import fetch as module
-from depth_ros.errors import WeightsError
-from depth_ros.fetch import cached, fetch
-from depth_ros.locate import locate
+from depth_ros.checkpoints import download as module
+from depth_ros.checkpoints.download import cached, fetch
+from depth_ros.checkpoints.find import find_weights
+from depth_ros.core.errors import WeightsError
 from depth_ros.models import PRESETS
 
 
@@ -142,8 +142,8 @@ def test_a_restricted_licence_is_shown_before_the_first_download(url):
 
     preset = replace(PRESETS['monodepth2_stereo_640x192'], url=url, md5=MD5)
     with pytest.raises(WeightsError, match=r"'Niantic, non-commercial'.*set accept_licence"):
-        locate('', preset)
+        find_weights('', preset.source)
     assert not Server.asked
-    path = locate('', preset, licence_accepted=True)
+    path = find_weights('', preset.source, licence_accepted=True)
     assert path.read_bytes() == CONTENT
-    assert locate('', preset) == path, 'what is there is not asked for again'
+    assert find_weights('', preset.source) == path, 'what is there is not asked for again'

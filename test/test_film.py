@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from depth_ros.demo import encodings, film
-from depth_ros.demo.film import Film, Take, shoot
-from depth_ros.demo.measure import Ledger
-from depth_ros.errors import ConfigError
-from depth_ros.ros.images import ENCODINGS, to_rgb
-from depth_ros.train.views import HELD_OUT, VALIDATION
+from depth_ros.core.errors import ConfigError
+from depth_ros.ros.inputs.images import ENCODINGS, to_rgb
+from depth_ros.sim import encodings, film
+from depth_ros.sim.film import Film, Take, shoot
+from depth_ros.sim.world.seeds import HELD_OUT, VALIDATION
+from tools.demo.measure import Ledger
 
 SMALL = Take(width=48, height=36, frames=9)
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from depth_ros.camera import Camera
-from depth_ros.data import Frame
-from depth_ros.geometry import back_project, project, undistort
+from depth_ros.core.camera import Camera
+from depth_ros.core.geometry import back_project, project, undistort
+from depth_ros.core.types import Frame
 
 CAM = Camera(160, 120, 130.0, 131.0, 77.3, 61.9)
 

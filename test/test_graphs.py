@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from depth_ros.graphs import Recorded
+from depth_ros.pipeline.engines.cuda_graphs import Recorded
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason='torch sees no GPU')
 

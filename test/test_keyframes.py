@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from depth_ros.camera import Camera
-from depth_ros.data import Frame
-from depth_ros.keyframes import Keyframes, between
+from depth_ros.core.camera import Camera
+from depth_ros.core.types import Frame
+from depth_ros.pipeline.two_views.keyframes import Keyframes, between
 
 CAMERA = Camera(64, 48, 55.0, 55.0, 31.5, 23.5)  # 60 deg wide
 

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from depth_ros.camera import Camera
-from depth_ros.config import with_values
-from depth_ros.data import Frame, Kind, Pair, Pose, Prediction
-from depth_ros.errors import ConfigError, InferenceError, ScaleError
-from depth_ros.pipeline import Pipeline
-from depth_ros.settings import Settings
-from depth_ros.two_views import EarlierFrame, SecondCamera
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import ConfigError, InferenceError, ScaleError
+from depth_ros.core.types import Frame, Kind, Pair, Pose, Prediction
+from depth_ros.parameters.layers import with_values
+from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.depth_pipeline import Pipeline
+from depth_ros.pipeline.two_views.views import EarlierFrame, SecondCamera
 
 CAM = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
 S = 10**9

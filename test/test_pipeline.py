@@ -7,14 +7,15 @@ import sys
 import pytest
 import torch
 
-from depth_ros import models, pipeline
-from depth_ros.camera import Camera
-from depth_ros.config import with_values
-from depth_ros.data import Frame, Kind, Prediction
-from depth_ros.errors import CameraError, ConfigError, InferenceError
-from depth_ros.pipeline import Pipeline
-from depth_ros.scaling import METHODS, Scaling
-from depth_ros.settings import ScalingSettings, Settings
+from depth_ros import models
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import CameraError, ConfigError, InferenceError
+from depth_ros.core.types import Frame, Kind, Prediction
+from depth_ros.parameters.layers import with_values
+from depth_ros.parameters.settings import ScalingSettings, Settings
+from depth_ros.pipeline import depth_pipeline
+from depth_ros.pipeline.depth_pipeline import Pipeline
+from depth_ros.pipeline.scaling import METHODS, Scaling
 
 CAM = Camera(4, 2, 300.0, 330.0, 1.5, 0.5)
 FRAME = Frame(torch.zeros((2, 4, 3), dtype=torch.uint8), CAM)
@@ -133,11 +134,11 @@ def test_the_core_imports_no_ros():
     code = """
 import sys, pkgutil, importlib, depth_ros
 for m in pkgutil.walk_packages(depth_ros.__path__, 'depth_ros.'):
-    if not m.name.startswith(('depth_ros.ros', 'depth_ros.demo', 'depth_ros.bench')):
+    if not m.name.startswith(('depth_ros.ros', 'depth_ros.sim.camera_node')):
         importlib.import_module(m.name)
 bad = [n for n in sys.modules if n.split('.')[0] in
        ('rclpy', 'sensor_msgs', 'std_msgs', 'builtin_interfaces', 'diagnostic_msgs')]
-assert 'depth_ros.pipeline' in sys.modules and not bad, bad
+assert 'depth_ros.pipeline.depth_pipeline' in sys.modules and not bad, bad
 """
     subprocess.run([sys.executable, '-c', code], check=True)
 
@@ -181,7 +182,7 @@ def test_a_frame_that_is_refused_costs_the_others_nothing():
 def test_the_fast_way_on_a_cpu_limits_as_the_way_on_a_gpu(row, near, far):
     z = torch.tensor([row])
     kept = z.clone()
-    fast = pipeline._limited_by_numpy(z, near, far)
-    plain = pipeline._limited_by_torch(z, near, far)
+    fast = depth_pipeline._limited_by_numpy(z, near, far)
+    plain = depth_pipeline._limited_by_torch(z, near, far)
     torch.testing.assert_close(fast, plain, equal_nan=True, rtol=0, atol=0)
     assert torch.equal(z.nan_to_num(), kept.nan_to_num()), "the network's own answer stays"

@@ -4,8 +4,14 @@
 import numpy as np
 import pytest
 
-from depth_ros.errors import ConfigError
-from depth_ros.poses import PoseBuffer, quaternion_of, rotation_of, slerp, transform
+from depth_ros.core.errors import ConfigError
+from depth_ros.pipeline.two_views.poses import (
+    PoseBuffer,
+    quaternion_of,
+    rotation_of,
+    slerp,
+    transform,
+)
 
 S = 10**9
 

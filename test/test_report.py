@@ -8,8 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
-from depth_ros.camera import Camera
-from depth_ros.demo import pictures, report
+from depth_ros.core.camera import Camera
+from tools.demo import pictures, report
 
 why = 'plotly is not installed: pip install .[report]'
 make_subplots = pytest.importorskip('plotly.subplots', reason=why).make_subplots

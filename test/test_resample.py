@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from depth_ros.camera import Camera
-from depth_ros.resample import (
+from depth_ros.core.camera import Camera
+from depth_ros.core.resample import (
     _resize_bytes_by_torch,
     bilinear,
     depth_to_camera,

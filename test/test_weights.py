@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import save, save_file
 from torch import nn
 
-from depth_ros.errors import ConfigError, WeightsError
-from depth_ros.locate import locate
+from depth_ros.checkpoints.find import find_weights
+from depth_ros.checkpoints.weights import guess_family, load_strict, read
+from depth_ros.core.errors import ConfigError, WeightsError
 from depth_ros.models import PRESETS
-from depth_ros.weights import guess_family, load_strict, read
 
-PRESET = PRESETS['depth_anything_v2_small']
+SOURCE = PRESETS['depth_anything_v2_small'].source
 STATE = {'a': torch.arange(1000.0), 'b.c': torch.ones(2, 3)}
 
 
@@ -120,28 +120,28 @@ def test_a_path_that_does_not_exist_is_named_with_its_whole_path(path, weights):
     with pytest.raises(
         WeightsError, match=r'weights: /.* does not exist; give a file, a folder or a hub id'
     ):
-        locate(weights, PRESET)
+        find_weights(weights, SOURCE)
 
 
 def test_a_file_is_taken_as_it_is(path, caplog):
     path.touch()
-    assert locate(str(path), PRESET) == path
+    assert find_weights(str(path), SOURCE) == path
     assert not caplog.records
 
 
 def test_a_file_with_the_published_name_and_other_content_is_taken_with_a_warning(
     tmp_path, caplog
 ):
-    path = tmp_path / PRESET.file
+    path = tmp_path / SOURCE.file
     path.write_bytes(b'fine-tuned')
-    assert locate(str(path), PRESET) == path
+    assert find_weights(str(path), SOURCE) == path
     assert 'sha256 differs' in caplog.text
 
 
 @pytest.mark.parametrize(
     ('files', 'taken'),
     [
-        ([PRESET.file, 'other.pth', 'model.safetensors'], PRESET.file),
+        ([SOURCE.file, 'other.pth', 'model.safetensors'], SOURCE.file),
         (['other.bin', 'README.md'], 'other.bin'),
         (['other.safetensors', 'config.json'], 'other.safetensors'),
         (['a.pth', 'b.pt'], None),
@@ -152,28 +152,28 @@ def test_a_folder_holds_the_published_name_or_one_checkpoint(tmp_path, files, ta
     for file in files:
         (tmp_path / file).write_bytes(b'x')
     if taken:
-        assert locate(str(tmp_path), PRESET) == tmp_path / taken
+        assert find_weights(str(tmp_path), SOURCE) == tmp_path / taken
         return
     with pytest.raises(WeightsError, match=r'holds .*and no .*\.pth; set weights') as error:
-        locate(str(tmp_path), PRESET)
+        find_weights(str(tmp_path), SOURCE)
     assert all((f in str(error.value)) == f.endswith(('.pth', '.pt')) for f in files)
 
 
 def test_an_onnx_folder_holds_one_onnx_file(tmp_path):
     (tmp_path / 'net.onnx').touch()
     (tmp_path / 'net.pth').touch()
-    assert locate(str(tmp_path), PRESETS['onnx']) == tmp_path / 'net.onnx'
+    assert find_weights(str(tmp_path), PRESETS['onnx'].source) == tmp_path / 'net.onnx'
 
 
 def test_presets_without_weights_take_none():
-    assert locate('', PRESETS['flat_wall']) is None
+    assert find_weights('', PRESETS['flat_wall'].source) is None
     with pytest.raises(ConfigError, match='leave it empty'):
-        locate('x.pth', PRESETS['flat_wall'])
+        find_weights('x.pth', PRESETS['flat_wall'].source)
 
 
 def test_a_network_of_your_own_must_be_given():
     with pytest.raises(WeightsError, match=r'set weights to the \.onnx file'):
-        locate('', PRESETS['onnx'])
+        find_weights('', PRESETS['onnx'].source)
 
 
 def test_loading_takes_every_tensor_onto_an_empty_module():

@@ -19,10 +19,10 @@ import torch
 from safetensors.torch import save, save_file
 
 from depth_ros import models
-from depth_ros.errors import ConfigError, WeightsError
-from depth_ros.locate import locate
+from depth_ros.checkpoints.find import find_weights
+from depth_ros.checkpoints.weights import read
+from depth_ros.core.errors import ConfigError, WeightsError
 from depth_ros.models import PRESETS, ModelOptions
-from depth_ros.weights import read
 
 V2, V3, NANO = 'depth_anything_v2_small', 'depth_anything_v3_small', 'nano'
 BINS, PRO, DUST3R = 'depth_anything_v1_metric_indoor_large', 'depth_pro', 'dust3r_512_dpt'
@@ -133,7 +133,7 @@ def published(shared):
 
 
 def load(name, weights):
-    path = locate(str(weights), PRESETS[name])
+    path = find_weights(str(weights), PRESETS[name].source)
     return models.load(name, ModelOptions(weights=path))
 
 
@@ -253,7 +253,7 @@ def test_a_folder_without_a_checkpoint_is_refused(folder, name):
 @pytest.mark.parametrize('weights', ['~no such user/x.pth', '~nobody-here', 'x' * 5000, 'a\0b'])
 def test_a_text_that_can_be_no_path_is_refused(weights):
     with pytest.raises(WeightsError, match='does not exist; give a file, a folder or a hub id'):
-        locate(weights, PRESETS[V2])
+        find_weights(weights, PRESETS[V2].source)
 
 
 @pytest.mark.skipif(not Path('/proc/self/mem').is_file(), reason='there is no /proc/self/mem')

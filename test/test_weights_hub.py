@@ -15,12 +15,12 @@ from urllib.parse import unquote
 import pytest
 from huggingface_hub import constants
 
-from depth_ros.errors import WeightsError
-from depth_ros.locate import locate
+from depth_ros.checkpoints.find import find_weights
+from depth_ros.core.errors import WeightsError
 from depth_ros.models import PRESETS
 
-PRESET = PRESETS['depth_anything_v2_small']
-UNCHECKED = dataclasses.replace(PRESET, sha256='')
+SOURCE = PRESETS['depth_anything_v2_small'].source
+UNCHECKED = dataclasses.replace(SOURCE, sha256='')
 #: The client writes, and takes up again, in pieces of 10 MiB.
 PIECE = constants.DOWNLOAD_CHUNK_SIZE
 CUT = PIECE + 1000  # where a connection breaks
@@ -127,28 +127,28 @@ def left_in(tmp_path):
 
 
 def test_the_published_file_is_downloaded_and_checked(hub):
-    hub[f'{PRESET.repo}/{PRESET.file}'] = b'published'
-    good = dataclasses.replace(PRESET, sha256=hashlib.sha256(b'published').hexdigest())
-    path = locate('', good)
-    assert path.name == PRESET.file
+    hub[f'{SOURCE.repo}/{SOURCE.file}'] = b'published'
+    good = dataclasses.replace(SOURCE, sha256=hashlib.sha256(b'published').hexdigest())
+    path = find_weights('', good)
+    assert path.name == SOURCE.file
     assert path.read_bytes() == b'published'
     with pytest.raises(WeightsError, match='sha256 is not that of the published'):
-        locate('', PRESET)
+        find_weights('', SOURCE)
 
 
 def test_a_file_in_a_folder_of_a_space_is_downloaded(hub):
     preset = PRESETS['depth_anything_v1_metric_indoor_large']
-    space, _, folder = preset.repo.partition('/tree/main/')
-    hub[f'{space}/{folder}/{preset.file}'] = b'published'
-    path = locate('', preset)
-    assert path.name == preset.file
+    space, _, folder = preset.source.repo.partition('/tree/main/')
+    hub[f'{space}/{folder}/{preset.source.file}'] = b'published'
+    path = find_weights('', preset.source)
+    assert path.name == preset.source.file
     assert path.read_bytes() == b'published'
 
 
 def test_another_repository_may_use_the_usual_name_and_brings_its_config(hub):
     hub['some/one/model.safetensors'] = b'x'
     hub['some/one/config.json'] = json.dumps({'max_depth': 20}).encode()
-    path = locate('some/one', PRESET)
+    path = find_weights('some/one', SOURCE)
     assert path.name == 'model.safetensors'
     assert (path.parent / 'config.json').is_file()
 
@@ -156,19 +156,19 @@ def test_another_repository_may_use_the_usual_name_and_brings_its_config(hub):
 @pytest.mark.parametrize('weights', ['', 'some/one'])
 @pytest.mark.parametrize('offline', [True, False])
 def test_what_was_downloaded_once_is_found_without_network(hub, monkeypatch, weights, offline):
-    hub[f'{PRESET.repo}/{PRESET.file}'] = hub['some/one/model.safetensors'] = b'x'
-    path = locate(weights, UNCHECKED)
+    hub[f'{SOURCE.repo}/{SOURCE.file}'] = hub['some/one/model.safetensors'] = b'x'
+    path = find_weights(weights, UNCHECKED)
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', offline)
     be_at('http://127.0.0.1:9', monkeypatch)
     Hub.asked.clear()
-    assert locate(weights, UNCHECKED) == path
+    assert find_weights(weights, UNCHECKED) == path
     assert not Hub.asked
 
 
 def test_a_broken_connection_is_taken_up_where_it_broke(hub):
-    hub[f'{PRESET.repo}/{PRESET.file}'] = CONTENT
+    hub[f'{SOURCE.repo}/{SOURCE.file}'] = CONTENT
     Hub.faults += ['cut']
-    assert locate('', UNCHECKED).read_bytes() == CONTENT
+    assert find_weights('', UNCHECKED).read_bytes() == CONTENT
     assert Hub.asked == [None, f'bytes={PIECE}-']
 
 
@@ -187,55 +187,55 @@ def test_a_broken_connection_is_taken_up_where_it_broke(hub):
 def test_a_download_that_fails_leaves_nothing_and_can_be_tried_again(
     hub, tmp_path, monkeypatch, faults, reason
 ):
-    hub[f'{PRESET.repo}/{PRESET.file}'] = CONTENT
+    hub[f'{SOURCE.repo}/{SOURCE.file}'] = CONTENT
     Hub.faults += faults
     with pytest.raises(WeightsError) as error:
-        locate('', UNCHECKED)
-    for part in (PRESET.repo, PRESET.file, reason, 'by hand', 'set weights:=<path>'):
+        find_weights('', UNCHECKED)
+    for part in (SOURCE.repo, SOURCE.file, reason, 'by hand', 'set weights:=<path>'):
         assert part in str(error.value)
     assert not Hub.faults and not left_in(tmp_path)
     assert 'force_download' not in str(error.value), 'advice for programmers'
     with serving(monkeypatch):  # or again, where it was gone
-        assert locate('', UNCHECKED).read_bytes() == CONTENT
+        assert find_weights('', UNCHECKED).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize('when', ['while it was downloaded', 'later, on the disk'])
 def test_a_damaged_file_is_deleted_and_fetched_again_at_the_next_start(hub, tmp_path, when):
-    good = dataclasses.replace(PRESET, sha256=hashlib.sha256(b'published').hexdigest())
-    hub[f'{PRESET.repo}/{PRESET.file}'] = b'published'
+    good = dataclasses.replace(SOURCE, sha256=hashlib.sha256(b'published').hexdigest())
+    hub[f'{SOURCE.repo}/{SOURCE.file}'] = b'published'
     if when.startswith('later'):
-        locate('', good).write_bytes(b'publishes')
+        find_weights('', good).write_bytes(b'publishes')
     else:
-        hub[f'{PRESET.repo}/{PRESET.file}'] = b'publishes'
+        hub[f'{SOURCE.repo}/{SOURCE.file}'] = b'publishes'
     with pytest.raises(
-        WeightsError, match=f'{PRESET.file}: sha256 is not .*it was deleted: start'
+        WeightsError, match=f'{SOURCE.file}: sha256 is not .*it was deleted: start'
     ):
-        locate('', good)
+        find_weights('', good)
     assert not left_in(tmp_path)
-    hub[f'{PRESET.repo}/{PRESET.file}'] = b'published'
-    assert locate('', good).read_bytes() == b'published'
+    hub[f'{SOURCE.repo}/{SOURCE.file}'] = b'published'
+    assert find_weights('', good).read_bytes() == b'published'
 
 
 def test_what_is_missing_today_may_be_there_tomorrow(hub):
-    with pytest.raises(WeightsError, match=f'has no {PRESET.file}'):
-        locate('', UNCHECKED)
-    hub[f'{PRESET.repo}/{PRESET.file}'] = b'published'
-    assert locate('', UNCHECKED).read_bytes() == b'published'
+    with pytest.raises(WeightsError, match=f'has no {SOURCE.file}'):
+        find_weights('', UNCHECKED)
+    hub[f'{SOURCE.repo}/{SOURCE.file}'] = b'published'
+    assert find_weights('', UNCHECKED).read_bytes() == b'published'
 
 
 @pytest.mark.parametrize(
     ('weights', 'message'),
     [
-        ('some/one', f'some/one has no {PRESET.file} and no model.safetensors'),
+        ('some/one', f'some/one has no {SOURCE.file} and no model.safetensors'),
         ('no/repo', 'no/repo is not on the hub, or private, and /.*no/repo is no file either'),
         ('gone/repo', 'gone/repo is not on the hub, or private, and /.* by hand .*set weights'),
         ('closed/repo', 'accept the licence'),
-        ('', f'{PRESET.repo} has no {PRESET.file}; set weights to a downloaded file'),
+        ('', f'{SOURCE.repo} has no {SOURCE.file}; set weights to a downloaded file'),
     ],
 )
 def test_what_the_hub_refuses_is_said(hub, tmp_path, weights, message):
     with pytest.raises(WeightsError, match=message):
-        locate(weights, PRESET)
+        find_weights(weights, SOURCE)
     assert not left_in(tmp_path)
 
 
@@ -245,31 +245,31 @@ def test_without_network_the_message_says_what_to_fetch_by_hand(hub, monkeypatch
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', offline)
     be_at('http://127.0.0.1:9', monkeypatch)
     with pytest.raises(WeightsError) as error:
-        locate('', PRESET)
-    for part in (PRESET.repo, PRESET.file, 'by hand', 'set weights:=<path>'):
+        find_weights('', SOURCE)
+    for part in (SOURCE.repo, SOURCE.file, 'by hand', 'set weights:=<path>'):
         assert part in str(error.value)
 
 
 def test_a_restricted_licence_must_be_accepted_before_the_first_download(hub):
     preset = PRESETS['depth_anything_v2_base']
-    hub[f'{preset.repo}/{preset.file}'] = b'published'
+    hub[f'{preset.source.repo}/{preset.source.file}'] = b'published'
     with pytest.raises(WeightsError, match=r"'CC-BY-NC-4.0', which restricts .*accept_licence"):
-        locate('', preset)
-    path = locate('', preset, licence_accepted=True)
-    assert locate('', preset) == path
+        find_weights('', preset.source)
+    path = find_weights('', preset.source, licence_accepted=True)
+    assert find_weights('', preset.source) == path
 
 
 def test_a_copy_by_others_is_under_the_same_licence(hub):
     preset = PRESETS['depth_anything_v2_base']
-    hub[f'some/one/{preset.file}'] = b'published'
+    hub[f'some/one/{preset.source.file}'] = b'published'
     with pytest.raises(WeightsError, match='set accept_licence to true'):
-        locate('some/one', preset)
-    path = locate('some/one', preset, licence_accepted=True)
-    assert locate('some/one', preset) == path
+        find_weights('some/one', preset.source)
+    path = find_weights('some/one', preset.source, licence_accepted=True)
+    assert find_weights('some/one', preset.source) == path
 
 
 def test_which_licences_restrict():
-    restricted = {name for name, preset in PRESETS.items() if preset.restricted}
+    restricted = {name for name, preset in PRESETS.items() if preset.source.restricted}
     assert {'depth_anything_v2_base', 'depth_pro', 'glpdepth_nyu', 'glpdepth_kitti'} <= restricted
     assert {n for n in PRESETS if n.startswith('monodepth2')} <= restricted
     free = {'depth_anything_v3_metric_large', 'depth_anything_v2_small', 'onnx', 'flat_wall'}

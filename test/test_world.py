@@ -7,25 +7,25 @@ import numpy as np
 import pytest
 import torch
 
-from depth_ros.camera import Camera
-from depth_ros.data import Frame
-from depth_ros.demo.film import Take
-from depth_ros.errors import CameraError, ConfigError
-from depth_ros.geometry import undistort
-from depth_ros.world import (
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import CameraError, ConfigError
+from depth_ros.core.geometry import undistort
+from depth_ros.core.types import Frame
+from depth_ros.sim.film import Take
+from depth_ros.sim.world import (
     Light,
-    Scene,
     looking,
     path,
     random_camera,
     random_pose,
+    random_scene,
     render,
     render_many,
 )
-from depth_ros.world import materials as m
-from depth_ros.world.builder import Builder
-from depth_ros.world.layouts import LAYOUTS, outside
-from depth_ros.world.lens import directions
+from depth_ros.sim.world import materials as m
+from depth_ros.sim.world.builder import Builder
+from depth_ros.sim.world.layouts import LAYOUTS, outside
+from depth_ros.sim.world.lens import directions
 
 CAMERA = Camera(96, 72, 80.0, 78.0, 46.0, 37.0)
 SUN = Light(position=(0.0, 0.0, 3000.0), rgb=(1.0, 1.0, 1.0))
@@ -162,7 +162,7 @@ def test_each_solid_is_where_its_formula_says(put, height, device):
 @pytest.mark.parametrize('kind', list(LAYOUTS))
 def test_depth_of_whole_scenes_is_exact(kind, device):
     for seed in range(4):
-        scene = Scene.random(seed, kind, device)
+        scene = random_scene(seed, kind, device)
         pose, camera = random_pose(scene, 1), random_camera(seed, 80, 60, lens=seed == 3)
         assert_same_depth(
             render(scene, camera, pose).z, all_depths(scene, camera, pose), strays=1e-3
@@ -171,7 +171,7 @@ def test_depth_of_whole_scenes_is_exact(kind, device):
 
 @on_each_device
 def test_same_seed_same_picture(device):
-    a, b = (Scene.random(11, device=device) for _ in range(2))
+    a, b = (random_scene(11, device=device) for _ in range(2))
     assert a.kind == b.kind and all(torch.equal(a.solids[k], b.solids[k]) for k in a.solids)
     pose = random_pose(a, 5)
     assert torch.equal(pose, random_pose(b, 5))
@@ -183,7 +183,7 @@ def test_same_seed_same_picture(device):
 
 
 def test_frames_of_a_video_differ_in_noise_only():
-    scene = Scene.random(0, 'room')
+    scene = random_scene(0, 'room')
     pose = random_pose(scene, 0)
     # seeds of cameras that are noisy enough to see it
     frames = [
@@ -196,7 +196,7 @@ def test_frames_of_a_video_differ_in_noise_only():
 
 
 def test_pictures_of_a_batch_are_those_taken_alone():
-    scenes = [Scene.random(s) for s in range(4)]
+    scenes = [random_scene(s) for s in range(4)]
     cameras = [random_camera(s, 50, 38) for s in range(4)]
     poses = [random_pose(s, 0) for s in scenes]
     together = render_many(scenes, cameras, poses)
@@ -207,14 +207,14 @@ def test_pictures_of_a_batch_are_those_taken_alone():
 
 
 def test_cameras_of_a_batch_must_agree_in_size():
-    scene = Scene.random(0)
+    scene = random_scene(0)
     with pytest.raises(CameraError, match='one size'):
         render_many([scene] * 2, [CAMERA, CAMERA.resized(40, 30)], [looking((0, 0, 1), 0)] * 2)
 
 
 def test_unknown_kind_is_named():
     with pytest.raises(ConfigError, match='castle'):
-        Scene.random(0, 'castle')
+        random_scene(0, 'castle')
 
 
 def test_a_crown_keeps_to_the_room_it_is_given():
@@ -225,7 +225,7 @@ def test_a_crown_keeps_to_the_room_it_is_given():
 
 
 def test_depth_belongs_to_the_ray_whatever_the_focal_length():
-    scene = Scene.random(2, 'room')
+    scene = random_scene(2, 'room')
     pose = random_pose(scene, 0)
     wide = Camera(81, 61, 50.0, 50.0, 40.0, 30.0)
     long = Camera(81, 61, 100.0, 100.0, 40.0, 30.0)
@@ -235,7 +235,7 @@ def test_depth_belongs_to_the_ray_whatever_the_focal_length():
 
 
 def test_cropped_and_doubled_cameras_see_parts_of_the_same_picture():
-    scene = Scene.random(5, 'street')
+    scene = random_scene(5, 'street')
     pose = random_pose(scene, 0)
     whole = render(scene, CAMERA, pose).z
     part = render(scene, CAMERA.cropped(20, 10, 40, 30), pose).z
@@ -298,7 +298,7 @@ def coarse(rgb):
 
 
 def test_a_lens_bends_what_undistortion_makes_straight():
-    scene = Scene.random(3, 'room')
+    scene = random_scene(3, 'room')
     pose = random_pose(scene, 3)
     bend = (-0.2, 0.03, 0.02, -0.02, 0.0)
     lens = Camera(160, 120, 117.0, 117.0, 79.5, 59.5, 'plumb_bob', bend)
@@ -316,7 +316,7 @@ def test_a_lens_bends_what_undistortion_makes_straight():
 @pytest.mark.parametrize('seed', [-7, 10**17])
 def test_there_is_no_such_seed(seed):
     with pytest.raises(ConfigError, match=f'seed is {seed}; a scene has a whole one of 0 to'):
-        Scene.random(seed, 'room')
+        random_scene(seed, 'room')
 
 
 def test_ball_throws_its_shadow_where_the_sun_says():
@@ -333,7 +333,7 @@ def test_ball_throws_its_shadow_where_the_sun_says():
 def test_cameras_stand_in_free_space(kind):
     small, nearest = Camera(32, 24, 20.0, 20.0, 15.5, 11.5), []
     for seed in range(40):
-        scene = Scene.random(seed, kind)
+        scene = random_scene(seed, kind)
         pose = random_pose(scene, seed)
         assert float(scene.clearance(pose[None, :3, 3])) > 0.2
         assert 0.3 <= pose[2, 3] <= 2.0
@@ -346,7 +346,7 @@ def test_depths_are_those_of_such_places():
         z = [
             float(render(scene, CAMERA, random_pose(scene, 1)).z.median())
             for kind in kinds
-            for scene in (Scene.random(s, kind) for s in range(12))
+            for scene in (random_scene(s, kind) for s in range(12))
         ]
         return float(np.median(z))
 
@@ -356,7 +356,7 @@ def test_depths_are_those_of_such_places():
 
 def test_pictures_are_neither_black_nor_white_nor_empty():
     for seed in range(15):
-        scene = Scene.random(seed)
+        scene = random_scene(seed)
         view = render(scene, CAMERA, random_pose(scene, 2))
         grey = view.rgb.float()
         assert 25 < grey.mean() < 230 and grey.std() > 4
@@ -365,7 +365,7 @@ def test_pictures_are_neither_black_nor_white_nor_empty():
 
 
 def test_supersampling_changes_colour_and_not_depth():
-    scene = Scene.random(1, 'room')
+    scene = random_scene(1, 'room')
     pose = random_pose(scene, 0)
     one, four = (render(scene, CAMERA, pose, sensor=False, supersample=n) for n in (1, 2))
     assert torch.equal(one.z, four.z) and not torch.equal(one.rgb, four.rgb)
@@ -374,7 +374,7 @@ def test_supersampling_changes_colour_and_not_depth():
 
 @pytest.mark.parametrize('kind', list(LAYOUTS))
 def test_walk_is_smooth_closed_and_clear(kind):
-    scene = Scene.random(4, kind)
+    scene = random_scene(4, kind)
     walk = path(scene, 0)
     times = np.linspace(0, 60, 241)
     poses = torch.stack([walk(float(t)) for t in times])
@@ -390,7 +390,7 @@ def test_walk_is_smooth_closed_and_clear(kind):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU here')
 def test_gpu_and_cpu_agree_in_depth():
     for seed in range(10):
-        scene = Scene.random(seed)
+        scene = random_scene(seed)
         pose, camera = random_pose(scene, 0), random_camera(seed, 160, 120)
         here, there = (render(scene.to(d), camera, pose).z.cpu() for d in ('cpu', 'cuda'))
         assert_same_depth(there, here.double().numpy(), strays=1e-4)
@@ -398,7 +398,7 @@ def test_gpu_and_cpu_agree_in_depth():
 
 def test_a_picture_takes_milliseconds():
     jobs = [
-        (s := Scene.random(i), random_camera(i, 160, 120), random_pose(s, 0)) for i in range(8)
+        (s := random_scene(i), random_camera(i, 160, 120), random_pose(s, 0)) for i in range(8)
     ]
     for job in jobs[:2]:
         render(*job)

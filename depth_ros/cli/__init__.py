@@ -7,15 +7,15 @@ import argparse
 import logging
 import sys
 
-from depth_ros.cli import bench, info, run, table
-from depth_ros.errors import DepthRosError
+from depth_ros.cli import info, run, table
+from depth_ros.core.errors import DepthRosError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; 0, or 2 with one line that names what is wrong."""
     parser = argparse.ArgumentParser(prog='depth-ros', description='Metric depth from one camera.')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    for command in (table, info, run, bench):
+    for command in (table, info, run):
         command.add_to(commands)
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stderr)

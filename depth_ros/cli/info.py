@@ -8,9 +8,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from depth_ros import models, weights
-from depth_ros.errors import DepthRosError, WeightsError
-from depth_ros.locate import locate
+from depth_ros import models
+from depth_ros.checkpoints import weights
+from depth_ros.checkpoints.find import find_weights
+from depth_ros.core.errors import DepthRosError, WeightsError
 from depth_ros.models import PRESETS, ModelOptions
 
 
@@ -67,10 +68,10 @@ def presets_that_load(path: Path) -> tuple[list[str], list[str]]:
     fitting, reasons = [], []
     logging.disable(logging.WARNING)  # what a file is trusted to be is no news where all are tried
     for name, preset in PRESETS.items():
-        if not preset.needs_weights or preset.family == 'onnx':
+        if not preset.source.needed or preset.family == 'onnx':
             continue
         try:
-            models.load(name, ModelOptions(weights=locate(str(path), preset)))
+            models.load(name, ModelOptions(weights=find_weights(str(path), preset.source)))
             fitting.append(name)
         except DepthRosError as error:
             reasons.append(str(error))

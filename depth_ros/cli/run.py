@@ -13,13 +13,15 @@ import cv2
 import numpy as np
 import torch
 
-from depth_ros import config, models, pack
-from depth_ros.build import build
-from depth_ros.camera import Camera
-from depth_ros.data import DepthMap, Frame
-from depth_ros.errors import CameraError, ConfigError, ImageError
+from depth_ros import models
+from depth_ros.core import encode
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import CameraError, ConfigError, ImageError
+from depth_ros.core.types import DepthMap, Frame
 from depth_ros.models import EstimatesCamera
-from depth_ros.settings import Settings
+from depth_ros.parameters import layers
+from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.build import build
 
 #: arguments that describe the camera
 CAMERA = ('fx', 'fy', 'cx', 'cy', 'hfov')
@@ -58,8 +60,8 @@ def call(given: argparse.Namespace) -> None:
     described = any(getattr(given, name) is not None for name in CAMERA)
     if not described and models.get(given.model).estimates_camera:
         values['intrinsics'] = 'estimated'
-    values |= config.parse(given.parameters)
-    settings = config.with_values(Settings(), config.preset_values(given.model) | values)
+    values |= layers.parse(given.parameters)
+    settings = layers.with_values(Settings(), layers.preset_values(given.model) | values)
     estimated = settings.intrinsics == 'estimated'
     if estimated and described:
         raise ConfigError("intrinsics is 'estimated' but the camera is given too: leave one out")
@@ -109,23 +111,23 @@ def camera_of(given: argparse.Namespace, width: int, height: int) -> Camera:
 def write(depth: DepthMap, prefix: Path, settings: Settings) -> list[Path]:
     """Depth as metres (NPY), millimetres (PNG) and colours (PNG), and the cloud (PLY)."""
     look = settings.colorized
-    colours = pack.colorize(depth.z, look.min, look.max, look.colormap).cpu().numpy()
+    colours = encode.colorize(depth.z, look.min, look.max, look.colormap).cpu().numpy()
     files = {
         end: Path(f'{prefix}{end}') for end in ('_depth.npy', '_depth.png', '_color.png', '.ply')
     }
     np.save(files['_depth.npy'], depth.z.cpu().numpy())
     for end, picture in (
-        ('_depth.png', pack.millimetres(depth.z).cpu().numpy()),
+        ('_depth.png', encode.millimetres(depth.z).cpu().numpy()),
         ('_color.png', colours[..., ::-1]),
     ):
         if not cv2.imwrite(str(files[end]), picture):
             raise ImageError(f'{files[end]} cannot be written')
-    files['.ply'].write_bytes(ply(pack.dense(pack.cloud(depth))))
+    files['.ply'].write_bytes(ply(encode.dense(encode.cloud(depth))))
     return list(files.values())
 
 
 def ply(points: torch.Tensor) -> bytes:
-    """Points of `pack.dense` as a binary PLY: float x y z [m], uchar red green blue."""
+    """Points of `encode.dense` as a binary PLY: float x y z [m], uchar red green blue."""
     xyz = points[:, :3].cpu().numpy()
     bgr = np.ascontiguousarray(points.cpu().numpy()[:, 3:]).view(np.uint8)
     table = np.empty(len(xyz), np.dtype([('xyz', '<f4', 3), ('rgb', 'u1', 3)]))

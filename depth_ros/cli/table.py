@@ -6,10 +6,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from depth_ros import config
-from depth_ros.data import Kind
-from depth_ros.errors import ConfigError
+from depth_ros.core.errors import ConfigError
+from depth_ros.core.types import Kind
 from depth_ros.models import PRESETS, Preset
+from depth_ros.parameters import layers
 
 _METRES = {
     Kind.METRIC: 'yes',
@@ -30,7 +30,7 @@ def add_to(commands: Any) -> None:
 
 def described_kind(name: str, preset: Preset) -> Kind | None:
     """What its numbers mean, by its row or its file in config/models; None if not said."""
-    described = config.preset_values(name).get('onnx.kind')
+    described = layers.preset_values(name).get('onnx.kind')
     return preset.kind or (Kind(described) if described else None)
 
 
@@ -38,10 +38,11 @@ def row(name: str, preset: Preset) -> tuple[str, ...]:
     """One preset as strings, in the order of `COLUMNS`."""
     meaning = described_kind(name, preset)
     kind = meaning.value.replace('_', '-') if meaning else 'onnx.kind'
-    source = preset.repo or preset.url or ('your file' if preset.needs_weights else 'none needed')
-    source = 'in the package' if preset.packaged else source
-    size = str(preset.megabytes) if preset.megabytes else ''
-    return name, preset.family, kind, _METRES[meaning], size, preset.licence, source
+    source = preset.source
+    where = source.repo or source.url or ('your file' if source.needed else 'none needed')
+    where = 'in the package' if source.packaged else where
+    size = str(source.megabytes) if source.megabytes else ''
+    return name, preset.family, kind, _METRES[meaning], size, source.licence, where
 
 
 def call(given: argparse.Namespace) -> None:

@@ -14,16 +14,16 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from depth_ros import config
-from depth_ros.build import build
-from depth_ros.errors import DepthRosError
-from depth_ros.ros import middleware
-from depth_ros.ros.command_line import refuse_others
-from depth_ros.ros.inputs import camera_size
-from depth_ros.ros.log import forward_to_ros
+from depth_ros.core.errors import DepthRosError
+from depth_ros.parameters import layers
+from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.build import build
+from depth_ros.ros.inputs.subscription import camera_size
 from depth_ros.ros.parameters import Parameters
+from depth_ros.ros.process import fastdds
+from depth_ros.ros.process.command_line import refuse_others
+from depth_ros.ros.process.log import forward_to_ros
 from depth_ros.ros.session import Session
-from depth_ros.settings import Settings
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -54,7 +54,7 @@ class DepthNode(LifecycleNode):
         info = f'{first}/camera_info' if first else 'camera_info'
         pipeline, choices = build(settings, lambda: camera_size(self, info))
         self.get_logger().info(str(choices))
-        self.get_logger().info(f'middleware: {middleware.describe()}')
+        self.get_logger().info(f'middleware: {fastdds.describe()}')
         self.session = Session(self, pipeline, choices, settings)
         self.parameters.configured = True
 
@@ -105,9 +105,9 @@ def main(args: list[str] | None = None) -> None:
     """Run the node until it is told to stop; `args` instead of the command line's."""
     if args is None:
         refuse_others(
-            'depth_node', ((p.name, p.default, p.description) for p in config.parameters())
+            'depth_node', ((p.name, p.default, p.description) for p in layers.parameters())
         )
-    freed = middleware.prepare()
+    freed = fastdds.prepare()
     rclpy.init(args=args)
     node = DepthNode()
     if freed:
@@ -129,7 +129,3 @@ def main(args: list[str] | None = None) -> None:
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
-
-
-if __name__ == '__main__':
-    main()

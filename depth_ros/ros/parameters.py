@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS parameters from `depth_ros.settings`: layered over the preset, checked, live or refused."""
+"""`Settings` as ROS parameters: layered over the preset, checked, live or refused."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
-from depth_ros import config
-from depth_ros.config import Parameter
-from depth_ros.errors import ConfigError, DepthRosError
-from depth_ros.settings import Settings
+from depth_ros.core.errors import ConfigError, DepthRosError
+from depth_ros.parameters import layers
+from depth_ros.parameters.layers import Parameter
+from depth_ros.parameters.settings import Settings
 
 #: declared and honoured by rclpy
 FOREIGN = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')
@@ -43,7 +43,7 @@ class Parameters:
         self.apply = apply
         self.configured = False
         self.problems: dict[str, str] = {}
-        self.known = {p.name: p for p in config.parameters()}
+        self.known = {p.name: p for p in layers.parameters()}
         given = {
             name: parameter.value
             for name, parameter in node.get_parameters_by_prefix('').items()
@@ -53,7 +53,7 @@ class Parameters:
         for name, value in given.items():
             node.undeclare_parameter(name)
             try:
-                self.explicit[name] = config.checked(name, list_or_self(value))
+                self.explicit[name] = layers.checked(name, list_or_self(value))
             except ConfigError as error:
                 self.problems[name] = str(error)
         values = self._layered()
@@ -66,9 +66,9 @@ class Parameters:
             )
         self.settings: Settings
         try:
-            self.settings = config.with_values(Settings(), values)
+            self.settings = layers.with_values(Settings(), values)
         except ConfigError:  # each can be, but not together: configure will say so
-            self.settings = config.with_values(Settings(), {'autostart': values['autostart']})
+            self.settings = layers.with_values(Settings(), {'autostart': values['autostart']})
         node.add_on_set_parameters_callback(self._on_set)
 
     def resolve(self) -> Settings:
@@ -85,13 +85,13 @@ class Parameters:
         explicit = dict(self.explicit)
         self.node.set_parameters([RosParameter(n, value=values[n]) for n in changed])
         self.explicit = explicit  # what the preset sets is not the user's
-        self.settings = config.with_values(Settings(), values)
+        self.settings = layers.with_values(Settings(), values)
         return self.settings
 
     def _layered(self) -> dict[str, Any]:
         defaults = {p.name: p.default for p in self.known.values()}
         model = self.explicit.get('model', defaults['model'])
-        return {**defaults, **config.preset_values(model), **self.explicit}
+        return {**defaults, **layers.preset_values(model), **self.explicit}
 
     def _on_set(self, changes: list[RosParameter]) -> SetParametersResult:
         """Accept all of the changes, in force from now on, or none with the reason."""
@@ -101,13 +101,13 @@ class Parameters:
                 if change.name.startswith(FOREIGN):
                     continue
                 value = list_or_self(change.value)
-                values[change.name] = config.checked(change.name, value)
+                values[change.name] = layers.checked(change.name, value)
                 if self.configured and not self.known[change.name].live:
                     raise ConfigError(
                         f'{change.name} is fixed while the node is configured: '
                         'deactivate, cleanup, set it, configure, activate (ros2 lifecycle set)'
                     )
-            settings = config.with_values(self.settings, values)
+            settings = layers.with_values(self.settings, values)
             if self.configured:
                 self.apply(settings)
         except DepthRosError as error:

@@ -10,17 +10,17 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 
-from depth_ros import geometry, pack, resample
-from depth_ros.build import Choices
-from depth_ros.pipeline import Pipeline
+from depth_ros.core import encode, geometry, resample
+from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.build import Choices
+from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.ros import diagnostics
-from depth_ros.ros.heap import release_memory
-from depth_ros.ros.inbox import Inboxes
-from depth_ros.ros.log import Throttle
+from depth_ros.ros.inputs.newest import Inboxes
+from depth_ros.ros.inputs.second_view import two_views_for
+from depth_ros.ros.process.log import Throttle
+from depth_ros.ros.process.malloc import release_memory
 from depth_ros.ros.stream import Stream
-from depth_ros.ros.two_views import two_views_for
 from depth_ros.ros.worker import Worker
-from depth_ros.settings import Settings
 
 TICK_S = 0.2  #: how often the inputs look at their publishers
 REPORT_S = 1.0  #: period of /diagnostics
@@ -97,7 +97,7 @@ class Session:
         if self.two_views is not None:
             self.two_views.close()
         del self.pipeline, self.two_views, self.streams
-        for room in (geometry, pack, resample):
+        for room in (geometry, encode, resample):
             room.forget()
         release_memory()
         if torch.cuda.is_available():

@@ -9,20 +9,20 @@ from typing import Any
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from depth_ros.data import DepthMap, Frame
-from depth_ros.estimate import SteadyCamera
-from depth_ros.models.one_view import OneView
-from depth_ros.pipeline import Pipeline
+from depth_ros.core.types import DepthMap, Frame
+from depth_ros.models.batched_model import OneView
+from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.depth_pipeline import Pipeline
+from depth_ros.pipeline.steady_camera import SteadyCamera
 from depth_ros.ros.diagnostics import Timing
-from depth_ros.ros.inbox import Counters, Inbox, View
-from depth_ros.ros.inputs import Input
-from depth_ros.ros.lens import Lens
-from depth_ros.ros.outputs import Outputs, Ready
-from depth_ros.ros.pairs import PairInbox
-from depth_ros.ros.stamps import RateLimit, nanoseconds
-from depth_ros.ros.two_views import Motion, PoseOutputs, Stereo
-from depth_ros.ros.upload import Upload
-from depth_ros.settings import Settings
+from depth_ros.ros.inputs.camera_model import Lens
+from depth_ros.ros.inputs.newest import Counters, Inbox, View
+from depth_ros.ros.inputs.pairs import PairInbox
+from depth_ros.ros.inputs.second_view import Motion, PoseOutputs, Stereo
+from depth_ros.ros.inputs.stamps import RateLimit, nanoseconds
+from depth_ros.ros.inputs.subscription import Input
+from depth_ros.ros.inputs.upload import Upload
+from depth_ros.ros.outputs.publishers import Outputs, Ready
 
 
 class Stream:

@@ -11,12 +11,12 @@ from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 
-from depth_ros.data import DepthMap, Frame
-from depth_ros.errors import DepthRosError, ScaleError
-from depth_ros.pipeline import Pipeline
-from depth_ros.ros.inbox import Inboxes, View
-from depth_ros.ros.log import Throttle
-from depth_ros.ros.outputs import Ready, mark
+from depth_ros.core.errors import DepthRosError, ScaleError
+from depth_ros.core.types import DepthMap, Frame
+from depth_ros.pipeline.depth_pipeline import Pipeline
+from depth_ros.ros.inputs.newest import Inboxes, View
+from depth_ros.ros.outputs.publishers import Ready, mark
+from depth_ros.ros.process.log import Throttle
 from depth_ros.ros.stream import Stream
 
 Depths = list[DepthMap | Exception]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A frame around a picture, for tests to which the camera does not matter."""
 
-from depth_ros.camera import Camera
-from depth_ros.data import Frame
+from depth_ros.core.camera import Camera
+from depth_ros.core.types import Frame
 
 
 def frame_of(rgb):

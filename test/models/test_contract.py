@@ -8,13 +8,14 @@ import pytest
 import torch
 from stand_ins import write
 
-from depth_ros import config, models
-from depth_ros.camera import Camera
-from depth_ros.config import with_values
-from depth_ros.data import Frame, Kind
+from depth_ros import models
+from depth_ros.core.camera import Camera
+from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions
-from depth_ros.pipeline import Pipeline
-from depth_ros.settings import Settings
+from depth_ros.parameters import layers
+from depth_ros.parameters.layers import with_values
+from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.depth_pipeline import Pipeline
 
 BIG = re.compile('vit[bl]|depth_pro|224_linear|512_|1024x320|resnet50|no_pt')
 SMALL = [n for n, p in PRESETS.items() if not BIG.search(p.variant)]
@@ -27,12 +28,12 @@ def load(request, tmp_path):
 
     def load(name):
         preset = PRESETS[name]
-        settings = with_values(Settings(model=name), config.preset_values(name))
-        weights = preset.own_file
+        settings = with_values(Settings(model=name), layers.preset_values(name))
+        weights = preset.source.packaged
         if preset.family == 'onnx':
             folder = request.getfixturevalue('data') / 'weights' / 'fastdepth'
             weights = folder / 'fastdepth_nyu_pruned_224.onnx'
-        elif preset.needs_weights and not preset.packaged:
+        elif preset.source.needed and not preset.source.packaged:
             weights = write(preset, tmp_path, request.getfixturevalue('shared'))
         options = ModelOptions(weights=weights, input_size=settings.input_size, onnx=settings.onnx)
         if preset.family in ('depth_anything', 'dust3r'):
@@ -48,10 +49,10 @@ def load(request, tmp_path):
 @pytest.mark.parametrize('name', PRESETS)
 def test_a_row_says_what_a_user_must_know(name):
     preset = PRESETS[name]
-    assert preset.licence
+    assert preset.source.licence
     assert hasattr(import_module(f'depth_ros.models.{preset.family}'), 'load')
-    assert bool(preset.repo or preset.url) == bool(preset.file)
-    if preset.file:
+    assert bool(preset.source.repo or preset.source.url) == bool(preset.source.file)
+    if preset.source.file:
         assert preset.paper.startswith('https://') and preset.kind is not None
 
 
@@ -59,7 +60,7 @@ def test_a_row_says_what_a_user_must_know(name):
     'name', [n for n, p in PRESETS.items() if p.needs_weights and n != 'onnx']
 )
 def test_a_row_has_a_file_of_parameters_that_names_it(name):
-    assert config.preset_values(name)['model'] == name
+    assert layers.preset_values(name)['model'] == name
 
 
 @pytest.mark.parametrize('name', [*SMALL, *HEAVY])

@@ -10,9 +10,9 @@ import torch
 from frames import frame_of
 from safetensors.torch import save_file
 
-from depth_ros.camera import Camera
-from depth_ros.data import Frame, Kind
-from depth_ros.errors import ConfigError
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import ConfigError
+from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions, load
 from depth_ros.models.depth_anything import DepthAnythingModel
 from depth_ros.models.depth_anything.network import DepthAnything, Variant
@@ -56,9 +56,7 @@ def run(model, fixture, case, picture=None):
 def adapter(preset, network=None, **options):
     """Preprocessing and postprocessing of a preset around a network, or around none."""
     preset = PRESETS[preset]
-    return DepthAnythingModel(
-        network, Variant.parse(preset.variant), preset.kind, ModelOptions(**options)
-    )
+    return DepthAnythingModel(network, Variant.of(preset), preset.kind, ModelOptions(**options))
 
 
 def frame(rgb, focal=520.0):

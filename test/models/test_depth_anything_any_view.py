@@ -6,17 +6,17 @@ import math
 import pytest
 import torch
 
-from depth_ros.camera import Camera
-from depth_ros.config import with_values
-from depth_ros.data import Frame, Kind
+from depth_ros.checkpoints.weights import load_strict
+from depth_ros.core.camera import Camera
+from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.models.depth_anything import DepthAnythingModel, build
 from depth_ros.models.depth_anything.any_view import places, rotate, rotation, rotations
 from depth_ros.models.depth_anything.checkpoint import LAYOUTS, UNUSED, translate
 from depth_ros.models.depth_anything.network import Variant
-from depth_ros.pipeline import Pipeline
-from depth_ros.settings import Settings
-from depth_ros.weights import load_strict
+from depth_ros.parameters.layers import with_values
+from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.depth_pipeline import Pipeline
 
 # Depth and confidence at every 24th row and 50th column, from the publishers' networks
 # (ByteDance-Seed/Depth-Anything-3 at 2c21ea8, encoder and head in float32) with the formula's
@@ -59,7 +59,7 @@ EXPECTED = {
 
 def network_of(size, formula):
     with torch.device('meta'):
-        network = build(Variant.parse(PRESETS[f'depth_anything_v3_{size}'].variant))
+        network = build(Variant.of(PRESETS[f'depth_anything_v3_{size}']))
     rules = LAYOUTS['Depth Anything 3 (any-view)'][1]
     state = translate(formula(f'da3-{size}'), rules)
     load_strict(network, state, path='formula', ignore=UNUSED)

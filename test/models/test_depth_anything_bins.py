@@ -7,14 +7,14 @@ import pytest
 import torch
 from frames import frame_of
 
-from depth_ros.camera import Camera
-from depth_ros.data import Frame, Kind
+from depth_ros.checkpoints.weights import load_strict
+from depth_ros.core.camera import Camera
+from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.models.depth_anything import DepthAnythingModel, build
 from depth_ros.models.depth_anything.bins import attracted, log_binomial
 from depth_ros.models.depth_anything.checkpoint import LAYOUTS, UNUSED, translate
 from depth_ros.models.depth_anything.network import Variant
-from depth_ros.weights import load_strict
 
 PRESET = PRESETS['depth_anything_v1_metric_indoor_large']
 
@@ -32,7 +32,7 @@ EXPECTED = [
 @pytest.fixture(scope='module')
 def model(formula, tmp_path_factory):
     with torch.device('meta'):
-        network = build(Variant.parse(PRESET.variant))
+        network = build(Variant.of(PRESET))
     rules = LAYOUTS['Depth Anything v1 metric (ZoeDepth)'][1]
     state = translate(formula('da1-metric-vitl'), rules)
     load_strict(network, state, path='formula', ignore=UNUSED)
@@ -40,7 +40,7 @@ def model(formula, tmp_path_factory):
 
 
 def adapter(network=None, **options):
-    variant = Variant.parse(PRESET.variant)
+    variant = Variant.of(PRESET)
     return DepthAnythingModel(network, variant, PRESET.kind, ModelOptions(**options))
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from depth_ros.data import Kind
-from depth_ros.errors import WeightsError
+from depth_ros.checkpoints.weights import guess_family
+from depth_ros.core.errors import WeightsError
+from depth_ros.core.types import Kind
 from depth_ros.models import PRESETS, ModelOptions, load
 from depth_ros.models.depth_anything import build
 from depth_ros.models.depth_anything.checkpoint import LAYOUTS, UNUSED, translate
 from depth_ros.models.depth_anything.network import SIZES, Variant
-from depth_ros.weights import guess_family
 
 V1, V2 = 'depth_anything_v1_small', 'depth_anything_v2_small'
 INDOOR, OUTDOOR = 'depth_anything_v2_metric_indoor_small', 'depth_anything_v2_metric_outdoor_small'
@@ -61,7 +61,7 @@ def test_every_published_name_and_shape_has_its_place(shared, layout, form):
 
 def test_every_preset_has_a_network():
     for name in FAMILY:
-        variant = Variant.parse(PRESETS[name].variant)
+        variant = Variant.of(PRESETS[name])
         assert variant.size in SIZES
         assert (PRESETS[name].kind is Kind.METRIC) == bool(variant.max_depth)
 

@@ -7,17 +7,17 @@ import torch
 import torch.nn.functional as F
 from frames import frame_of
 
-from depth_ros.bench import random_weights
-from depth_ros.camera import Camera
-from depth_ros.data import Frame, Kind
-from depth_ros.errors import ConfigError
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import ConfigError
+from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.models import load as load_preset
 from depth_ros.models.depth_pro import DepthProModel, load, network
 from depth_ros.models.depth_pro.network import DepthPro, merge, split
-from depth_ros.pipeline import Pipeline
-from depth_ros.scaling import canonical_focal
-from depth_ros.settings import Settings
+from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.depth_pipeline import Pipeline
+from depth_ros.pipeline.scaling import canonical_focal
+from tools.bench import random_weights
 
 PRESET = PRESETS['depth_pro']
 LIMIT = 2e-5  # max |difference| / max |expected|; a wrong rule shows from 8e-4 upwards
@@ -31,7 +31,7 @@ def metres(prediction, camera):
 @pytest.mark.slow
 def test_the_published_network_is_reproduced(formula, fixture_of, picture, tmp_path):
     fixture = fixture_of('depth_pro')
-    path = tmp_path / PRESET.file
+    path = tmp_path / PRESET.source.file
     torch.save({k: v.half() for k, v in formula('depth_pro').items()}, path)  # as published
     model = load(PRESET, ModelOptions(weights=path, estimate_camera=True))
     x = model.network_input(frame_of(picture))[None]

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from depth_ros.camera import Camera
-from depth_ros.data import Frame, Kind
-from depth_ros.errors import CameraError
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import CameraError
+from depth_ros.core.types import Frame, Kind
 from depth_ros.models import ModelOptions, load
 from depth_ros.models.dust3r import Dust3rModel
 from depth_ros.models.dust3r.focal import weiszfeld_focal

@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from depth_ros.errors import ConfigError, WeightsError
+from depth_ros.checkpoints.weights import load_strict, read, rename
+from depth_ros.core.errors import ConfigError, WeightsError
 from depth_ros.models import PRESETS, ModelOptions, load
 from depth_ros.models.dust3r.checkpoint import RULES, UNUSED, head_of
 from depth_ros.models.dust3r.heads import Shape
 from depth_ros.models.dust3r.network import Dust3r
-from depth_ros.weights import load_strict, read, rename
 
 LAYOUTS = ('224_linear', '512_linear', '512_dpt')
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from depth_ros.camera import Camera
-from depth_ros.data import Frame
+from depth_ros.core.camera import Camera
+from depth_ros.core.types import Frame
 from depth_ros.models import ModelOptions
 from depth_ros.models.dust3r import Dust3rModel
 from depth_ros.models.dust3r.network import PointMap

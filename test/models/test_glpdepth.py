@@ -10,15 +10,15 @@ import torch
 from frames import frame_of
 from safetensors.torch import save_file
 
-from depth_ros.camera import Camera
-from depth_ros.data import Frame, Kind
-from depth_ros.errors import ConfigError, WeightsError
-from depth_ros.locate import locate
+from depth_ros.checkpoints.find import find_weights
+from depth_ros.checkpoints.weights import guess_family
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import ConfigError, WeightsError
+from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions, load
 from depth_ros.models.glpdepth import GlpDepthModel
 from depth_ros.models.glpdepth.checkpoint import LAYOUTS, translate
-from depth_ros.models.glpdepth.network import MAX_DEPTH, GlpDepth
-from depth_ros.weights import guess_family
+from depth_ros.models.glpdepth.network import GlpDepth
 
 LIMIT = 2e-5  # max |difference| / max |expected|; a wrong rule shows from 4e-4 upwards
 NYU, KITTI = 'glpdepth_nyu', 'glpdepth_kitti'
@@ -73,7 +73,7 @@ def file(formula, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def nyu(file):
-    return load(NYU, ModelOptions(weights=locate(str(file.parent), PRESETS[NYU])))
+    return load(NYU, ModelOptions(weights=find_weights(str(file.parent), PRESETS[NYU].source)))
 
 
 def names_only(state):
@@ -171,7 +171,7 @@ def test_every_published_name_and_shape_has_its_place(shared, form):
     state = {k: torch.empty(shape, device='meta') for k, (shape, _) in entries.items()}
     state = as_transformers(state) if form == 'transformers' else state
     with torch.device('meta'):
-        want = GlpDepth('nyu').state_dict()
+        want = GlpDepth(10.0).state_dict()
     have = translate(state, LAYOUTS[guess_family(state)])
     assert {k: v.shape for k, v in have.items()} == {k: v.shape for k, v in want.items()}
 
@@ -253,4 +253,3 @@ def test_weights_and_a_sane_input_size_are_asked_for(file):
         load(NYU, ModelOptions())
     with pytest.raises(ConfigError, match='input_size is 31; the least is 32'):
         load(NYU, ModelOptions(weights=file, input_size=31))
-    assert set(MAX_DEPTH) == {p.variant for p in PRESETS.values() if p.family == 'glpdepth'}

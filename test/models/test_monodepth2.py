@@ -13,14 +13,14 @@ import torch
 from frames import frame_of
 from PIL import Image
 
-from depth_ros.camera import Camera
-from depth_ros.data import Frame, Kind
-from depth_ros.errors import ConfigError, WeightsError
-from depth_ros.locate import locate
+from depth_ros.checkpoints.find import find_weights
+from depth_ros.checkpoints.weights import rename
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import ConfigError, WeightsError
+from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions, load, monodepth2
 from depth_ros.models.monodepth2.checkpoint import RULES, UNUSED
 from depth_ros.models.monodepth2.network import Monodepth2, Variant
-from depth_ros.weights import rename
 
 LIMIT = 2e-5  # max |difference| / max |expected|; a wrong rule shows from 1e-3 upwards
 FAMILY = [name for name, preset in PRESETS.items() if preset.family == 'monodepth2']
@@ -54,7 +54,9 @@ def folder(formula, tmp_path_factory):
 
 
 def loaded(name, path, **options):
-    return load(name, ModelOptions(weights=locate(str(path), PRESETS[name]), **options))
+    return load(
+        name, ModelOptions(weights=find_weights(str(path), PRESETS[name].source), **options)
+    )
 
 
 @pytest.fixture(scope='module')
@@ -166,11 +168,11 @@ def test_the_checksum_of_a_zip_says_what_it_is(folder, tmp_path, monkeypatch, ca
 
 def test_without_weights_the_message_says_what_to_fetch():
     with pytest.raises(WeightsError) as error:
-        locate('', PRESETS[BOTH])
+        find_weights('', PRESETS[BOTH].source)
     for part in (BOTH, 'monodepth2/mono%2Bstereo_640x192.zip', 'accept_licence', 'weights:='):
         assert part in str(error.value)
     with pytest.raises(WeightsError, match=r'/some/one does not exist; download https'):
-        locate('some/one', PRESETS[BOTH])
+        find_weights('some/one', PRESETS[BOTH].source)
     with pytest.raises(ConfigError, match='needs weights; set weights to those of https'):
         load(BOTH, ModelOptions())
 

@@ -13,24 +13,25 @@ import numpy as np
 import pytest
 import torch
 
-from depth_ros.build import build
-from depth_ros.camera import Camera
-from depth_ros.config import preset_values, with_values
-from depth_ros.data import Frame, Kind
-from depth_ros.errors import ConfigError, DepthRosError, WeightsError
-from depth_ros.locate import locate
+from depth_ros.checkpoints.find import find_weights
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import ConfigError, DepthRosError, WeightsError
+from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.models import load as load_preset
 from depth_ros.models.nano.network import FOCAL, Nano, slopes
-from depth_ros.scaling.canonical_focal import to_metres
-from depth_ros.settings import Settings
-from depth_ros.train import __main__ as trainer
-from depth_ros.train import evaluate
-from depth_ros.train.augment import batch
-from depth_ros.train.evaluate import frames, mistaken, scored
-from depth_ros.train.loop import NAME, Plan, train
-from depth_ros.train.loss import Score, loss
-from depth_ros.train.views import CHUNK, HELD_OUT, TEST, VALIDATION, first_of, numbers, rendered
+from depth_ros.parameters.layers import preset_values, with_values
+from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.build import build
+from depth_ros.pipeline.scaling.canonical_focal import to_metres
+from depth_ros.sim.world.seeds import HELD_OUT, TEST, VALIDATION
+from tools.train import __main__ as trainer
+from tools.train import evaluate
+from tools.train.augment import batch
+from tools.train.evaluate import frames, mistaken, scored
+from tools.train.loop import NAME, Plan, train
+from tools.train.loss import Score, loss
+from tools.train.views import CHUNK, first_of, numbers, rendered
 
 PRESET = PRESETS['nano']
 CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
@@ -38,7 +39,7 @@ CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
 
 @pytest.fixture(scope='module')
 def model():
-    return load_preset('nano', ModelOptions(weights=locate('', PRESET)))
+    return load_preset('nano', ModelOptions(weights=find_weights('', PRESET.source)))
 
 
 @pytest.fixture(scope='module')
@@ -49,7 +50,7 @@ def world():
 
 def test_it_is_small():
     assert sum(p.numel() for p in Nano().parameters()) <= 4_000_000
-    assert PRESET.own_file.stat().st_size <= 10_000_000
+    assert PRESET.source.packaged.stat().st_size <= 10_000_000
 
 
 def test_its_weights_are_in_the_package_and_nothing_is_asked_for(monkeypatch):
@@ -59,7 +60,7 @@ def test_its_weights_are_in_the_package_and_nothing_is_asked_for(monkeypatch):
     monkeypatch.setattr(socket.socket, 'connect', refuse)
     settings = with_values(Settings(model='nano', device='cpu'), preset_values('nano'))
     pipeline, choices = build(settings)
-    assert choices.licence == 'Apache-2.0' and choices.weights == str(PRESET.own_file)
+    assert choices.licence == 'Apache-2.0' and choices.weights == str(PRESET.source.packaged)
     assert pipeline.model.kind is Kind.CANONICAL and settings.range.max == 80.0
 
 
@@ -117,7 +118,7 @@ def test_it_finds_depth_it_was_never_shown_and_needs_the_right_lens(model, world
 @pytest.mark.parametrize('size', [1, 31])
 def test_an_input_below_the_stride_is_refused(size):
     with pytest.raises(ConfigError, match='the least is 32'):
-        load_preset('nano', ModelOptions(weights=PRESET.own_file, input_size=size))
+        load_preset('nano', ModelOptions(weights=PRESET.source.packaged, input_size=size))
 
 
 def test_another_network_is_refused(tmp_path):
@@ -214,7 +215,7 @@ def test_runs_with_other_seeds_see_other_scenes():
 
 
 def test_an_evaluation_that_could_not_be_kept_does_not_begin(tmp_path):
-    command = [sys.executable, '-m', 'depth_ros.train.evaluate', '--card', str(tmp_path / 'no.md')]
+    command = [sys.executable, '-m', 'tools.train.evaluate', '--card', str(tmp_path / 'no.md')]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and 'no.md' in done.stderr and 'Traceback' not in done.stderr
 

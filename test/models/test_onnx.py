@@ -12,11 +12,11 @@ pytest.importorskip('onnxruntime', reason='onnxruntime is not installed: pip ins
 from onnx import TensorProto, helper  # noqa: E402
 
 from depth_ros import models  # noqa: E402
-from depth_ros.camera import Camera  # noqa: E402
-from depth_ros.data import Frame, Kind  # noqa: E402
-from depth_ros.errors import ConfigError, WeightsError  # noqa: E402
+from depth_ros.core.camera import Camera  # noqa: E402
+from depth_ros.core.errors import ConfigError, WeightsError  # noqa: E402
+from depth_ros.core.types import Frame, Kind  # noqa: E402
 from depth_ros.models import ModelOptions  # noqa: E402
-from depth_ros.settings import Onnx  # noqa: E402
+from depth_ros.parameters.settings import Onnx  # noqa: E402
 
 
 def network(path, shape=(1, 3, 48, 64), inputs=1, pool=1):

@@ -4,8 +4,8 @@
 import pytest
 import torch
 
-from depth_ros.build import load_in, trial_frame
 from depth_ros.models import ModelOptions
+from depth_ros.pipeline.build import load_in, trial_frame
 
 
 @pytest.mark.parametrize('precision', ['fp16', 'bf16'])

@@ -9,7 +9,7 @@ pytest.importorskip(
 
 from graph import Graph, NodeProcess, Source
 
-from depth_ros import config
+from depth_ros.parameters import layers
 
 
 @pytest.fixture(scope='session')
@@ -33,7 +33,7 @@ def node(process):
     """The module's node with `start(**parameters)`: defaults everywhere else, active."""
 
     def start(**parameters):
-        defaults = {p.name.replace('.', '__'): p.default for p in config.parameters()}
+        defaults = {p.name.replace('.', '__'): p.default for p in layers.parameters()}
         defaults |= {'model': 'fake_red', 'autostart': False}
         process.restart(**{**defaults, **parameters})
         return process

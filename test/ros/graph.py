@@ -25,10 +25,10 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from depth_ros.camera import Camera
-from depth_ros.demo.processes import end_with_parent
-from depth_ros.ros import middleware
-from depth_ros.ros.stamps import nanoseconds  # noqa: F401  (for the tests)
+from depth_ros.core.camera import Camera
+from depth_ros.ros.inputs.stamps import nanoseconds  # noqa: F401  (for the tests)
+from depth_ros.ros.process import fastdds
+from tools.demo.processes import end_with_parent
 
 HERE = Path(__file__).parent
 FRAME = 'camera_optical_frame'
@@ -95,7 +95,7 @@ class Graph:
         # a domain of our own, on this machine only; children inherit it
         os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
         os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-        middleware.prepare()
+        fastdds.prepare()
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
         self.node = rclpy.create_node('tester', context=self.context)

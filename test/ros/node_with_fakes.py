@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from depth_ros import models
-from depth_ros.camera import Camera
-from depth_ros.data import Kind, Pair, Pose, Prediction
+from depth_ros.checkpoints.source import Source
+from depth_ros.core.camera import Camera
+from depth_ros.core.types import Kind, Pair, Pose, Prediction
 from depth_ros.models import PRESETS, Preset
 
 
@@ -109,21 +110,17 @@ def register():
         'red', 'slow0.1', 'slow2', 'late_nan', 'late_empty', 'late_crash', 'always_nan', 'holes',
         'confident', 'big', 'narrow',
     ):  # fmt: skip
-        PRESETS[f'fake_{variant}'] = Preset(
-            'fake', variant, Kind.METRIC, 'none', '', needs_weights=False, casts=False
-        )
-    PRESETS['fake_eye'] = Preset(
-        'fake', 'eye', Kind.CANONICAL, 'none', '', needs_weights=False, casts=False,
-        estimates_camera=True,
-    )  # fmt: skip
-    PRESETS['fake_two_eyes'] = Preset(
-        'fake', 'two_eyes', Kind.SCALE_INVARIANT, 'none', '', needs_weights=False, casts=False,
-        takes_pairs=True,
-    )  # fmt: skip
+        add(variant, variant, Kind.METRIC)
+    add('eye', 'eye', Kind.CANONICAL, estimates_camera=True)
+    add('two_eyes', 'two_eyes', Kind.SCALE_INVARIANT, takes_pairs=True)
     for kind in Kind:
-        PRESETS[f'fake_{kind.value}'] = Preset(
-            'fake', 'red', kind, 'none', '', needs_weights=False, casts=False
-        )
+        add(kind.value, 'red', kind)
+
+
+def add(name, variant, kind, **abilities):
+    name = f'fake_{name}'
+    source = Source(name, 'none', needed=False)
+    PRESETS[name] = Preset(name, 'fake', variant, kind, source, casts=False, **abilities)
 
 
 if __name__ == '__main__':

@@ -3,10 +3,10 @@
 
 import pytest
 
-from depth_ros.bench import growth, memory, messages, segments, stages, tables
-from depth_ros.bench.options import Options
-from depth_ros.bench.transport import Case, measure, memcpy_ms, summary
-from depth_ros.build import trial_frame
+from depth_ros.pipeline.build import trial_frame
+from tools.bench import growth, memory, messages, segments, stages, tables
+from tools.bench.options import Options
+from tools.bench.transport import Case, measure, memcpy_ms, summary
 
 SMALL = (320, 240)
 

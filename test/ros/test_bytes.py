@@ -4,7 +4,7 @@
 import numpy as np
 import torch
 
-from depth_ros.ros.message_bytes import Bytes
+from depth_ros.ros.outputs.message_buffer import Bytes
 
 
 def test_floats_are_the_data_whatever_size_comes_next():

@@ -5,9 +5,9 @@ import pytest
 from graph import header, info
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
-from depth_ros.camera import Camera
-from depth_ros.errors import CameraError
-from depth_ros.ros.cameras import CameraInfos, camera_from, to_message
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import CameraError
+from depth_ros.ros.inputs.camera_info import CameraInfos, camera_from, to_message
 
 RAW = Camera(640, 480, 500.0, 510.0, 322.0, 238.0, 'plumb_bob', (-0.2, 0.05, 0.001, 0.002, 0.0))
 

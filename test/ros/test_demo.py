@@ -12,7 +12,7 @@ import cv2
 import pytest
 from sensor_msgs.msg import CameraInfo, Image
 
-from depth_ros.demo.processes import Child, stop
+from tools.demo.processes import Child, stop
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPICS = {
@@ -27,7 +27,7 @@ def run_demo(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k != 'ROS_DOMAIN_ID'}
     environment['DEPTH_ROS_CACHE'] = str(folder.parent / 'cache')
     environment['PYTHONPATH'] = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
-    command = [sys.executable, '-m', 'depth_ros.demo', '--output', str(folder), *words]
+    command = [sys.executable, '-m', 'tools.demo', '--output', str(folder), *words]
     return subprocess.run(
         command, env=environment, cwd=folder, capture_output=True, text=True, timeout=200
     )
@@ -71,13 +71,13 @@ def test_demo_measures_and_draws(tmp_path: Path) -> None:
     ],
 )
 def test_the_camera_refuses_what_it_cannot_do(given: str, words: str) -> None:
-    command = [sys.executable, '-m', 'depth_ros.demo.camera', '--ros-args', '-p', given]
+    command = [sys.executable, '-m', 'depth_ros.sim.camera_node', '--ros-args', '-p', given]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     said = done.stderr + done.stdout
     assert done.returncode == 2 and words in said and 'Traceback' not in said, said
 
 
-@pytest.mark.parametrize('module', ['depth_ros.demo.camera', 'depth_ros.ros.node'])
+@pytest.mark.parametrize('module', ['depth_ros.sim.camera_node', 'depth_ros.ros'])
 def test_help_is_given_and_words_that_are_none_of_ros_are_refused(module: str) -> None:
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, '-m', module, *words]
@@ -93,7 +93,7 @@ def test_help_is_given_and_words_that_are_none_of_ros_are_refused(module: str) -
 def test_the_truth_of_a_distorted_camera_is_that_of_its_pinhole(graph, tmp_path: Path) -> None:
     parameters = {'distortion': True, 'frames': 2, 'width': 64, 'height': 48, 'count': 300}
     got = {name: graph.collect(kind, name) for name, kind in TOPICS.items()}
-    camera = Child('camera', 'depth_ros.demo.camera', parameters, tmp_path, os.environ)
+    camera = Child('camera', 'depth_ros.sim.camera_node', parameters, tmp_path, os.environ)
     try:
         graph.wait(lambda: all(got.values()), 'all of its topics', 40.0)
         stamps = {m.header.stamp.nanosec for m in got['true_depth']}

@@ -11,7 +11,7 @@ from graph import ACTIVE, UNCONFIGURED, NodeProcess, Source, camera, image, info
 from lifecycle_msgs.msg import Transition
 from sensor_msgs.msg import CameraInfo, Image
 
-from depth_ros import config
+from depth_ros.parameters import layers
 
 CAM = camera(64, 48)
 
@@ -22,7 +22,7 @@ def refused(process, **parameters):
         assert process.change(Transition.TRANSITION_DEACTIVATE)
     if process.state != UNCONFIGURED:
         assert process.change(Transition.TRANSITION_CLEANUP)
-    defaults = {p.name.replace('.', '__'): p.default for p in config.parameters()}
+    defaults = {p.name.replace('.', '__'): p.default for p in layers.parameters()}
     assert process.set(**{**defaults, 'model': 'fake_red', 'autostart': False, **parameters}) == []
     before = len(process.lines)
     assert not process.configure()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
 
-from depth_ros.errors import ImageError
-from depth_ros.ros.images import ENCODINGS, to_rgb
+from depth_ros.core.errors import ImageError
+from depth_ros.ros.inputs.images import ENCODINGS, to_rgb
 
 H, W = 12, 16
 # smooth, so that sub-sampled chroma and demosaicing reproduce it closely

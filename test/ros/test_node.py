@@ -6,7 +6,7 @@ import pytest
 from graph import FRAME, camera, depth_of, image, info, noise, points_of
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from depth_ros.camera import Camera
+from depth_ros.core.camera import Camera
 
 CAM = camera()
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from graph import camera, image, info, nanoseconds
 
-from depth_ros.ros.inbox import Counters, Inbox, Inboxes
-from depth_ros.ros.pairs import PairInbox
+from depth_ros.ros.inputs.newest import Counters, Inbox, Inboxes
+from depth_ros.ros.inputs.pairs import PairInbox
 
 CAM = camera(8, 6)
 RGB = np.zeros((6, 8, 3), np.uint8)

@@ -12,12 +12,13 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from stand_ins import write
 from test_errors import refused
 
-from depth_ros import config, models
-from depth_ros.config import with_values
-from depth_ros.data import Frame, Kind
+from depth_ros import models
+from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions
-from depth_ros.pipeline import Pipeline
-from depth_ros.settings import Settings
+from depth_ros.parameters import layers
+from depth_ros.parameters.layers import with_values
+from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.depth_pipeline import Pipeline
 
 CAM = camera(64, 48)
 #: One of each network with each kind of head, but for those whose files take GB.
@@ -60,14 +61,14 @@ def values_of(request, tmp_path):
 
     def values(name):
         preset = PRESETS[name]
-        given = {'points.stride': 1, **config.preset_values(name), 'model': name}
+        given = {'points.stride': 1, **layers.preset_values(name), 'model': name}
         if preset.family in SIDES:
             given['input_size'] = SIDES[preset.family]
         if preset.family == 'onnx':
             pytest.importorskip('onnxruntime', reason='pip install .[onnx]')
             folder = request.getfixturevalue('data') / 'weights' / 'fastdepth'
             given['weights'] = str(folder / 'fastdepth_nyu_pruned_224.onnx')
-        elif preset.needs_weights and not preset.packaged:
+        elif preset.source.needed and not preset.source.packaged:
             given['weights'] = str(write(preset, tmp_path, request.getfixturevalue('shared')))
         return given
 
@@ -82,7 +83,7 @@ def expected(values, rgb):
     """Depth of `rgb` [m], from the same network in this process."""
     settings = with_values(Settings(), values)
     preset = PRESETS[settings.model]
-    path = Path(settings.weights) if settings.weights else preset.own_file
+    path = Path(settings.weights) if settings.weights else preset.source.packaged
     options = ModelOptions(weights=path, input_size=settings.input_size, onnx=settings.onnx)
     pipeline = Pipeline(models.load(settings.model, options), settings)
     return pipeline(Frame(torch.from_numpy(rgb), CAM)).z.numpy()

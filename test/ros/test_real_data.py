@@ -10,7 +10,7 @@ from graph import NodeProcess, Source, depth_of, nanoseconds, points_of
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
-from depth_ros.camera import Camera
+from depth_ros.core.camera import Camera
 
 pytest.importorskip('onnxruntime', reason='onnxruntime is not installed: pip install .[onnx]')
 

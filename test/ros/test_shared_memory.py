@@ -8,9 +8,9 @@ import time
 import pytest
 from graph import NodeProcess
 
-from depth_ros.bench.segments import existing, mapped
-from depth_ros.ros import shared_memory
-from depth_ros.ros.shared_memory import YOUNG_S, remove_dead
+from depth_ros.ros.process import shared_memory
+from depth_ros.ros.process.shared_memory import YOUNG_S, remove_dead
+from tools.bench.segments import existing, mapped
 
 MB = 2**20
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from depth_ros.ros.stamps import RateLimit
+from depth_ros.ros.inputs.stamps import RateLimit
 
 
 def admitted(stamps_ms, rate):
@@ -36,7 +36,7 @@ def test_a_pause_does_not_cause_a_burst():
 
 def test_stamps_that_stand_still_are_limited_by_arrival(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr('depth_ros.ros.stamps.time.monotonic', lambda: now[0])
+    monkeypatch.setattr('depth_ros.ros.inputs.stamps.time.monotonic', lambda: now[0])
     limit, count = RateLimit(), 0
     for _ in range(30):
         count += limit.admits(0, 10.0)

@@ -18,11 +18,11 @@ from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from test_errors import refused
 
-from depth_ros.config import with_values
-from depth_ros.errors import ConfigError, ScaleError
-from depth_ros.ros.transforms import Transforms
-from depth_ros.ros.two_views import Motion, camera_pose
-from depth_ros.settings import Settings
+from depth_ros.core.errors import ConfigError, ScaleError
+from depth_ros.parameters.layers import with_values
+from depth_ros.parameters.settings import Settings
+from depth_ros.ros.inputs.second_view import Motion, camera_pose
+from depth_ros.ros.inputs.tf import Transforms
 
 CAM = camera(64, 48)
 WALL_M, UNIT_M = 2.0, 0.4  # of the fake

@@ -7,9 +7,9 @@ import torch
 from graph import image
 from sensor_msgs.msg import Image
 
-from depth_ros.errors import ImageError
-from depth_ros.ros.images import to_rgb
-from depth_ros.ros.upload import CHANNELS, Upload, in_order
+from depth_ros.core.errors import ImageError
+from depth_ros.ros.inputs.images import to_rgb
+from depth_ros.ros.inputs.upload import CHANNELS, Upload, in_order
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason='torch sees no GPU')
 DEVICES = ['cpu', pytest.param('cuda', marks=NO_GPU)]

@@ -7,7 +7,7 @@ import weakref
 from graph import Source, camera
 from sensor_msgs.msg import Image
 
-from depth_ros.ros.log import Throttle
+from depth_ros.ros.process.log import Throttle
 from depth_ros.ros.worker import _let_go
 
 

@@ -20,16 +20,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from depth_ros.data import Frame, Kind, Prediction
-from depth_ros.errors import ConfigError
-from depth_ros.models import ModelOptions, Preset, load_network
+from depth_ros.core.errors import ConfigError
+from depth_ros.core.resample import bilinear, bilinear_of
+from depth_ros.core.types import Frame, Kind, Prediction
+from depth_ros.models.batched_model import Maps, OneView
 from depth_ros.models.depth_anything.any_view import AnyView, forget
 from depth_ros.models.depth_anything.bins import DepthAnythingBins
-from depth_ros.models.depth_anything.chain import CHAINS
 from depth_ros.models.depth_anything.checkpoint import load_checkpoint
 from depth_ros.models.depth_anything.network import PATCH, DepthAnything, Variant
-from depth_ros.models.one_view import Maps, OneView
-from depth_ros.resample import bilinear, bilinear_of
+from depth_ros.models.depth_anything.preprocessing import CHAINS
+from depth_ros.models.interface import ModelOptions, Preset
+from depth_ros.models.loading import load_network
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def load(preset: Preset, options: ModelOptions) -> DepthAnythingModel:
     """
     if 0 < options.input_size < PATCH:
         raise ConfigError(f'input_size is {options.input_size}; the least is {PATCH}, one patch')
-    variant = Variant.parse(preset.variant)
+    variant = Variant.of(preset)
     network = load_network(lambda: build(variant), load_checkpoint, preset, options)
     assert preset.kind is not None  # every row of this family has one
     return DepthAnythingModel(network, variant, preset.kind, options)

@@ -16,11 +16,8 @@ from typing import Any
 
 from torch import Tensor
 
-from depth_ros.errors import WeightsError
-from depth_ros.hub import GENERIC_FILES
-from depth_ros.models import Preset, name_of, presets_where
-from depth_ros.models.depth_anything.network import SIZES, DepthAnything, Variant
-from depth_ros.weights import (
+from depth_ros.checkpoints.hub import GENERIC_FILES
+from depth_ros.checkpoints.weights import (
     Rules,
     config_beside,
     describe,
@@ -31,6 +28,10 @@ from depth_ros.weights import (
     read,
     rename,
 )
+from depth_ros.core.errors import WeightsError
+from depth_ros.models.depth_anything.network import SIZES, DepthAnything, Variant
+from depth_ros.models.interface import Preset
+from depth_ros.models.presets import presets_where
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ def load_checkpoint(network: DepthAnything, preset: Preset, path: Path) -> None:
     layers, rules = LAYOUTS.get(layout, ('', ()))
     if network.variant.network != layers:
         raise WeightsError(
-            f'{path} {describe(state)}; {name_of(preset)} takes {preset.file or "other weights"}'
+            f'{path} {describe(state)}; {preset.name} takes {preset.source.published}'
         )
     _check_config(path, preset)
     ours = translate(state, rules)
@@ -162,31 +163,31 @@ def _presets(fits: Callable[[Preset], bool]) -> str:
 def _check_name(path: Path, preset: Preset) -> None:
     """Refuse a file whose name is the published name of another preset."""
     other = _ELSEWHERE.get(path.name)
-    if path.name == preset.file or path.name in GENERIC_FILES or other == preset.variant:
+    if path.name == preset.source.file or path.name in GENERIC_FILES or other == preset.variant:
         return
-    right = _presets(lambda p: p.file == path.name or p.variant == other)
+    right = _presets(lambda p: p.source.file == path.name or p.variant == other)
     if right:
         raise WeightsError(
-            f'{path} is by its name not {name_of(preset)}; set model to {right}, '
+            f'{path} is by its name not {preset.name}; set model to {right}, '
             'or rename the file if it is another one'
         )
 
 
 def _check_config(path: Path, preset: Preset) -> None:
     """Refuse a file whose config.json describes another variant; say where nothing tells which."""
-    generic, wanted = path.name in GENERIC_FILES, Variant.parse(preset.variant)
+    generic, wanted = path.name in GENERIC_FILES, Variant.of(preset)
     config = config_beside(path) if generic else {}
     if not config:
-        named = not generic and (path.name == preset.file or path.name in _ELSEWHERE)
+        named = not generic and (path.name == preset.source.file or path.name in _ELSEWHERE)
         if named or wanted.network == 'any_view':  # its variants differ in the tensors' shapes
             return
-        log.info('%s does not say which variant it is; trusted to be %s', path, name_of(preset))
+        log.info('%s does not say which variant it is; trusted to be %s', path, preset.name)
     elif not _agrees(config, wanted):
         told = ('model_name', 'depth_estimation_type', 'max_depth')
         said = ', '.join(f'{k} {config[k]!r}' for k in told if k in config) or 'other layers'
-        right = _presets(lambda p: _agrees(config, Variant.parse(p.variant)))
+        right = _presets(lambda p: _agrees(config, Variant.of(p)))
         raise WeightsError(
-            f'{path} is not {name_of(preset)}: config.json beside it says {said}; '
+            f'{path} is not {preset.name}: config.json beside it says {said}; '
             + (f'set model to {right}' if right else 'no preset is that')
         )
 
@@ -219,18 +220,18 @@ def _model_name(variant: Variant) -> str:
 def _check_size(path: Path, preset: Preset, state: dict[str, Tensor]) -> None:
     """Refuse another encoder with one sentence instead of hundreds of shapes."""
     token = state.get('encoder.cls_token')
-    wanted = Variant.parse(preset.variant)
+    wanted = Variant.of(preset)
     if token is None or not token.ndim or token.shape[-1] == SIZES[wanted.size].width:
         return
     width = token.shape[-1]
     size = next((name for name, s in SIZES.items() if s.width == width), None)
 
     def fits(other: Preset) -> bool:
-        variant = Variant.parse(other.variant)
+        variant = Variant.of(other)
         return variant.size == size and variant.network == wanted.network
 
     letter = size[-1].upper() if size else '?'
     raise WeightsError(
-        f'{path} is a ViT-{letter} (width {width}), {name_of(preset)} a '
+        f'{path} is a ViT-{letter} (width {width}), {preset.name} a '
         f'ViT-{wanted.size[-1].upper()}; presets of that size: {_presets(fits) or "none"}'
     )

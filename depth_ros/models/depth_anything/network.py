@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from depth_ros.errors import ConfigError
+from depth_ros.core.errors import ConfigError
+from depth_ros.models.interface import Preset
 
 TABLES = 64  # sizes of input whose positions are kept
 PATCH = 14
@@ -52,7 +53,7 @@ SIZES = {
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What a preset's `variant` says, such as v2_metric20_vits.
+    """What a preset's `variant` says, such as v2_metric_vits.
 
     Args:
         version: 1, 2 or 3.
@@ -67,18 +68,23 @@ class Variant:
     size: str
 
     @classmethod
-    def parse(cls, text: str) -> Variant:
-        """Read `text`.
+    def parse(cls, text: str, max_depth: float = 0.0) -> Variant:
+        """Read `text`; `max_depth` is the preset's.
 
         Raises:
             ConfigError: it is no variant of this family.
         """
-        match = re.fullmatch(r'v([123])_(?:(metric|mono|any)(\d*)_)?(vit[sbl])', text)
+        match = re.fullmatch(r'v([123])_(?:(metric|mono|any)_)?(vit[sbl])', text)
         if match is None:
             raise ConfigError(
-                f'variant {text!r} is none of depth_anything; such as v2_metric20_vits'
+                f'variant {text!r} is none of depth_anything; such as v2_metric_vits'
             )
-        return cls(int(match[1]), match[2] or '', float(match[3] or 0), match[4])
+        return cls(int(match[1]), match[2] or '', max_depth, match[3])
+
+    @classmethod
+    def of(cls, preset: Preset) -> Variant:
+        """That of a row of the table."""
+        return cls.parse(preset.variant, preset.max_depth)
 
     @property
     def network(self) -> str:

@@ -13,14 +13,15 @@ import math
 import torch
 from torch import Tensor
 
-from depth_ros.camera import Camera
-from depth_ros.data import Frame, Kind, Prediction
-from depth_ros.errors import ConfigError
-from depth_ros.models import ModelOptions, Preset, load_network
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import ConfigError
+from depth_ros.core.resample import bilinear
+from depth_ros.core.types import Frame, Kind, Prediction
+from depth_ros.models.batched_model import Maps, OneView
 from depth_ros.models.depth_pro.checkpoint import load_checkpoint
 from depth_ros.models.depth_pro.network import SIDE, TILES, DepthPro
-from depth_ros.models.one_view import Maps, OneView
-from depth_ros.resample import bilinear
+from depth_ros.models.interface import ModelOptions, Preset
+from depth_ros.models.loading import load_network
 
 #: Inverse depth [1/m] the publishers clamp to: 10 km, their answer for the sky, and 0.1 mm.
 FAR, NEAR = 1e-4, 1e4

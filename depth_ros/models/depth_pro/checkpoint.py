@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from depth_ros.errors import WeightsError
-from depth_ros.models import Preset, name_of
+from depth_ros.checkpoints.weights import Rules, describe, guess_family, load_strict, read
+from depth_ros.core.errors import WeightsError
 from depth_ros.models.depth_anything.checkpoint import dinov2_rules, from_coarsest, translate
 from depth_ros.models.depth_pro.network import DepthPro
-from depth_ros.weights import Rules, describe, guess_family, load_strict, read
+from depth_ros.models.interface import Preset
 
 #: May be left over: nothing is added to the coarsest map, and masks are for training only.
 UNUSED = (r'decoder\.fusions\.4\.lateral\..*', r'.*encoder\.mask_token')
@@ -76,7 +76,7 @@ def load_checkpoint(network: DepthPro, preset: Preset, path: Path) -> None:
     layout = guess_family(state)
     if layout not in LAYOUTS:
         raise WeightsError(
-            f'{path} {describe(state)}; {name_of(preset)} takes {preset.file} of {preset.repo}'
+            f'{path} {describe(state)}; {preset.name} takes {preset.source.published}'
         )
     ignore = UNUSED if network.fov is not None else (*UNUSED, FOV)
     load_strict(network, translate(state, LAYOUTS[layout]), path=path, ignore=ignore)

@@ -18,17 +18,18 @@ import logging
 import torch
 from torch import Tensor
 
-from depth_ros.camera import Camera
-from depth_ros.data import Frame, Kind, Pair, Prediction
-from depth_ros.errors import ConfigError
-from depth_ros.geometry import rays
-from depth_ros.models import ModelOptions, Preset, load_network
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import ConfigError
+from depth_ros.core.geometry import rays
+from depth_ros.core.types import Frame, Kind, Pair, Prediction
 from depth_ros.models.dust3r.checkpoint import load_checkpoint
 from depth_ros.models.dust3r.focal import weiszfeld_factor, weiszfeld_focal
 from depth_ros.models.dust3r.heads import PATCH
 from depth_ros.models.dust3r.network import Dust3r
 from depth_ros.models.dust3r.pose import find_pose
 from depth_ros.models.dust3r.views import picture_of, restored, shown
+from depth_ros.models.interface import ModelOptions, Preset
+from depth_ros.models.loading import load_network
 
 log = logging.getLogger(__name__)
 

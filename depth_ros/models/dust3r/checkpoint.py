@@ -13,11 +13,8 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from depth_ros.errors import WeightsError
-from depth_ros.hub import GENERIC_FILES
-from depth_ros.models import Preset, name_of, presets_where
-from depth_ros.models.dust3r.network import Dust3r
-from depth_ros.weights import (
+from depth_ros.checkpoints.hub import GENERIC_FILES
+from depth_ros.checkpoints.weights import (
     Rules,
     config_beside,
     describe,
@@ -27,6 +24,10 @@ from depth_ros.weights import (
     read,
     rename,
 )
+from depth_ros.core.errors import WeightsError
+from depth_ros.models.dust3r.network import Dust3r
+from depth_ros.models.interface import Preset
+from depth_ros.models.presets import presets_where
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ def load_checkpoint(network: Dust3r, preset: Preset, path: Path) -> None:
     state = read(path)
     if guess_family(state) != 'DUSt3R':
         raise WeightsError(
-            f'{path} {describe(state)}; {name_of(preset)} takes {preset.file} of {preset.repo}'
+            f'{path} {describe(state)}; {preset.name} takes {preset.source.published}'
         )
     head = head_of(state)
     if head != preset.variant.rpartition('_')[2]:
@@ -88,7 +89,7 @@ def load_checkpoint(network: Dust3r, preset: Preset, path: Path) -> None:
             lambda p: p.family == preset.family and p.variant.endswith(f'_{head}')
         )
         raise WeightsError(
-            f'{path} is not {name_of(preset)}: its heads are {head}; set model to {right}'
+            f'{path} is not {preset.name}: its heads are {head}; set model to {right}'
         )
     _check_config(path, preset)
     load_strict(network, rename(state, RULES), path=path, ignore=UNUSED)
@@ -109,11 +110,11 @@ def _check_name(path: Path, preset: Preset) -> None:
     if said:
         right = presets_where(lambda p: p.family == preset.family and p.variant == said)
         raise WeightsError(
-            f'{path} is by its name not {name_of(preset)}; set model to {right}, '
+            f'{path} is by its name not {preset.name}; set model to {right}, '
             'or rename it if it is another one'
         )
     if not (path.name in GENERIC_FILES and 'img_size' in config_beside(path)):
-        log.info('%s does not say which variant it is; trusted to be %s', path, name_of(preset))
+        log.info('%s does not say which variant it is; trusted to be %s', path, preset.name)
 
 
 def _check_config(path: Path, preset: Preset) -> None:
@@ -131,6 +132,6 @@ def _check_config(path: Path, preset: Preset) -> None:
         )
     )
     raise WeightsError(
-        f'{path} is not {name_of(preset)}: config.json beside it says img_size {stated}; '
+        f'{path} is not {preset.name}: config.json beside it says img_size {stated}; '
         + (f'set model to {right}' if right else 'no preset is that')
     )

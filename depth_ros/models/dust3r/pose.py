@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from depth_ros.camera import Camera
-from depth_ros.data import Pose
+from depth_ros.core.camera import Camera
+from depth_ros.core.types import Pose
 
 Array = NDArray[np.float64]
 

@@ -12,10 +12,10 @@ import math
 import torch
 from torch import Tensor
 
-from depth_ros.camera import Camera
-from depth_ros.errors import CameraError
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import CameraError
+from depth_ros.core.resample import resize_bytes, seen_by, to_camera
 from depth_ros.models.dust3r.heads import PATCH
-from depth_ros.resample import resize_bytes, seen_by, to_camera
 
 
 def shown(camera: Camera, side: int, *, square: bool, max_tokens: int = 5000) -> Camera:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import torch
 
-from depth_ros.data import Frame, Kind, Prediction
-from depth_ros.geometry import rays
-from depth_ros.models import ModelOptions, Preset
+from depth_ros.core.geometry import rays
+from depth_ros.core.types import Frame, Kind, Prediction
+from depth_ros.models.interface import ModelOptions, Preset
 
 WALL_Z = 2.0  #: distance of the wall [m]
 CAMERA_HEIGHT = 1.2  #: of a level camera above the floor [m]

@@ -17,13 +17,14 @@ import logging
 
 from torch import Tensor
 
-from depth_ros.data import Frame, Kind, Prediction
-from depth_ros.errors import ConfigError
-from depth_ros.models import ModelOptions, Preset, load_network
+from depth_ros.core.errors import ConfigError
+from depth_ros.core.resample import bilinear, resize_bytes
+from depth_ros.core.types import Frame, Kind, Prediction
+from depth_ros.models.batched_model import Maps, OneView
 from depth_ros.models.glpdepth.checkpoint import load_checkpoint
 from depth_ros.models.glpdepth.network import STRIDE, GlpDepth
-from depth_ros.models.one_view import Maps, OneView
-from depth_ros.resample import bilinear, resize_bytes
+from depth_ros.models.interface import ModelOptions, Preset
+from depth_ros.models.loading import load_network
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def load(preset: Preset, options: ModelOptions) -> GlpDepthModel:
     """
     if 0 < options.input_size < STRIDE:
         raise ConfigError(f'input_size is {options.input_size}; the least is {STRIDE}')
-    network = load_network(lambda: GlpDepth(preset.variant), load_checkpoint, preset, options)
+    network = load_network(lambda: GlpDepth(preset.max_depth), load_checkpoint, preset, options)
     return GlpDepthModel(network, options)
 
 

@@ -13,10 +13,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from depth_ros.errors import WeightsError
-from depth_ros.models import Preset, name_of, presets_where
-from depth_ros.models.glpdepth.network import MAX_DEPTH, GlpDepth
-from depth_ros.weights import (
+from depth_ros.checkpoints.weights import (
     Rules,
     config_beside,
     describe,
@@ -27,6 +24,10 @@ from depth_ros.weights import (
     read,
     rename,
 )
+from depth_ros.core.errors import WeightsError
+from depth_ros.models.glpdepth.network import GlpDepth
+from depth_ros.models.interface import Preset
+from depth_ros.models.presets import presets_where
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def load_checkpoint(network: GlpDepth, preset: Preset, path: Path) -> None:
     rules = LAYOUTS.get(guess_family(state))
     if rules is None:
         raise WeightsError(
-            f'{path} {describe(state)}; {name_of(preset)} takes {preset.file} of {preset.repo}'
+            f'{path} {describe(state)}; {preset.name} takes {preset.source.published}'
         )
     _check_config(path, preset)
     load_strict(network, translate(state, rules), path=path)
@@ -125,20 +126,20 @@ def _check_name(path: Path, preset: Preset) -> None:
     right = presets_where(named)
     if right and not named(preset):
         raise WeightsError(
-            f'{path} is by its name not {name_of(preset)}; set model to {right}, '
+            f'{path} is by its name not {preset.name}; set model to {right}, '
             'or rename it if it is another one'
         )
     if not right:
-        log.warning('%s does not say which variant it is; trusted to be %s', path, name_of(preset))
+        log.warning('%s does not say which variant it is; trusted to be %s', path, preset.name)
 
 
 def _check_config(path: Path, preset: Preset) -> None:
     """Refuse a file whose config.json states another maximum than the default."""
     stated = config_beside(path).get('max_depth', DEFAULT_MAX_DEPTH)
-    if stated in (DEFAULT_MAX_DEPTH, MAX_DEPTH[preset.variant]):
+    if stated in (DEFAULT_MAX_DEPTH, preset.max_depth):
         return
-    right = presets_where(lambda p: p.family == preset.family and MAX_DEPTH[p.variant] == stated)
+    right = presets_where(lambda p: p.family == preset.family and p.max_depth == stated)
     raise WeightsError(
-        f'{path} is not {name_of(preset)}: config.json beside it says max_depth {stated!r}; '
+        f'{path} is not {preset.name}: config.json beside it says max_depth {stated!r}; '
         + (f'set model to {right}' if right else 'no preset is that')
     )

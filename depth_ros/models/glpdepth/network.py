@@ -17,9 +17,6 @@ STRIDE = 32  # of the encoder's coarsest map [px]
 WIDTHS = (64, 128, 320, 512)  # channels of the encoder's maps, fine to coarse
 FEATURES = 64  # channels of the decoder
 
-#: variant -> [m]; it belongs to the checkpoint, not to the scene
-MAX_DEPTH = {'nyu': 10.0, 'kitti': 80.0}
-
 
 def double(x: Tensor) -> Tensor:
     """(B, C, a, b) -> (B, C, 2a, 2b)."""
@@ -69,15 +66,18 @@ class Decoder(nn.Module):
 
 
 class GlpDepth(nn.Module):
-    """Encoder, decoder and head; the variants differ in `MAX_DEPTH` only.
+    """Encoder, decoder and head.
+
+    Args:
+        max_depth: farthest depth [m]; it belongs to the checkpoint, not to the scene.
 
     Source: Kim et al. 2022, arXiv 2201.07436; encoder: Xie et al. 2021, arXiv 2105.15203.
     """
 
-    def __init__(self, variant: str) -> None:
+    def __init__(self, max_depth: float) -> None:
         """Build with random weights; on the meta device this takes no time and no memory."""
         super().__init__()
-        self.max_depth = MAX_DEPTH[variant]
+        self.max_depth = max_depth
         # timm has no mit_b4; PVT v2 has the same blocks. It has no types either.
         self.encoder: Any = PyramidVisionTransformerV2(
             num_classes=0,

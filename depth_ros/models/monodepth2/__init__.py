@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from depth_ros.data import Frame, Kind, Prediction
-from depth_ros.errors import ConfigError
-from depth_ros.models import ModelOptions, Preset, load_network
+from depth_ros.core.errors import ConfigError
+from depth_ros.core.resample import bilinear, resize_bytes
+from depth_ros.core.types import Frame, Kind, Prediction
+from depth_ros.models.batched_model import Maps, OneView
+from depth_ros.models.interface import ModelOptions, Preset
+from depth_ros.models.loading import load_network
 from depth_ros.models.monodepth2.checkpoint import load_checkpoint
 from depth_ros.models.monodepth2.network import Monodepth2, Variant
-from depth_ros.models.one_view import Maps, OneView
-from depth_ros.resample import bilinear, resize_bytes
 
 NEAREST, FARTHEST = 0.1, 100.0  # depths the output spans, in the unit of training
 # Training put the two cameras of a pair 0.1 apart; on the car of KITTI it is 0.54 m.

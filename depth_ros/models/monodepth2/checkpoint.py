@@ -17,11 +17,8 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
-from depth_ros.errors import WeightsError
-from depth_ros.hub import checksum
-from depth_ros.models import Preset, name_of, presets_where
-from depth_ros.models.monodepth2.network import Monodepth2, Variant
-from depth_ros.weights import (
+from depth_ros.checkpoints.hub import checksum
+from depth_ros.checkpoints.weights import (
     Rules,
     Value,
     describe,
@@ -31,6 +28,10 @@ from depth_ros.weights import (
     read_with_values,
     rename,
 )
+from depth_ros.core.errors import WeightsError
+from depth_ros.models.interface import Preset
+from depth_ros.models.monodepth2.network import Monodepth2, Variant
+from depth_ros.models.presets import presets_where
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def load_checkpoint(network: Monodepth2, preset: Preset, path: Path) -> None:
             _load_folder(network, preset, Path(folder), path)
     else:
         raise WeightsError(
-            f'{path} {describe(read(path))}; {name_of(preset)} takes the folder of '
+            f'{path} {describe(read(path))}; {preset.name} takes the folder of '
             f'{ENCODER} and {DECODER}, or the zip of both'
         )
 
@@ -79,7 +80,8 @@ def _load_folder(network: Monodepth2, preset: Preset, folder: Path, path: Path) 
     for file in (ENCODER, DECODER):
         if not (folder / file).is_file():
             raise WeightsError(
-                f'{path} has no {file}; the zip at {preset.url} holds {ENCODER} and {DECODER}'
+                f'{path} has no {file}; the zip at {preset.source.url} holds {ENCODER} and '
+                f'{DECODER}'
             )
     encoder, values = read_with_values(folder / ENCODER)
     decoder = read(folder / DECODER)
@@ -89,8 +91,8 @@ def _load_folder(network: Monodepth2, preset: Preset, folder: Path, path: Path) 
     ):
         if guess_family(state) != layout:
             raise WeightsError(
-                f'{path / file} {describe(state)}; {name_of(preset)} takes '
-                f'the {file} of the zip at {preset.url}'
+                f'{path / file} {describe(state)}; {preset.name} takes '
+                f'the {file} of the zip at {preset.source.url}'
             )
     _check_variant(path, preset, encoder, values)
     load_strict(network, rename({**encoder, **decoder}, RULES), path=path, ignore=UNUSED)
@@ -120,19 +122,19 @@ def _unpack(path: Path, folder: Path, preset: Preset) -> None:
                         shutil.copyfileobj(packed, target)
     except Exception as error:  # each way of packing has errors of its own
         raise WeightsError(
-            f'{path} is truncated or broken ({error}); download {preset.url} again'
+            f'{path} is truncated or broken ({error}); download {preset.source.url} again'
         ) from error
 
 
 def _check_archive(path: Path, preset: Preset) -> None:
     """Refuse a zip that is by its content, or else by its name, another preset's."""
     md5 = checksum(path, 'md5')
-    if md5 == preset.md5:
+    if md5 == preset.source.md5:
         return
-    if right := presets_where(lambda p: p.md5 == md5):
-        raise WeightsError(f'{path} is not {name_of(preset)}; set model to {right}')
+    if right := presets_where(lambda p: p.source.md5 == md5):
+        raise WeightsError(f'{path} is not {preset.name}; set model to {right}')
     _check_name(path, path.stem, preset)
-    if preset.md5 and path.stem == preset.variant:
+    if preset.source.md5 and path.stem == preset.variant:
         log.warning('%s is not the published file of that name (md5 differs)', path)
 
 
@@ -142,7 +144,7 @@ def _check_name(path: Path, name: str, preset: Preset) -> None:
         return
     if right := presets_where(lambda p: p.family == preset.family and p.variant == name):
         raise WeightsError(
-            f'{path} is by its name not {name_of(preset)}; set model to {right}, '
+            f'{path} is by its name not {preset.name}; set model to {right}, '
             'or rename it if it is another one'
         )
 
@@ -155,7 +157,8 @@ def _check_variant(
         width, height, stereo = (values[key] for key in ('width', 'height', 'use_stereo'))
     except KeyError as error:
         raise WeightsError(
-            f'{path}: {ENCODER} does not say its {error}; take the one of the zip at {preset.url}'
+            f'{path}: {ENCODER} does not say its {error}; take the one of the zip at '
+            f'{preset.source.url}'
         ) from error
     resnet = 'resnet50' if 'encoder.layer1.0.conv3.weight' in encoder else 'resnet18'
     found = _told(resnet, width, height, bool(stereo))
@@ -168,7 +171,7 @@ def _check_variant(
         return
     right = presets_where(lambda p: p.family == preset.family and expected(p) == found)
     raise WeightsError(
-        f'{path} is {found}, {name_of(preset)} is {expected(preset)}; '
+        f'{path} is {found}, {preset.name} is {expected(preset)}; '
         + (f'set model to {right}' if right else 'no preset is that')
     )
 

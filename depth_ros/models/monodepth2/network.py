@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from depth_ros.errors import ConfigError
+from depth_ros.core.errors import ConfigError
 
 MEAN, STD = 0.45, 0.225  # of RGB in 0..1, the same for all three channels
 WIDTHS = (256, 128, 64, 32, 16)  # channels of the decoder's stages, coarse to fine

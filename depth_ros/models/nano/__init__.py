@@ -12,14 +12,14 @@ import logging
 import torch
 from torch import Tensor
 
-from depth_ros.camera import Camera
-from depth_ros.data import Frame, Kind, Prediction
-from depth_ros.errors import ConfigError, WeightsError
-from depth_ros.models import ModelOptions, Preset
+from depth_ros.checkpoints.weights import describe, guess_family, load_strict, read
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import ConfigError, WeightsError
+from depth_ros.core.resample import bilinear_of, shrunk
+from depth_ros.core.types import Frame, Kind, Prediction
+from depth_ros.models.batched_model import Maps, OneView
+from depth_ros.models.interface import ModelOptions, Preset
 from depth_ros.models.nano.network import FOCAL, MEAN, SIDE, SKY_LOGIT, STD, STEP, Nano, slopes
-from depth_ros.models.one_view import Maps, OneView
-from depth_ros.resample import bilinear_of, shrunk
-from depth_ros.weights import describe, guess_family, load_strict, read
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +34,14 @@ def load(preset: Preset, options: ModelOptions) -> NanoModel:
         WeightsError: the file is broken, or another network's.
     """
     if options.weights is None:
-        raise ConfigError(f'{preset.family} needs weights; {preset.packaged} is in the package')
+        raise ConfigError(f'nano needs weights; take {preset.source.packaged}')
     if 0 < options.input_size < SMALLEST:
         raise ConfigError(f'input_size is {options.input_size}; the least is {SMALLEST}')
     state = read(options.weights)
     if guess_family(state) != 'nano':
         raise WeightsError(
             f'{options.weights} {describe(state)}; leave weights empty, or give a file that '
-            'python -m depth_ros.train wrote'
+            'python -m tools.train wrote'
         )
     with torch.device('meta'):  # the file fills it: no time for random weights
         network = Nano()

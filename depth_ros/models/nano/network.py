@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from depth_ros.camera import Camera
+from depth_ros.core.camera import Camera
 
 SIDE = 96  # long side of its usual input [px]; it was trained at 96 to 160
 STEP = 8  # both sides of the input are multiples of this [px]

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from depth_ros.camera import Camera
-from depth_ros.data import Frame, Kind, Prediction
-from depth_ros.errors import ConfigError, InferenceError, WeightsError
-from depth_ros.models import ModelOptions, Preset
-from depth_ros.resample import depth_to_camera, to_camera
-from depth_ros.settings import Onnx
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import ConfigError, InferenceError, WeightsError
+from depth_ros.core.resample import depth_to_camera, to_camera
+from depth_ros.core.types import Frame, Kind, Prediction
+from depth_ros.models.interface import ModelOptions, Preset
+from depth_ros.parameters.settings import Onnx
 
 
 class OnnxModel:

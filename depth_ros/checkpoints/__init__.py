@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finding, downloading, reading and strictly loading checkpoints."""

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resampling along rows and columns by a matrix each: resize, crop, change of pinhole camera.
+
+Between two pinholes that share centre and orientation the map is separable: column u of the target
+looks at column x(u) = (u - cx_t) fx_s / fx_t + cx_s of the source, and rows likewise. One matrix
+an axis does it exactly, with the kernel's own low-pass filter, on any device, and is cached.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from depth_ros.core.camera import Camera
+
+KERNELS = ('area', 'linear', 'cubic', 'catmull_rom', 'lanczos3')
+_OPENCV = {'area': cv2.INTER_AREA, 'linear': cv2.INTER_LINEAR, 'cubic': cv2.INTER_CUBIC}
+_FILTERS: Any = getattr(Image, 'Resampling', Image)  # before Pillow 9.1 they had no class
+_PILLOW = {'catmull_rom': _FILTERS.BICUBIC, 'lanczos3': _FILTERS.LANCZOS}
+
+
+def resize(x: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
+    """Resize a picture.
+
+    Args:
+        x: (..., H, W) float.
+        size: (h, w) of the result.
+        kernel: 'area' and 'lanczos3' low-pass when shrinking (as cv2.INTER_AREA and PIL do);
+            'linear' and 'cubic' (a = -0.75) do not (as cv2 does not), nor does 'catmull_rom'
+            (a = -0.5, as PIL's BICUBIC when growing).
+
+    Returns:
+        (..., h, w) float.
+    """
+    h, w = size
+    rows = _matrix(
+        kernel, x.shape[-2], h, x.shape[-2] / h, (x.shape[-2] / h - 1) / 2, str(x.device)
+    )
+    cols = _matrix(
+        kernel, x.shape[-1], w, x.shape[-1] / w, (x.shape[-1] / w - 1) / 2, str(x.device)
+    )
+    return _apply(x, rows, cols)
+
+
+def resize_bytes(rgb: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
+    """Resize a picture as those libraries do with which publishers resize theirs, to bytes.
+
+    On a CPU they themselves do it. Elsewhere the same kernels do, a grey level off at most.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        size: (h, w) of the result.
+        kernel: 'area', 'linear' or 'cubic' is OpenCV's, 'catmull_rom' or 'lanczos3' Pillow's.
+
+    Returns:
+        (h, w, 3) uint8.
+    """
+    if tuple(rgb.shape[:2]) == size:
+        return rgb
+    if rgb.device.type != 'cpu':
+        return _resize_bytes_by_torch(rgb, size, kernel)
+    picture = np.ascontiguousarray(rgb.numpy())
+    if kernel in _OPENCV:
+        return torch.from_numpy(cv2.resize(picture, size[::-1], interpolation=_OPENCV[kernel]))
+    resized = Image.fromarray(picture).resize(size[::-1], _PILLOW[kernel])
+    return torch.from_numpy(np.array(resized))
+
+
+def _resize_bytes_by_torch(rgb: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
+    x = rgb.permute(2, 0, 1).float()  # (3, H, W)
+    if kernel in _PILLOW:  # which makes bytes of one axis before it does the other
+        rows_first = size[0] < x.shape[1] and size[1] > x.shape[2]
+        half = (size[0], x.shape[2]) if rows_first else (x.shape[1], size[1])
+        x = resize(x, half, kernel).round().clamp(0, 255)
+    return resize(x, size, kernel).round().clamp(0, 255).byte().permute(1, 2, 0)
+
+
+def shrunk(rgb: Tensor, size: tuple[int, int]) -> Tensor:
+    """A picture's area average, for a network's small input.
+
+    On a CPU it is OpenCV's, of bytes: a tenth of the time, and less than half a grey level off.
+
+    Args:
+        rgb: (H, W, C) uint8.
+        size: (h, w) of the result.
+
+    Returns:
+        (h, w, C) float32 in 0..255.
+    """
+    if tuple(rgb.shape[:2]) == size:
+        return rgb.float()
+    if rgb.device.type == 'cpu' and rgb.shape[0] >= size[0] and rgb.shape[1] >= size[1]:
+        small = cv2.resize(rgb.numpy(), size[::-1], interpolation=cv2.INTER_AREA)
+        return torch.from_numpy(small).float()
+    return resize(rgb.permute(2, 0, 1).float(), size, 'area').permute(1, 2, 0)
+
+
+def bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """A network's maps at the size of the picture, as publishers do it.
+
+    Args:
+        maps: (C, h, w) float32.
+        size: (H, W) of the result; pixels' areas agree (align_corners is False).
+
+    Returns:
+        (C, H, W) float32.
+    """
+    if tuple(maps.shape[1:]) == size:
+        return maps
+    return F.interpolate(maps[None], size=size, mode='bilinear', align_corners=False)[0]
+
+
+def bilinear_of(values: Tensor, keep: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """A map at the size of the picture, mixed only from the pixels that are kept.
+
+    On a CPU by OpenCV, in a tenth of torch's time and at most 1e-4 of a pixel off.
+
+    Args:
+        values: (h, w) float32, finite.
+        keep: (h, w) bool.
+        size: (H, W) of the result.
+
+    Returns:
+        (H, W) values, NaN where there are none to mix; (H, W) bool, where most is kept.
+    """
+    share = keep.float()
+    maps = torch.stack((values * share, share))
+    mixed, share = _by_opencv(maps, size) if maps.device.type == 'cpu' else bilinear(maps, size)
+    return mixed / share, share >= 0.5  # 0 / 0 is NaN
+
+
+def _by_opencv(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    out = torch.empty((len(maps), *size))
+    for small, large in zip(maps.numpy(), out.numpy(), strict=True):
+        cv2.resize(small, size[::-1], dst=large, interpolation=cv2.INTER_LINEAR)
+    return out
+
+
+def to_camera(x: Tensor, source: Camera, target: Camera, kernel: str) -> Tensor:
+    """The picture that `target` would have taken where `source` took `x`; edges are replicated.
+
+    Args:
+        x: (..., H, W) float, taken by `source`.
+        source: undistorted camera.
+        target: undistorted camera with the same centre and orientation.
+        kernel: as in `resize`.
+
+    Returns:
+        (..., target.height, target.width) float.
+    """
+    step_y, start_y = _axis(source.fy, source.cy, target.fy, target.cy)
+    step_x, start_x = _axis(source.fx, source.cx, target.fx, target.cx)
+    rows = _matrix(kernel, source.height, target.height, step_y, start_y, str(x.device))
+    cols = _matrix(kernel, source.width, target.width, step_x, start_x, str(x.device))
+    return _apply(x, rows, cols)
+
+
+def depth_to_camera(z: Tensor, source: Camera, target: Camera) -> Tensor:
+    """Depth (H, W) of `source` for the pixels of `target`, bilinear in Z.
+
+    What is not finite has no weight, so that a hole stays a hole and grows over nothing; NaN where
+    most of the weight is missing, or `source` did not look.
+    """
+    valid = torch.isfinite(z)
+    weight = to_camera(valid.to(z.dtype), source, target, 'linear')
+    values = to_camera(torch.where(valid, z, 0.0), source, target, 'linear') / weight
+    return torch.where((weight >= 0.5) & seen_by(source, target, z.device), values, torch.nan)
+
+
+def seen_by(source: Camera, target: Camera, device: torch.device) -> Tensor:
+    """Which pixels of `target` lie inside `source`'s picture: (h, w) bool."""
+    inside = []
+    for n_in, n_out, axis in (
+        (source.height, target.height, _axis(source.fy, source.cy, target.fy, target.cy)),
+        (source.width, target.width, _axis(source.fx, source.cx, target.fx, target.cx)),
+    ):
+        x = torch.arange(n_out, device=device, dtype=torch.float64) * axis[0] + axis[1]
+        inside.append((x >= -0.5 - 1e-6) & (x <= n_in - 0.5 + 1e-6))
+    return inside[0][:, None] & inside[1][None, :]
+
+
+def _axis(f_s: float, c_s: float, f_t: float, c_t: float) -> tuple[float, float]:
+    """Source pixels per target pixel, and the source coordinate of target pixel 0."""
+    step = f_s / f_t
+    return step, c_s - c_t * step
+
+
+def _apply(x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
+    return rows @ (x @ cols.T)
+
+
+def forget() -> None:
+    """Free the matrices."""
+    _matrix.cache_clear()
+
+
+@lru_cache(maxsize=64)
+def _matrix(kernel: str, n_in: int, n_out: int, step: float, start: float, device: str) -> Tensor:
+    """(n_out, n_in) float32 weights; output i looks at source coordinate start + i * step."""
+    centre = start + step * torch.arange(n_out, dtype=torch.float64)  # (n_out,)
+    shrink = max(step, 1.0) if kernel in ('area', 'lanczos3') else 1.0
+    if kernel == 'area' and step <= 1:
+        kernel = 'linear'  # a box narrower than a pixel would only repeat pixels
+    reach = {
+        'area': 0.5 * shrink + 0.5,
+        'linear': 1.0,
+        'cubic': 2.0,
+        'catmull_rom': 2.0,
+        'lanczos3': 3.0 * shrink,
+    }[kernel]
+    taps = torch.arange(int(2 * reach) + 2, dtype=torch.float64)
+    index = torch.floor(centre - reach)[:, None] + taps  # (n_out, T) source columns within reach
+    d = index - centre[:, None]
+    if kernel == 'area':  # overlap of pixel [j - 0.5, j + 0.5] with the box of width `shrink`
+        half = shrink / 2
+        weight = (
+            torch.minimum(d + 0.5, d * 0 + half) - torch.maximum(d - 0.5, d * 0 - half)
+        ).clamp(min=0)
+    elif kernel == 'linear':
+        weight = (1 - d.abs()).clamp(min=0)
+    elif kernel in ('cubic', 'catmull_rom'):
+        weight = _cubic(d.abs(), -0.75 if kernel == 'cubic' else -0.5)
+    else:
+        weight = torch.sinc(d / shrink) * torch.sinc(d / shrink / 3) * (d.abs() < reach)
+    if kernel in ('catmull_rom', 'lanczos3'):
+        # PIL leaves out what lies outside; the others replicate the edge
+        weight = weight * ((index >= 0) & (index < n_in))
+    matrix = torch.zeros(n_out, n_in, dtype=torch.float64)
+    matrix.scatter_add_(1, index.clamp(0, n_in - 1).long(), weight)
+    return (matrix / matrix.sum(1, keepdim=True)).to(torch.float32).to(device)
+
+
+def _cubic(d: Tensor, a: float) -> Tensor:
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = ((d - 5) * d + 8) * d * a - 4 * a
+    return torch.where(d <= 1, near, torch.where(d < 2, far, torch.zeros_like(d)))

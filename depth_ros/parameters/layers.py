@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings as flat ROS names and values, and the layers they come from."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from depth_ros.core.errors import ConfigError
+from depth_ros.parameters.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One leaf of `Settings`, under its ROS name."""
+
+    name: str
+    default: Any
+    description: str
+    live: bool
+    low: float | None
+    high: float | None
+    choices: tuple[str, ...]
+
+    def checked(self, value: Any) -> Any:
+        """`value` in the parameter's type: 5 is a float where one is wanted, no more is bent.
+
+        Raises:
+            ConfigError: another type, out of range, or none of the choices.
+        """
+        if isinstance(self.default, float) and type(value) is int:
+            value = float(value)
+        if isinstance(self.default, list) and isinstance(value, list):
+            kind = type(self.default[0])
+            value = [kind(v) if type(v) in (int, kind) else v for v in value]
+            if not all(type(v) is kind and v == v for v in value):
+                raise ConfigError(f'{self.name} is {value}; it is a list of {kind.__name__}')
+        if type(value) is not type(self.default):
+            raise ConfigError(
+                f'{self.name} is {value!r}, {type(value).__name__}; '
+                f'it is of type {type(self.default).__name__}'
+            )
+        if self.choices and value not in self.choices:
+            raise ConfigError(f'{self.name} is {value!r}; choose one of {", ".join(self.choices)}')
+        if isinstance(value, float) and value != value:
+            raise ConfigError(f'{self.name} is NaN')
+        if self.low is not None and value < self.low:
+            raise ConfigError(f'{self.name} is {value:g}; the least is {self.low:g}')
+        if self.high is not None and value > self.high:
+            raise ConfigError(f'{self.name} is {value:g}; the most is {self.high:g}')
+        return value
+
+
+@cache
+def _known() -> dict[str, Parameter]:
+    """The parameters by name; walked once, because every value set is looked up here."""
+    return {p.name: p for p in parameters()}
+
+
+def checked(name: str, value: Any) -> Any:
+    """`value` in the type of the parameter `name`.
+
+    Raises:
+        ConfigError: there is no such parameter, or it cannot have that value.
+    """
+    known = _known()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f'did you mean {near[0]}?' if near else f'known: {", ".join(known)}'
+        raise ConfigError(f'{name} is not a parameter of depth_node; {hint}')
+    return known[name].checked(value)
+
+
+def parameters(settings: Any = None, prefix: str = '') -> Iterator[Parameter]:
+    """Every leaf of `settings` (default: all defaults), in order of declaration."""
+    settings = Settings() if settings is None else settings
+    for leaf in dataclasses.fields(settings):
+        value = getattr(settings, leaf.name)
+        name = f'{prefix}{leaf.name}'
+        if dataclasses.is_dataclass(value):
+            yield from parameters(value, f'{name}.')
+        else:
+            yield Parameter(name=name, default=value, **leaf.metadata)
+
+
+def with_values(settings: Any, values: Mapping[str, Any]) -> Any:
+    """A copy of `settings` with the parameters `values` names; a check of each included.
+
+    Raises:
+        ConfigError: a name is no parameter, or a value is out of range.
+    """
+    values = {name: checked(name, value) for name, value in values.items()}
+    settings = _replaced(settings, values, '')
+    for low, high in (
+        ('range.min', 'range.max'),
+        ('colorized.min', 'colorized.max'),
+        ('two_views.min_parallax', 'two_views.max_parallax'),
+    ):
+        least, most = attrgetter(low)(settings), attrgetter(high)(settings)
+        if most and least >= most:
+            raise ConfigError(f'{low} is {least:g} and {high} is {most:g}; it must be more')
+    check_cameras(settings)
+    return settings
+
+
+def check_cameras(settings: Any) -> None:
+    """Refuse names of cameras that cannot be, and what only one camera can have.
+
+    Raises:
+        ConfigError: with the name and the remedy.
+    """
+    names = settings.cameras
+    if not names or len(set(names)) < len(names):
+        raise ConfigError(f"cameras is {names}; it names each camera once, [''] for a single one")
+    for name in names:
+        if not re.fullmatch('([A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*)?', name):
+            raise ConfigError(
+                f'cameras has {name!r}, which no topic can begin with; take letters, digits and _'
+            )
+        if any(name == f'{other}/depth'.lstrip('/') for other in names):
+            raise ConfigError(
+                f'cameras has {name!r}, below which are the outputs of another of {names}; '
+                'give it another name'
+            )
+    if len(names) > 1 and settings.frame_id:
+        raise ConfigError(
+            f'frame_id is {settings.frame_id!r} but there are {len(names)} cameras, which cannot '
+            'all be in one frame: mend the frame_id in their drivers'
+        )
+    if names != [''] and settings.two_views.mode != 'off':
+        raise ConfigError(
+            f'two_views.mode is {settings.two_views.mode!r}, which takes one camera without a '
+            f"name, but cameras is {names}; run a node for each pair, with cameras ['']"
+        )
+
+
+def _replaced(settings: Any, values: Mapping[str, Any], prefix: str) -> Any:
+    changes = {}
+    for leaf in dataclasses.fields(settings):
+        value = getattr(settings, leaf.name)
+        name = f'{prefix}{leaf.name}'
+        if dataclasses.is_dataclass(value):
+            changes[leaf.name] = _replaced(value, values, f'{name}.')
+        elif name in values:
+            changes[leaf.name] = values[name]
+    return dataclasses.replace(settings, **changes)
+
+
+def share_directory() -> Path:
+    """Where config/ and launch/ are: the source tree, or what was installed.
+
+    Raises:
+        ConfigError: the package was installed without its config folder.
+    """
+    package = Path(__file__).resolve().parents[1]
+    # the source tree, else share/ under whichever parent is the prefix (pip, colcon, Debian)
+    prefixes = (*package.parents, Path(sys.prefix))
+    for place in (package.parent, *(prefix / 'share' / 'depth_ros' for prefix in prefixes)):
+        if (place / 'config' / 'depth.yaml').is_file():
+            return place
+    raise ConfigError(
+        f'config/depth.yaml is neither beside {package} nor in share/depth_ros; install again'
+    )
+
+
+def preset_values(model: str) -> dict[str, Any]:
+    """What config/models/<model>.yaml sets, flat; empty for a preset without a file.
+
+    Raises:
+        ConfigError: the file names something that is not a parameter.
+    """
+    path = share_directory() / 'config' / 'models' / f'{model}.yaml'
+    if not path.is_file():
+        return {}
+    values = dict(_flat(yaml.safe_load(path.read_text())['/**']['ros__parameters']))
+    with_values(Settings(), values)
+    return values
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f'{prefix}{name}.')
+        else:
+            yield f'{prefix}{name}', value
+
+
+def parse(rules: list[str]) -> dict[str, Any]:
+    """Values from the command line, each `name:=value` in YAML as ROS takes it.
+
+    Raises:
+        ConfigError: a rule without `:=`.
+    """
+    values = {}
+    for rule in rules:
+        name, separator, text = rule.partition(':=')
+        if not separator:
+            raise ConfigError(f'{rule!r} is not name:=value')
+        values[name] = yaml.safe_load(text)
+    return values

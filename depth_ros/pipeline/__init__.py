@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a frame and the settings to depth in metres."""

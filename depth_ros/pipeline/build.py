@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From parameters to a pipeline: device, precision and weights, none of them chosen in silence."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+import cv2
+import torch
+
+from depth_ros import models
+from depth_ros.checkpoints.find import find_weights
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import ConfigError
+from depth_ros.core.types import Frame
+from depth_ros.models import DepthModel, ModelOptions, Preset, TakesPairs
+from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.depth_pipeline import Pipeline
+from depth_ros.pipeline.engines.cuda_graphs import record
+from depth_ros.pipeline.scaling import Scaling
+
+log = logging.getLogger(__name__)
+DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
+#: what to take instead of a precision that a network cannot bear
+SAFER = {'fp16': 'bf16', 'bf16': 'fp32'}
+#: median relative difference from fp32 above which a precision is refused
+TOLERANCE = 0.02
+USUAL_SIZE = (640, 480)  #: of a camera, width and height [px]
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What was chosen for a pipeline; for the log and the diagnostics."""
+
+    model: str
+    kind: str
+    scaling: str
+    device: str
+    precision: str
+    weights: str
+    licence: str
+
+    def __str__(self) -> str:
+        """All of it in one line."""
+        return (
+            f'model {self.model} ({self.kind}, scaling {self.scaling}) on {self.device} in '
+            f'{self.precision}; weights {self.weights}, licence: {self.licence}'
+        )
+
+
+Size = tuple[int, int]  #: width and height [px]
+
+
+def build(
+    settings: Settings, camera_size: Callable[[], Size | None] = lambda: None
+) -> tuple[Pipeline, Choices]:
+    """The pipeline that `settings` describe, loaded and run once on a trial picture.
+
+    Args:
+        settings: of the node.
+        camera_size: asked for that of the running camera, if half precision is to be compared with
+            fp32; None if it is not known.
+
+    Raises:
+        ConfigError: parameters that cannot work together, or not on this machine.
+        WeightsError: a checkpoint that is missing or does not fit.
+    """
+    preset = models.get(settings.model)
+    check_abilities(settings, preset)
+    device = choose_device(settings.device, preset)
+    wanted = choose_precision(settings.precision, device, preset)
+    if device.type == 'cpu':
+        torch.set_num_threads(settings.threads)
+    # a picture is decoded in under a millisecond; waking other threads for it takes longer
+    cv2.setNumThreads(1)
+    path = find_weights(settings.weights, preset.source, settings.accept_licence)
+    options = ModelOptions(
+        weights=path,
+        device=device,
+        threads=settings.threads,
+        input_size=settings.input_size,
+        max_tokens=settings.max_tokens,
+        tile_batch=settings.tile_batch,
+        onnx=settings.onnx,
+        estimate_camera=settings.intrinsics == 'estimated',
+    )
+    size = camera_size() if wanted != 'fp32' else None
+    frame = trial_frame(device, *(size or USUAL_SIZE))
+    model, precision = load_in(settings.model, options, wanted, frame)
+    if settings.cuda_graphs:
+        record(model, device)
+    if preset.advice:
+        log.info('%s (%s): %s', settings.model, preset.source.licence, preset.advice)
+    pipeline = Pipeline(model, settings, device)
+    # the first run allocates and compiles: better now than with a frame, and a broken one shows
+    with torch.inference_mode():
+        pipeline.depth_map(model.predict(frame), frame).ensure_answered()
+        if settings.two_views.mode != 'off' and isinstance(model, TakesPairs):
+            model.predict_pair(frame, frame)
+    choices = Choices(
+        model=settings.model,
+        kind=pipeline.model.kind.value,
+        scaling=pipeline.scaling.method,
+        device=describe(device),
+        precision=precision,
+        weights=str(path) if path else 'none needed',
+        licence=preset.source.licence,
+    )
+    return pipeline, choices
+
+
+def check_abilities(settings: Settings, preset: Preset) -> None:
+    """Refuse what the preset's network cannot do, before anything is downloaded.
+
+    Raises:
+        ConfigError: with the presets that can.
+    """
+    if settings.intrinsics == 'estimated' and not preset.estimates_camera:
+        raise ConfigError(
+            f"intrinsics is 'estimated' but {settings.model!r} cannot tell a camera from its "
+            f'picture; presets that can: {models.presets_where(lambda p: p.estimates_camera)}. '
+            "Or calibrate the camera and set intrinsics to 'camera_info'."
+        )
+    two_views = settings.two_views.mode != 'off'
+    if settings.intrinsics == 'estimated' and two_views:
+        raise ConfigError(
+            f"intrinsics is 'estimated' and two_views.mode {settings.two_views.mode!r}: a pose in "
+            "metres needs calibrated cameras; set intrinsics to 'camera_info'"
+        )
+    if two_views and not preset.takes_pairs:
+        raise ConfigError(
+            f'two_views.mode is {settings.two_views.mode!r} but {settings.model!r} takes one view '
+            f'only; presets that take two: {models.presets_where(lambda p: p.takes_pairs)}. '
+            "Or set two_views.mode to 'off'."
+        )
+    if preset.kind is not None:
+        Scaling(settings.scaling, preset.kind, two_views=two_views, takes_pairs=preset.takes_pairs)
+
+
+def load_in(
+    name: str, options: ModelOptions, precision: str, frame: Frame
+) -> tuple[DepthModel, str]:
+    """The network in a precision it bears, compared with fp32 on a frame.
+
+    Half precision overflows in some networks and devices without a word. The first of `precision`,
+    bf16 and fp32 whose median difference from fp32 is at most `TOLERANCE` is taken.
+
+    Returns:
+        The model, and its precision with the difference seen, in words.
+
+    Raises:
+        WeightsError: the checkpoint does not fit.
+    """
+
+    def load(precision: str) -> DepthModel:
+        return models.load(name, dataclasses.replace(options, dtype=DTYPES[precision]))
+
+    if precision == 'fp32':
+        return load('fp32'), precision
+    size = f'on a trial picture of {frame.camera.width}x{frame.camera.height}'
+    with torch.inference_mode():
+        expected = _if_there_is_room(lambda: load('fp32').predict(frame).values)
+        if expected is None:
+            why = f'no room on {options.device} for fp32 to compare it with'
+            log.warning('%s in %s is unchecked: %s', name, precision, why)
+            return load(precision), f'{precision} (unchecked: {why})'
+        while precision != 'fp32':
+            model = load(precision)
+            difference = compare(model.predict(frame).values, expected)
+            if difference <= TOLERANCE:
+                return model, f'{precision} (median {100 * difference:.2f} % from fp32, {size})'
+            log.warning(
+                '%s is %.3g %% from fp32 with %s, %s; %s is taken instead',
+                name, 100 * difference, precision, size, SAFER[precision],
+            )  # fmt: skip
+            precision = SAFER[precision]
+    return load('fp32'), f'fp32 (half precision is broken for {name} on {options.device})'
+
+
+def _if_there_is_room(action: Callable[[], torch.Tensor]) -> torch.Tensor | None:
+    """What it returns; None if the GPU has not the memory, which is given back."""
+    try:
+        return action()
+    except torch.cuda.OutOfMemoryError as error:
+        error.__traceback__ = None  # it holds what was loaded
+    torch.cuda.empty_cache()
+    return None
+
+
+def compare(values: torch.Tensor, expected: torch.Tensor) -> float:
+    """Median relative difference; infinite if numbers were lost on more than 1 % of the pixels."""
+    there = torch.isfinite(expected) & (expected != 0)
+    lost = there & ~torch.isfinite(values)
+    if not there.any():
+        return 0.0
+    if lost.sum() > 0.01 * there.sum():
+        return float('inf')
+    both = there & ~lost
+    return float(((values[both] - expected[both]) / expected[both]).abs().median())
+
+
+def trial_frame(
+    device: torch.device, width: int = USUAL_SIZE[0], height: int = USUAL_SIZE[1]
+) -> Frame:
+    """A picture with something in it, and a usual camera."""
+    noise = torch.Generator().manual_seed(0)
+    coarse = torch.rand((1, 3, 7, 9), generator=noise)
+    fine = torch.rand((1, 3, height, width), generator=noise)
+    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode='bicubic')
+    picture = ((0.85 * smooth + 0.15 * fine).clamp(0, 1) * 255).to(torch.uint8)
+    camera = Camera(width, height, 0.82 * width, 0.82 * width, width / 2 - 0.5, height / 2 - 0.5)
+    return Frame(picture[0].permute(1, 2, 0).contiguous().to(device), camera)
+
+
+def describe(device: torch.device) -> str:
+    """The device with the name of its maker."""
+    name = torch.cuda.get_device_name(device) if device.type == 'cuda' else ''
+    return f'{device} ({name})' if name else str(device)
+
+
+def choose_device(name: str, preset: Preset) -> torch.device:
+    """`auto` takes the first GPU if the family can use it; else a name is taken at its word.
+
+    Raises:
+        ConfigError: the name is no device, or the machine does not have it.
+    """
+    if name == 'auto':
+        device = torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')
+        family = import_module(f'depth_ros.models.{preset.family}')
+        if not getattr(family, 'runs_on', lambda _: True)(device):
+            log.warning('%s cannot use %s here; cpu is taken', preset.family, device)
+            return torch.device('cpu')
+        return device
+    kind, _, index = name.partition(':')
+    if kind not in ('cpu', 'cuda') or (index and not index.isdigit()) or name == 'cuda:':
+        raise ConfigError(f'device is {name!r}; it is auto, cpu, cuda or cuda:N')
+    if kind == 'cuda':
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(index or 0) >= count:
+            raise ConfigError(
+                f'device is {name!r} but torch {torch.__version__} sees {count} GPUs; '
+                'set device to auto or cpu, or install a torch that fits the driver (nvidia-smi)'
+            )
+        return torch.device('cuda', int(index or 0))
+    return torch.device('cpu')
+
+
+def choose_precision(name: str, device: torch.device, preset: Preset) -> str:
+    """`auto` is fp16 on a GPU and fp32 on a CPU; families with their own arithmetic stay at fp32.
+
+    Raises:
+        ConfigError: the preset cannot be run in the precision asked for.
+    """
+    if not preset.casts:
+        if name in ('auto', 'fp32'):
+            return 'fp32'
+        raise ConfigError(
+            f'precision is {name!r} but family {preset.family!r} computes in its own; '
+            'set it to auto'
+        )
+    if name == 'auto':
+        return 'fp16' if device.type == 'cuda' else 'fp32'
+    return name

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a network's number to metres: one file a method, each saying which kinds it accepts."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import ConfigError
+from depth_ros.core.types import Kind, Prediction
+from depth_ros.parameters.settings import ScalingSettings
+from depth_ros.pipeline.scaling import as_is, canonical_focal, constant
+from depth_ros.pipeline.two_views import baseline
+
+METHODS: dict[str, ModuleType] = {
+    'as_is': as_is,
+    'canonical_focal': canonical_focal,
+    'constant': constant,
+    'baseline': baseline,
+}
+
+
+class Scaling:
+    """A method that fits the network's kind, with the user's factor.
+
+    Args:
+        settings: of the method.
+        kind: what the network's numbers mean.
+        two_views: there are two to measure with.
+        takes_pairs: the network could take two; for the message only.
+
+    Raises:
+        ConfigError: the method cannot use that kind; the message lists those that can.
+    """
+
+    def __init__(
+        self,
+        settings: ScalingSettings,
+        kind: Kind,
+        *,
+        two_views: bool = False,
+        takes_pairs: bool = False,
+    ) -> None:
+        """Refuse a mismatch here, before any frame."""
+        self.method = settings.method
+        if self.method == 'auto':
+            self.method = _automatic(kind, two_views, takes_pairs)
+        fitting = [name for name, method in METHODS.items() if kind in method.ACCEPTS]
+        if self.method not in fitting:
+            raise ConfigError(
+                f'scaling.method {self.method!r} cannot use {kind.value} predictions; '
+                f'methods that can: {fitting}'
+            )
+        if self.method == 'baseline' and not two_views:
+            raise ConfigError(
+                "scaling.method is 'baseline' but two_views.mode is 'off': set it to stereo (a "
+                'second camera) or motion (odometry), with a model that takes two views'
+            )
+        if self.method == 'baseline' and settings.scale != 1:
+            raise ConfigError(
+                f"scaling.scale is {settings.scale:g} but scaling.method 'baseline' measures it: "
+                "set scaling.scale to 1, or the method to 'constant'"
+            )
+        if settings.shift and kind is not Kind.AFFINE_INVERSE:
+            raise ConfigError(
+                f'scaling.shift is {settings.shift:g} but shifts inverse depth only; '
+                f'the network is {kind.value}: set it to 0'
+            )
+        self.settings = settings
+
+    def __call__(self, prediction: Prediction, camera: Camera) -> Tensor:
+        """Z along the optical axis, (H, W) float32 [m]; NaN or not positive where unknown."""
+        z: Tensor = METHODS[self.method].to_metres(prediction, camera)
+        if self.settings.scale != 1:
+            z = z * self.settings.scale
+        if prediction.kind is Kind.AFFINE_INVERSE:  # Z = 1 / (scale * value + shift)
+            inverse = z + self.settings.shift
+            # no inverse depth left is as far as it gets: nothing in range, not an error
+            z = torch.where(inverse <= 0, torch.inf, torch.reciprocal(inverse))
+        return z
+
+
+def _automatic(kind: Kind, two_views: bool, takes_pairs: bool) -> str:
+    if kind is Kind.SCALE_INVARIANT and two_views:
+        return 'baseline'
+    if kind is Kind.METRIC:
+        return 'as_is'
+    if kind is Kind.CANONICAL:
+        return 'canonical_focal'
+    second = "two_views.mode to 'stereo' or 'motion' (a known baseline), or "
+    raise ConfigError(
+        f'the network is {kind.value}: it has no metres of its own, and scaling.method is auto. '
+        f"Set {second if takes_pairs else ''}scaling.method to 'constant' and scaling.scale to a "
+        'factor you measured, or take a metric preset such as depth_anything_v3_metric_large.'
+    )

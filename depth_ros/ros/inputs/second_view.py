@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two views through ROS: a second camera, or odometry; and the relative pose that comes out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from depth_ros.core.errors import ConfigError, ScaleError
+from depth_ros.core.types import DepthMap, Frame, Pose
+from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.depth_pipeline import Pipeline
+from depth_ros.pipeline.two_views.poses import PoseBuffer, Transform, quaternion_of, transform
+from depth_ros.pipeline.two_views.views import EarlierFrame, SecondCamera
+from depth_ros.ros.inputs.newest import Counters, Inbox
+from depth_ros.ros.inputs.pairs import PairInbox
+from depth_ros.ros.inputs.stamps import nanoseconds
+from depth_ros.ros.inputs.subscription import Input
+from depth_ros.ros.inputs.tf import Transforms, pose_of
+from depth_ros.ros.outputs.publishers import Outputs
+
+#: how long an image waits for the odometry of its time, which comes later [s]
+ODOMETRY_WAIT_S = 0.15
+#: odometry that has been silent for so long is not waited for [s]
+ODOMETRY_DEAD_S = 1.0
+
+
+class Stereo:
+    """Pairs of `image` and `image_2`, with the distance of the cameras known.
+
+    Raises:
+        ConfigError: it is not.
+    """
+
+    def __init__(self, node: LifecycleNode, pipeline: Pipeline, settings: Settings) -> None:
+        """Listen to TF if need be; `inputs` does the rest."""
+        self.settings = settings.two_views
+        distance, least = self.settings.baseline, self.settings.min_baseline
+        if 0 < distance < least:
+            raise ConfigError(
+                f'two_views.baseline is {distance:g} m but two_views.min_baseline is {least:g}: '
+                'no pair could tell the scale'
+            )
+        self.views = SecondCamera(pipeline, self.settings)
+        self._transforms: Transforms | None = None
+        if not distance:
+            instead = 'two_views.baseline to the distance of the cameras [m]'
+            self._transforms = Transforms(node, instead)
+        self._inbox: PairInbox | None = None
+
+    def inbox(self, counters: Counters) -> PairInbox:
+        """A new one; the worker takes from it."""
+        self._inbox = PairInbox(counters, self.settings.max_offset)
+        return self._inbox
+
+    def inputs(self, node: LifecycleNode, settings: Settings) -> list[Input]:
+        """Subscribe; the image first."""
+        compressed = settings.image_transport == 'compressed'
+        kind, topic = (CompressedImage, 'image_2/compressed') if compressed else (Image, 'image_2')
+        inbox = self._inbox
+        return [
+            Input(
+                node, kind, topic, lambda m: inbox.put_image(m, 1), 1, settings.image_reliability
+            ),
+            Input(
+                node, CameraInfo, 'camera_info_2', lambda m: inbox.put_info(m, 1), 10, once=True
+            ),
+        ]
+
+    def why_silent(self) -> str:
+        """Why images come and no pairs; '' if they do."""
+        return self._inbox.why_none() if self._inbox else ''
+
+    def __call__(self, first: Frame, second: Frame) -> DepthMap:
+        """Depth of `first` [m].
+
+        Raises:
+            ScaleError: nobody knows the metres yet.
+        """
+        known: Transform | float = self.settings.baseline
+        if self._transforms is not None:
+            known = self._transforms.between(first.frame_id, second.frame_id)
+        return self.views(first, second, known)
+
+    def close(self) -> None:
+        """Listen to TF no more."""
+        if self._transforms is not None:
+            self._transforms.close()
+
+
+class Motion:
+    """Images of one camera, with odometry telling how it moved.
+
+    Raises:
+        ConfigError: nav_msgs is not installed, or nobody says where on the robot the camera is.
+    """
+
+    def __init__(self, node: LifecycleNode, pipeline: Pipeline, settings: Settings) -> None:
+        """Listen to TF if need be; `inputs` does the rest."""
+        try:
+            from nav_msgs.msg import Odometry
+        except ImportError:
+            raise ConfigError(
+                "two_views.mode is 'motion' but nav_msgs is not installed: install it (apt: "
+                'ros-$ROS_DISTRO-nav-msgs, pip: ros-nav-msgs)'
+            ) from None
+        self._message_type = Odometry
+        self.views = EarlierFrame(pipeline, settings.two_views)
+        self._T_base_camera = camera_pose(settings.two_views.camera_pose)
+        self._transforms: Transforms | None = None
+        if self._T_base_camera is None:
+            instead = "two_views.camera_pose to the camera's pose in the child frame of odom"
+            self._transforms = Transforms(node, instead)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._poses = PoseBuffer()
+        self._arrived_s = 0.0
+        self._child, self._bad = '', ''
+        self._changed = threading.Condition()
+
+    def inbox(self, counters: Counters) -> Inbox:
+        """A new one; the worker takes from it."""
+        self._forget()
+        return Inbox(counters)
+
+    def inputs(self, node: LifecycleNode, settings: Settings) -> list[Input]:
+        """Subscribe to the odometry."""
+        return [Input(node, self._message_type, 'odom', self.put, 50)]
+
+    def why_silent(self) -> str:
+        """Odometry that never comes is its `Input`'s to tell."""
+        return ''
+
+    def put(self, message: Any) -> None:
+        """Keep a nav_msgs/Odometry."""
+        with self._changed:
+            try:
+                pose = message.pose.pose
+                T_odom_base = pose_of(pose.position, pose.orientation)
+            except ConfigError as error:
+                self._bad = f'odom: {error}'
+                return
+            self._bad = ''
+            self._arrived_s = time.monotonic()
+            self._child = message.child_frame_id
+            self._poses.add(nanoseconds(message.header.stamp), T_odom_base)
+            self._changed.notify()
+
+    def __call__(self, frame: Frame) -> DepthMap:
+        """Depth of `frame` [m].
+
+        Raises:
+            ScaleError: nobody knows the metres yet.
+        """
+        T_odom_base, why = self._base_at(frame.stamp_ns)
+        if T_odom_base is None:
+            return self.views(frame, None, why)
+        T_base_camera = self._T_base_camera
+        if T_base_camera is None:
+            try:
+                T_base_camera = self._transforms.between(self._child, frame.frame_id)
+            except ScaleError as error:
+                return self.views(frame, None, str(error))
+        return self.views(frame, T_odom_base @ T_base_camera)
+
+    def _base_at(self, stamp_ns: int) -> tuple[Transform | None, str]:
+        """T_odom_base of that time, or None and why."""
+        with self._changed:
+            end_s = time.monotonic() + ODOMETRY_WAIT_S
+            while (self._poses.newest_ns or 0) < stamp_ns:
+                now_s = time.monotonic()
+                if now_s >= end_s or now_s - self._arrived_s > ODOMETRY_DEAD_S:
+                    break
+                self._changed.wait(end_s - now_s)
+            T = self._poses.at(stamp_ns)
+            if T is not None:
+                return T, ''
+            newest_ns = self._poses.newest_ns
+            if newest_ns is None:
+                return None, self._bad or 'no odometry yet'
+            ago_s = (stamp_ns - newest_ns) * 1e-9
+            return None, self._bad or (
+                f"no odometry around the image's stamp: the newest is {abs(ago_s):.3g} s "
+                f'{"older" if ago_s > 0 else "younger"}'
+            )
+
+    def close(self) -> None:
+        """Listen to TF no more."""
+        if self._transforms is not None:
+            self._transforms.close()
+
+
+def two_views_for(
+    node: LifecycleNode, pipeline: Pipeline, settings: Settings
+) -> Stereo | Motion | None:
+    """What `two_views.mode` asks for; None for one view.
+
+    Raises:
+        ConfigError: it cannot be.
+    """
+    kind = {'stereo': Stereo, 'motion': Motion}.get(settings.two_views.mode)
+    return kind(node, pipeline, settings) if kind else None
+
+
+def camera_pose(values: list[float]) -> Transform | None:
+    """`two_views.camera_pose` as (4, 4); None for zeros.
+
+    Raises:
+        ConfigError: it is no pose.
+    """
+    if not any(values):
+        return None
+    if len(values) != 7:
+        raise ConfigError(f'two_views.camera_pose is {values}; it is x y z qx qy qz qw')
+    try:
+        return transform(*values)
+    except ConfigError as error:
+        raise ConfigError(f'two_views.camera_pose: {error}') from None
+
+
+class PoseOutputs(Outputs):
+    """`Outputs`, and the pose of the second camera on `relative_pose`."""
+
+    topics: ClassVar = {**Outputs.topics, 'relative_pose': PoseWithCovarianceStamped}
+
+    def _messages(
+        self, depth: DepthMap, header: Any, settings: Settings
+    ) -> Iterator[tuple[str, Any]]:
+        yield from super()._messages(depth, header, settings)
+        if depth.pose is not None and self.watched('relative_pose'):
+            yield 'relative_pose', pose_message(depth.pose, header)
+
+
+def pose_message(pose: Pose, header: Any) -> PoseWithCovarianceStamped:
+    """Position [m] and axes of the second optical frame in the first, which `header` names."""
+    message = PoseWithCovarianceStamped(header=header)
+    position, orientation = message.pose.pose.position, message.pose.pose.orientation
+    position.x, position.y, position.z = map(float, pose.T_first_second[:3, 3])
+    turn = quaternion_of(pose.T_first_second[:3, :3])
+    orientation.x, orientation.y, orientation.z, orientation.w = map(float, turn)
+    message.pose.covariance = pose.covariance.reshape(36)
+    return message

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A subscription that fits its publishers' QoS, and says why nothing arrives."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from rclpy.node import Node
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_profile_sensor_data,
+)
+from sensor_msgs.msg import CameraInfo
+
+from depth_ros.ros.process import fastdds
+
+
+def camera_size(node: Node, topic: str, patience_s: float = 4.0) -> tuple[int, int] | None:
+    """Width and height [px] that a camera_info says within `patience_s`; None if there is none.
+
+    For the time before the node listens to it; nothing else is served meanwhile. DDS participants
+    that miss each other's first announcements try again after 3 s, hence the patience.
+    """
+    # rclpy's wait_for_message takes no QoS on Humble, and would miss a best-effort camera
+    subscription = node.create_subscription(
+        CameraInfo, topic, lambda _: None, qos_profile_sensor_data
+    )
+    end_s = time.monotonic() + patience_s
+    try:
+        while time.monotonic() < end_s:
+            with subscription.handle:
+                taken = subscription.handle.take_message(CameraInfo, False)
+            if taken is not None and taken[0].width and taken[0].height:
+                return taken[0].width, taken[0].height
+            time.sleep(0.01)
+    finally:
+        node.destroy_subscription(subscription)
+    return None
+
+
+class Input:
+    """A subscription, made anew when other publishers want another QoS.
+
+    Best effort hears every publisher, but loses megabyte images of a driver with stock Fast DDS;
+    reliable does not lose them, but hears only reliable publishers. `auto` looks at who is there.
+
+    Args:
+        node: owner.
+        message_type: class of the message.
+        topic: relative name, before remapping.
+        callback: called with each message.
+        depth: messages the middleware keeps.
+        reliability: auto, reliable or best_effort.
+        once: it may be published once for ever: later silence is none.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        message_type: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        depth: int,
+        reliability: str = 'auto',
+        once: bool = False,
+    ) -> None:
+        """Subscribe at once; `refresh` adapts."""
+        self.once = once
+        self.last_s = 0.0  #: monotonic time of the last arrival, 0 for never
+        self.node = node
+        self.message_type = message_type
+        self.callback = callback
+        self.reliability = reliability
+        self.depth = depth
+        self.relative = topic
+        self.topic = node.resolve_topic_name(topic)
+        self.qos = self._fitting()
+        self._subscribe()
+
+    def _subscribe(self) -> None:
+        self.subscription = self.node.create_subscription(
+            self.message_type, self.relative, self._arrived, self.qos
+        )
+
+    def _arrived(self, message: Any) -> None:
+        self.last_s = time.monotonic()
+        self.callback(message)
+
+    def quiet_s(self, now_s: float, since_s: float) -> float:
+        """Seconds of silence at `now_s`, of an input that is listened to from `since_s` on."""
+        return 0.0 if self.once and self.last_s else now_s - (self.last_s or since_s)
+
+    def refresh(self) -> None:
+        """Subscribe anew if the publishers there are now want another QoS."""
+        qos = self._fitting()
+        if (qos.reliability, qos.durability) != (self.qos.reliability, self.qos.durability):
+            self.node.destroy_subscription(self.subscription)
+            self.qos = qos
+            self._subscribe()
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        self.node.destroy_subscription(self.subscription)
+
+    def _fitting(self) -> QoSProfile:
+        offered = [info.qos_profile for info in self.node.get_publishers_info_by_topic(self.topic)]
+        reliable = self.reliability == 'reliable' or (
+            self.reliability == 'auto'
+            and bool(offered)
+            and all(qos.reliability == ReliabilityPolicy.RELIABLE for qos in offered)
+        )
+        # a camera_info that is published once and kept for latecomers reaches only who asks for it
+        kept = reliable and bool(offered)
+        kept = kept and all(qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for qos in offered)
+        return QoSProfile(
+            depth=self.depth,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if kept else DurabilityPolicy.VOLATILE,
+        )
+
+    def why_silent(self) -> str:
+        """One sentence with the likely reason that nothing arrives, and the remedy."""
+        publishers = self.node.get_publishers_info_by_topic(self.topic)
+        if not publishers:
+            return f'nobody publishes {self.topic}{self._suggestion()}'
+        wanted = f'{self.message_type.__module__.split(".")[0]}/msg/{self.message_type.__name__}'
+        types = {info.topic_type for info in publishers}
+        if wanted not in types:
+            return f'{self.topic} carries {", ".join(sorted(types))}, not {wanted}: remap it'
+        offers = [info.qos_profile.reliability for info in publishers]
+        if (
+            self.qos.reliability == ReliabilityPolicy.RELIABLE
+            and ReliabilityPolicy.RELIABLE not in offers
+        ):
+            return (
+                f'{self.topic} is published best effort but subscribed reliable, which never '
+                'connects: set image_reliability to auto'
+            )
+        if not rclpy.get_rmw_implementation_identifier().startswith('rmw_fastrtps'):
+            return f'{len(publishers)} publisher(s) of {self.topic} match but nothing arrives'
+        return (
+            f'{len(publishers)} publisher(s) of {self.topic} match but nothing arrives: the '
+            'driver is paused, or its shared memory is too small for the message: set '
+            f"{fastdds.remedy()} in the camera driver's environment"
+        )
+
+    def _suggestion(self) -> str:
+        wanted = self.message_type.__name__
+        topics = [
+            name
+            for name, types in self.node.get_topic_names_and_types()
+            if any(t.endswith('/' + wanted) for t in types) and self.node.count_publishers(name)
+        ]
+        node = self.node
+        own = node.get_publisher_names_and_types_by_node(node.get_name(), node.get_namespace())
+        topics = [t for t in topics if t not in dict(own)]
+        topics.sort(key=lambda t: ('depth' in t, 'compressed' in t, t))  # likeliest first
+        if not topics:
+            return (
+                f', nor any other {wanted}: is the camera driver running, in this ROS_DOMAIN_ID?'
+            )
+        return (
+            f'; {wanted} topics here: {", ".join(topics)}. '
+            f'Remap: --ros-args -r {self.relative}:={topics[0]}'
+        )

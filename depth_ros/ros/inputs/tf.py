@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Poses from TF, where tf2_ros is installed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.time import Time
+
+from depth_ros.core.errors import ConfigError, ScaleError
+from depth_ros.pipeline.two_views.poses import Transform, transform
+
+
+class Transforms:
+    """What TF says lately.
+
+    Args:
+        node: that listens.
+        instead: the parameter that does without TF, and what it holds, for the message.
+
+    Raises:
+        ConfigError: tf2_ros is not installed.
+    """
+
+    def __init__(self, node: Node, instead: str) -> None:
+        """Listen."""
+        try:
+            from tf2_ros import Buffer, TransformListener
+        except ImportError:
+            raise ConfigError(f'tf2_ros is not installed: set {instead}, or install it') from None
+        self._buffer = Buffer()
+        self._listener = TransformListener(self._buffer, node)
+
+    def between(self, target: str, source: str) -> Transform:
+        """T_target_source (4, 4) [m], the latest.
+
+        Raises:
+            ScaleError: TF does not connect the two.
+        """
+        if target == source:
+            raise ScaleError(
+                f'both frame_ids are {target!r}: TF cannot tell where the one is in the other'
+            )
+        try:
+            found: Any = self._buffer.lookup_transform(target, source, Time())
+        except Exception as error:  # tf2's errors, and what it makes of an empty name
+            raise ScaleError(f'TF knows no way from {source!r} to {target!r}: {error}') from error
+        return pose_of(found.transform.translation, found.transform.rotation)
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._listener.unregister()
+
+
+def pose_of(position: Any, orientation: Any) -> Transform:
+    """geometry_msgs position or translation, and quaternion -> (4, 4).
+
+    Raises:
+        ConfigError: the quaternion is none.
+    """
+    p, q = position, orientation
+    return transform(p.x, p.y, p.z, q.x, q.y, q.z, q.w)

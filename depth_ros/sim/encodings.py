@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RGB pictures as a camera driver would send them, in every encoding the node reads."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from depth_ros.core.errors import ConfigError
+from depth_ros.ros.inputs.images import ENCODINGS
+
+Bytes = NDArray[np.uint8]
+
+_CONVERSIONS = {
+    'bgr8': cv2.COLOR_RGB2BGR,
+    '8UC3': cv2.COLOR_RGB2BGR,
+    'rgba8': cv2.COLOR_RGB2RGBA,
+    'bgra8': cv2.COLOR_RGB2BGRA,
+    '8UC4': cv2.COLOR_RGB2BGRA,
+    'mono8': cv2.COLOR_RGB2GRAY,
+    '8UC1': cv2.COLOR_RGB2GRAY,
+}
+
+
+def check(encoding: str, width: int, height: int) -> None:
+    """Refuse what `encode` cannot do.
+
+    Raises:
+        ConfigError: an unknown encoding, or an odd size where colours are for pairs of pixels.
+    """
+    if encoding not in ENCODINGS:
+        raise ConfigError(f'encoding is {encoding!r}; choose one of {", ".join(ENCODINGS)}')
+    if encoding.startswith(('yuv', 'uyvy', 'nv', 'bayer')) and (width % 2 or height % 2):
+        raise ConfigError(f'encoding is {encoding} and size {width}x{height}; make both even')
+
+
+def encode(rgb: Bytes, encoding: str) -> Bytes:
+    """Bytes of (H, W, 3) `rgb`, (rows, step); of 4:2:0 encodings rows are H * 3 / 2."""
+    height, width = rgb.shape[:2]
+    if encoding == 'rgb8':
+        return rgb.reshape(height, -1)
+    if encoding in _CONVERSIONS:
+        return cv2.cvtColor(rgb, _CONVERSIONS[encoding]).reshape(height, -1)
+    if encoding == 'mono16':
+        return (cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype('<u2') * 257).view(np.uint8)
+    if encoding.startswith('bayer'):
+        mosaic = np.empty((height, width), np.uint8)
+        for n, colour in enumerate(encoding[6:10]):
+            cell = slice(n // 2, None, 2), slice(n % 2, None, 2)
+            mosaic[cell] = rgb[(*cell, 'rgb'.index(colour))]
+        return mosaic
+    planes = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)
+    y, uv = planes[:height], planes[height:].reshape(2, height // 2, width // 2)
+    # the two chroma values of a pair of columns, one after the other: (H / 2, W)
+    chroma = np.stack(uv[::-1] if encoding == 'nv21' else uv, -1).reshape(height // 2, width)
+    if encoding.startswith('nv'):
+        return np.concatenate((y, chroma))
+    pair = (chroma.repeat(2, 0), y)
+    return np.stack(pair if encoding in ('uyvy', 'yuv422') else pair[::-1], -1).reshape(height, -1)

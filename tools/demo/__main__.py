@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m tools.demo`: camera, depth node and recorder, three processes over real DDS."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from depth_ros.cli.arguments import positive
+from depth_ros.core.errors import DepthRosError
+from depth_ros.models import nano
+from depth_ros.sim.film import Take, shoot
+from depth_ros.sim.world.layouts import LAYOUTS
+from depth_ros.sim.world.seeds import HELD_OUT
+from tools.demo import animation, pictures
+from tools.demo import report as page
+from tools.demo.processes import Child, environment, stop
+from tools.machine import machine, moment
+from tools.train.loss import Score
+
+RESULTS = ('report.html', 'summary.json', 'snapshot.npz', 'demo.png')
+NANO = (
+    'nano is a small network (2.6 M parameters, weights in the package), trained for a short '
+    'while on pictures of this kind of synthetic world and on nothing else; before a real camera '
+    'expect less. On {scenes} other scenes its mean AbsRel is {mean:.2f}; its card, '
+    'depth_ros/models/nano/card.md, has more.'
+)
+FIGURES = Path(nano.__file__).parent / 'card.figures.json'
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    usual = Take()
+    parser = argparse.ArgumentParser(
+        prog='python -m tools.demo',
+        description='Run depth_ros on a synthetic camera, measure it and draw what it saw.',
+    )
+    parser.add_argument('--seconds', type=positive, default=8.0, help='how long to measure [s]')
+    parser.add_argument('--model', default='nano', help='preset of the model table')
+    parser.add_argument('--seed', type=int, default=usual.seed, help='of the scene and the walk')
+    parser.add_argument('--kind', choices=LAYOUTS, default=usual.kind, help='of scene')
+    parser.add_argument(
+        '--size', type=_size, default=(usual.width, usual.height), help='of the image [px]'
+    )
+    parser.add_argument('--rate', type=positive, default=30.0, help='of the camera [Hz]')
+    parser.add_argument('--output', type=Path, default=Path('demo'), help='folder for the results')
+    parser.add_argument(
+        '-p', '--param', action='append', type=_rule, default=[], metavar='NAME:=VALUE',
+        help='a parameter for depth_node, e.g. weights:=model.safetensors; may be repeated',
+    )  # fmt: skip
+    parser.add_argument(
+        '--patience', type=positive, default=120.0,
+        help='how long to wait for the first depth image and cloud [s]',
+    )  # fmt: skip
+    parser.add_argument(
+        '--animation', type=Path, metavar='FILE',
+        help='write this WebP of image, depth and cloud instead; needs no ROS',
+    )  # fmt: skip
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo; returns the exit code, 0 if depth images and clouds arrived."""
+    args = arguments(argv)
+    try:
+        take = Take(args.seed, args.kind, *args.size)
+        return draw(args, take) if args.animation else run(args, take)
+    except (DepthRosError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def run(args: argparse.Namespace, take: Take) -> int:
+    """Run the three processes and write the results; returns the exit code."""
+    logs = args.output.resolve() / 'log'
+    logs.mkdir(parents=True, exist_ok=True)
+    for old in RESULTS:
+        (args.output / old).unlink(missing_ok=True)  # never show an earlier run's results
+    shutil.rmtree(logs / 'ros', ignore_errors=True)
+    env, children = environment(logs), []
+    print(f'depth_ros demo, model {args.model}, scene {take}', flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # the camera's own defaults are those of Take
+    camera = {n: v for n, v in dataclasses.asdict(take).items() if n != 'distortion'}
+    recorder = {'seconds': args.seconds, 'patience': args.patience, 'output': logs.parent}
+    node = [f'model:={args.model}', 'points.stride:=1', *args.param]
+    try:
+        render(take)
+        for name, module, parameters in (
+            ('camera', 'depth_ros.sim.camera_node', camera | {'rate': args.rate}),
+            ('node', 'depth_ros.ros', node),
+            ('recorder', 'tools.demo.recorder', recorder),
+        ):
+            children.append(Child(name, module, parameters, logs, env, speaks=name == 'recorder'))
+        trouble = watch(children)
+    except KeyboardInterrupt:
+        trouble = 'interrupted'
+    finally:
+        killed = stop(children[::-1])
+    if killed:
+        print(f'had to be killed: {", ".join(killed)}; logs in {args.output / "log"}')
+    if trouble:
+        print(trouble, file=sys.stderr)
+    return report(args, take) or int(bool(trouble))
+
+
+def draw(args: argparse.Namespace, take: Take) -> int:
+    """Write the animation; returns the exit code."""
+    animation.check(args.animation)
+    render(take)
+    show = Progress()
+    animation.write(args.animation, take, args.model, show.line)
+    show.end()
+    print(f'{args.animation}: {args.animation.stat().st_size / 1e6:.2f} MB')
+    return 0
+
+
+def render(take: Take) -> None:
+    """Have the camera's film rendered and kept, where that was not done before."""
+    show = Progress()
+    shoot(take, lambda done: show.line(f'rendering what the camera sees: {done} of {take.frames}'))
+    show.end()
+
+
+def watch(children: Sequence[Child]) -> str:
+    """Follow the recorder until it ends or another child does; returns what went wrong, or ''."""
+    recorder, show = children[-1], Progress()
+    state: dict[str, Any] = {}
+    while True:
+        alive = recorder.running  # asked first, so that its last lines are read below
+        for line in recorder.lines():
+            if line.startswith('{'):
+                state = json.loads(line)
+                show(state)
+        if not alive:
+            show.end()
+            code = recorder.process.returncode
+            if state.get('refused'):
+                return f'depth_node could not be configured\n{children[1].tail(8)}'
+            if code == 1 and state.get('missing'):
+                return f'no {", no ".join(state["missing"])} arrived in time\n{_tails(children)}'
+            return f'recorder ended with code {code}\n{recorder.tail()}' if code else ''
+        for child in children[:-1]:
+            if not child.running:
+                show.end()
+                return f'{child.name} ended with code {child.process.returncode}\n{child.tail()}'
+        time.sleep(0.05)
+
+
+class Progress:
+    """One line about the recorder's state, rewritten on a terminal."""
+
+    def __init__(self) -> None:
+        """Nothing shown yet."""
+        self.live = sys.stdout.isatty()
+        self._last: Any = None
+
+    def __call__(self, state: dict[str, Any]) -> None:
+        """Show a state the recorder told."""
+        if 'stage' not in state:
+            return
+        line = f'{state["stage"]:>10} {state["seconds"]:5.1f} s   camera {state["camera"]}'
+        line += f'   depth {state["depth/image"]}   points {state["points"]}'
+        if state['stage'] == 'waiting' and state['missing']:
+            line += f'   for {", ".join(state["missing"])}'
+        self.line(line, (state['stage'], state['missing']))
+
+    def line(self, line: str, news: Any = '') -> None:
+        """Show a line; without a terminal only when its `news` are others than the last."""
+        if self.live:
+            room = shutil.get_terminal_size().columns - 1  # a wrapped line cannot be rewritten
+            print(f'\r\033[K{line[:room]}', end='', flush=True)
+        elif news != self._last:
+            print(line, flush=True)
+        self._last = news
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self.live and self._last is not None:
+            print()
+
+
+def report(args: argparse.Namespace, take: Take) -> int:
+    """Score, draw and tell; returns 0 if depth images and clouds arrived."""
+    path = args.output / 'summary.json'
+    if not path.is_file():
+        return 1
+    scene = {'kind': take.kind, 'seed': take.seed}
+    summary = {'model': args.model, 'scene': scene, **json.loads(path.read_text())}
+    frames: list[Score | None] = []
+    shot = None
+    if (args.output / 'snapshot.npz').is_file():
+        with np.load(args.output / 'snapshot.npz') as stored:
+            shot = dict(stored)
+        frames = [
+            Score.of(torch.from_numpy(depth), torch.from_numpy(truth))
+            for depth, truth in zip(shot['depth'], shot['truth'], strict=True)
+        ]
+    error = dataclasses.asdict(Score.mean(frames)) if any(frames) else {}
+    summary |= {'compared_frames': len(frames), 'error': error, 'where': where(args)}
+    path.write_text(json.dumps(summary, indent=2) + '\n')
+    tell(summary)
+    said = about(args.model, take)
+    print(f'\n{said}')
+    if shot:
+        drawn = pictures.of(shot, take.camera)
+        pictures.write(args.output / 'demo.png', drawn.sheet())
+        written = page.write(args.output / 'report.html', summary, shot, drawn, said)
+        print(f'\nopen {written} in a browser' if written else '\nno page: pip install plotly')
+        print(f'beside it: {", ".join(RESULTS[1:])}')
+    outputs = summary['outputs']
+    return 0 if all(outputs[name]['received'] for name in ('depth/image', 'points')) else 1
+
+
+def where(args: argparse.Namespace) -> str:
+    """What the figures were measured on, and what the node says it ran."""
+    log = (args.output / 'log' / 'node.log').read_text(errors='replace').splitlines()
+    mark = f']: model {args.model} '
+    chose = next((line.partition(mark)[2] for line in log if mark in line), '')
+    here = machine(torch.device('cpu'))
+    return (
+        f'Measured {moment()["date"][:10]} on {here["cpu"]}, {here["cores"]} cores, which camera, '
+        f'node and listener share; {args.model} {chose.partition("; weights")[0]}.'
+    )
+
+
+def about(model: str, take: Take) -> str:
+    """What the numbers are of."""
+    scene = f'Scene: {take.kind}, seed {take.seed}'
+    if model != 'nano':
+        return f'{scene}.'
+    held_out = take.seed >= HELD_OUT
+    fresh = 'which no training saw' if held_out else 'which it may have been trained on'
+    known = json.loads(FIGURES.read_text())
+    mean = known['held_out']['nano']['abs_rel']
+    usual = Take()
+    easy = (take.kind, take.seed) == (usual.kind, usual.seed)
+    chosen = '; it was chosen for its looks, and is easier than most' if easy else ''
+    return f'{NANO.format(scenes=known["scenes"], mean=mean)} {scene}, {fresh}{chosen}.'
+
+
+def tell(summary: dict[str, Any]) -> None:
+    """Print the tables."""
+    camera = summary['camera']
+    print(
+        f'\ncamera {camera["size"]}: {camera["frames"]} images at {_number(camera["rate_hz"])} Hz'
+    )
+    print(f'left out by the node, which takes the newest: {camera["skipped_by_node"]}\n')
+    print(f'{"output":<20}{"received":>9}{"lost":>6}{"Hz":>8}{"p50 ms":>9}{"p99 ms":>9}')
+    for name, row in summary['outputs'].items():
+        numbers = (_number(row[n]) for n in ('rate_hz', 'latency_p50_ms', 'latency_p99_ms'))
+        rate, p50, p99 = numbers
+        print(f'{name:<20}{row["received"]:>9}{row["lost"]:>6}{rate:>8}{p50:>9}{p99:>9}')
+    print('latency: image stamp to this subscriber; lost: camera images without this output\n')
+    print(f'{"against exact depth":<32}{"AbsRel":>9}{"delta1":>9}')
+    for name, end in page.SCORES:
+        values = (_number(summary['error'].get(n + end), 3) for n in ('abs_rel', 'delta1'))
+        print('{:<32}{:>9}{:>9}'.format(name, *values))
+    print(f'mean of {summary["compared_frames"]} frames; delta1: share less than 25 % off')
+    if not summary['compared_frames']:
+        print('none: answers come too late to find their image again; give a lower --rate')
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return '-' if value is None else f'{value:.{digits}f}'
+
+
+def _tails(children: Sequence[Child]) -> str:
+    return '\n'.join(f'--- {child.name}\n{child.tail(8)}' for child in children)
+
+
+def _rule(text: str) -> str:
+    if ':=' not in text:
+        raise argparse.ArgumentTypeError(f'{text!r} sets nothing; write NAME:=VALUE')
+    return text
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r'([1-9]\d{1,4})x([1-9]\d{1,4})', text)
+    if not match:
+        raise argparse.ArgumentTypeError(f'{text!r} is no size; write e.g. 640x480')
+    return int(match[1]), int(match[2])
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Listens like a user of the outputs would, and writes what arrived, and when.
+
+Two phases, so that looking closely does not disturb the clock: first arrivals are timed, then
+image and exact depth are subscribed too and some frames are kept. State goes to stdout as one JSON
+object per line, for `python -m tools.demo`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
+from numpy.typing import NDArray
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.task import Future
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+from depth_ros.ros.inputs.images import to_rgb
+from depth_ros.ros.inputs.stamps import nanoseconds
+from depth_ros.ros.process.fastdds import prepare
+from depth_ros.ros.process.malloc import keep_freed_memory
+from tools.demo.measure import Ledger
+
+OUTPUTS = ('depth/image', 'depth/camera_info', 'points')
+PARAMETERS = {
+    'seconds': 10.0,  # timed
+    'patience': 60.0,  # until the first depth image and cloud
+    'output': 'demo',  # folder
+    'compare': 10,  # frames
+}
+WARM_UP_S = 1.0
+APART_NS = 250_000_000  # between compared frames, so that they differ
+KEEP_BYTES = 256 << 20  # of each kind of message, waiting for the others of their stamp
+
+
+class Recorder(Node):
+    """Counts, times and compares what arrives; `run` does all of it."""
+
+    def __init__(self) -> None:
+        """Subscribe the outputs and the camera's small messages."""
+        super().__init__('demo_recorder')
+        values = {n: self.declare_parameter(n, d).value for n, d in PARAMETERS.items()}
+        self.seconds, self.patience = values['seconds'], values['patience']
+        self.output, self.compare = Path(values['output']), values['compare']
+        self.sent: list[int] = []
+        self.camera: CameraInfo | None = None
+        self.ledgers = {name: Ledger() for name in OUTPUTS}
+        self.kept: dict[str, OrderedDict[int, Any]] = {}
+        self.compared: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+        self.snapshot: dict[str, Any] | None = None
+        # best effort reaches every camera; the message is small and does not get lost
+        small = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self.create_subscription(CameraInfo, 'camera_info', self._on_camera, small)
+        for name, kind in zip(OUTPUTS, (Image, CameraInfo, PointCloud2), strict=True):
+            self.create_subscription(kind, name, lambda m, name=name: self._on_output(name, m), 5)
+
+    def run(self) -> int:
+        """Wait, time, compare, write; returns the exit code."""
+        executor = SingleThreadedExecutor()
+        executor.add_node(self)
+
+        def until(stage: str, limit_s: float, ready: Any) -> bool:
+            start = shown = time.monotonic()
+            while not ready():
+                now = time.monotonic()
+                if now - start > limit_s:
+                    return False
+                if now >= shown:
+                    self._say(stage, now - start)
+                    shown = now + 0.25
+                executor.spin_once(timeout_sec=0.1)
+            return True
+
+        watch = NodeWatch(self)
+        until('waiting', self.patience, lambda: not self._missing() or watch.refused())
+        if self._missing():
+            print(json.dumps({'missing': self._missing(), 'refused': watch.refused()}), flush=True)
+            return 1
+        watch.close()
+        until('warming up', WARM_UP_S, lambda: False)
+        first = len(self.sent)
+        until('measuring', self.seconds, lambda: False)
+        window = self.sent[first:]
+        self._subscribe_closely()
+        until('comparing', 5 + self.seconds, self._compared_enough)
+        self._write(window)
+        return 0 if all(self.ledgers[n].report(window)['received'] for n in OUTPUTS) else 1
+
+    def _on_camera(self, message: CameraInfo) -> None:
+        self.sent.append(stamp_ns(message))
+        self.camera = message
+
+    def _on_output(self, name: str, message: Any) -> None:
+        self.ledgers[name].note(stamp_ns(message), self.get_clock().now().nanoseconds)
+        if self.kept:
+            self._keep(name, message)
+
+    def _missing(self) -> list[str]:
+        silent = [name for name in OUTPUTS if not self.ledgers[name].arrivals]
+        return silent if self.sent else ['camera_info', *silent]
+
+    def _say(self, stage: str, seconds: float) -> None:
+        counts = {name: len(ledger.arrivals) for name, ledger in self.ledgers.items()}
+        state = {'stage': stage, 'seconds': round(seconds, 1), 'camera': len(self.sent), **counts}
+        print(json.dumps({**state, 'missing': self._missing()}), flush=True)
+
+    def _subscribe_closely(self) -> None:
+        self.kept = {n: OrderedDict() for n in ('image', 'true_depth', 'depth/image', 'points')}
+        for name in ('image', 'true_depth'):
+            offers = [p.qos_profile.reliability for p in self.get_publishers_info_by_topic(name)]
+            reliable = ReliabilityPolicy.RELIABLE
+            policy = reliable if set(offers) <= {reliable} else ReliabilityPolicy.BEST_EFFORT
+            qos = QoSProfile(depth=5, reliability=policy)
+            self.create_subscription(Image, name, lambda m, name=name: self._keep(name, m), qos)
+
+    def _keep(self, name: str, message: Any) -> None:
+        """Hold a message until the others of its stamp are here, then compare them."""
+        if name not in self.kept:
+            return
+        stamp, shelf = stamp_ns(message), self.kept[name]
+        shelf[stamp] = message
+        while len(shelf) > 1 and len(shelf) * len(message.data) > KEEP_BYTES:
+            shelf.popitem(last=False)
+        if not all(stamp in messages for messages in self.kept.values()):
+            return
+        frame = {n: messages.pop(stamp) for n, messages in self.kept.items()}
+        if self.snapshot and stamp - stamp_ns(self.snapshot['image']) < APART_NS:
+            return
+        depth, truth = depth_of(frame['depth/image']), depth_of(frame['true_depth'])
+        if depth.shape == truth.shape:
+            self.snapshot = frame
+            self.compared.append((depth, truth))
+
+    def _compared_enough(self) -> bool:
+        return len(self.compared) >= self.compare
+
+    def _write(self, window: list[int]) -> None:
+        self.output.mkdir(parents=True, exist_ok=True)
+        answered = set().union(*(ledger.arrivals for ledger in self.ledgers.values()))
+        summary: dict[str, Any] = {
+            'camera': {
+                'size': f'{self.camera.width}x{self.camera.height}' if self.camera else None,
+                'frames': len(window),
+                'rate_hz': Ledger({s: s for s in window}).report(window)['rate_hz'],
+                'skipped_by_node': sum(stamp not in answered for stamp in window),
+            },
+            'outputs': {name: ledger.report(window) for name, ledger in self.ledgers.items()},
+        }
+        (self.output / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
+        if self.snapshot:
+            self._keep_arrays(self.snapshot, window)
+
+    def _keep_arrays(self, frame: dict[str, Any], window: list[int]) -> None:
+        """Depth and truth of all frames compared, everything of the last one."""
+        points, colours = points_of(frame['points'])
+        np.savez(
+            self.output / 'snapshot.npz',
+            depth=np.stack([depth for depth, _ in self.compared]),
+            truth=np.stack([truth for _, truth in self.compared]),
+            rgb=to_rgb(frame['image']),
+            points=points,
+            colours=colours,
+            sent=(np.array(window) - (window or [0])[0]) / 1e9,
+            **{f'timeline {n}': self.ledgers[n].timeline(window) for n in OUTPUTS[::2]},
+        )
+
+
+class NodeWatch:
+    """Asks depth_node's lifecycle state once a second: unconfigured for long means it failed."""
+
+    def __init__(self, node: Node) -> None:
+        """Ask as part of `node`."""
+        self._node, self._client = node, node.create_client(GetState, 'depth_node/get_state')
+        self._asked, self._unconfigured = 0.0, 0
+
+    def refused(self) -> bool:
+        """Whether the last three answers were "unconfigured"."""
+        if time.monotonic() - self._asked > 1.0 and self._client.service_is_ready():
+            self._asked = time.monotonic()
+            self._client.call_async(GetState.Request()).add_done_callback(self._on_answer)
+        return self._unconfigured >= 3
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._node.destroy_client(self._client)
+
+    def _on_answer(self, future: Future) -> None:
+        state = future.result().current_state.id
+        unconfigured = state == State.PRIMARY_STATE_UNCONFIGURED
+        self._unconfigured = self._unconfigured + 1 if unconfigured else 0
+
+
+def stamp_ns(message: Any) -> int:
+    """Header stamp [ns]."""
+    return nanoseconds(message.header.stamp)
+
+
+def depth_of(message: Image) -> NDArray[np.float32]:
+    """(H, W) depth [m] of a 32FC1 image, or of 16UC1 millimetres with 0 for invalid."""
+    kind = np.uint16 if message.encoding == '16UC1' else np.float32
+    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+    raw = rows.view(kind)[:, : message.width]
+    return np.where(raw == 0, np.nan, raw * np.float32(1e-3)) if kind is np.uint16 else raw
+
+
+def points_of(message: PointCloud2) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Points (N, 3) [m] and their colours (N, 3), white where the cloud has no rgb field."""
+    offsets = {f.name: f.offset for f in message.fields}
+    raw = np.frombuffer(message.data, np.uint8).reshape(-1, message.point_step)
+    column = lambda name: raw[:, offsets[name] : offsets[name] + 4].copy()  # noqa: E731
+    points = np.hstack([column(axis).view(np.float32) for axis in 'xyz'])
+    finite = np.isfinite(points).all(1)
+    if 'rgb' not in offsets:
+        return points[finite], np.full((int(finite.sum()), 3), 255, np.uint8)
+    return points[finite], column('rgb')[finite, 2::-1]  # little-endian 0x00RRGGBB
+
+
+def main() -> int:
+    """Run the recorder; returns the exit code, 0 if every output arrived."""
+    keep_freed_memory()
+    prepare()
+    rclpy.init()
+    node = Recorder()
+    try:
+        return node.run()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 130
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
