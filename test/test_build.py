@@ -41,7 +41,7 @@ def test_without_a_word_it_is_the_network_in_the_package_and_says_what_else_ther
     (said,) = (r.getMessage() for r in caplog.records if 'synthetic world' in r.getMessage())
     assert said.startswith('nano (Apache-2.0): ')
     (named,) = re.findall(r'model:=(\w+)', said)
-    assert PRESETS[named].licence in said and not PRESETS[named].restricted
+    assert PRESETS[named].source.licence in said and not PRESETS[named].source.restricted
 
 
 @pytest.mark.parametrize('name', ['cuda:', 'cpu:x', 'tpu', 'CUDA', 'cuda:99'])

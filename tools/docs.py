@@ -36,7 +36,7 @@ _HEAD = """\
 _MODELS_HEAD = """\
 # Presets
 
-Written by `python -m tools.docs --write` from the table in depth_ros/models/__init__.py.
+Written by `python -m tools.docs --write` from the table in depth_ros/models/presets.py.
 
 `model:=<preset>` downloads the weights from their publisher at first use; `weights:=<file, folder,
 zip or hub id>` takes yours. What the second column means, and which scaling fits, stands in the

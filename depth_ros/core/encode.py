@@ -180,7 +180,7 @@ def _on_device(table: bytes, device: str) -> Tensor:
     return torch.frombuffer(bytearray(table), dtype=torch.uint8).view(-1, 3).to(device)
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Free what is kept for each camera and colour map."""
     _colors.cache_clear()
     _on_device.cache_clear()

@@ -75,7 +75,7 @@ def undistort(frame: Frame) -> tuple[Frame, Tensor | None]:
     return Frame(rgb, frame.camera.undistorted(), frame.stamp_ns, frame.frame_id), seen
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Free what is kept for each camera."""
     rays.cache_clear()
     _undistort_grid.cache_clear()

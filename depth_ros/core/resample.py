@@ -196,7 +196,7 @@ def _apply(x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
     return rows @ (x @ cols.T)
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Free the matrices."""
     _matrix.cache_clear()
 

@@ -16,7 +16,7 @@ from depth_ros.core.types import Frame, Kind, Prediction
 Maps = tuple[Tensor, ...]
 
 
-class OneView(abc.ABC):
+class BatchedModel(abc.ABC):
     """A `DepthModel` that `TakesBatches`.
 
     A family says what the network is shown (`network_input`) and what its maps mean (`answer`).
@@ -31,7 +31,7 @@ class OneView(abc.ABC):
         """`network` is filled, on the device and of the dtype it runs in."""
         self.network: Any = network  # of the family's own class, whose layers tests look into
         self.kind = kind
-        self.faster: Callable[[Tensor], Any] | None = None  #: than `network`, with its answers
+        self.cuda_graph: Callable[[Tensor], Any] | None = None  #: than `network`, with its answers
 
     @abc.abstractmethod
     def network_input(self, frame: Frame) -> Tensor:
@@ -53,7 +53,7 @@ class OneView(abc.ABC):
         for k, x in enumerate(inputs):
             of_size[x.shape].append(k)
         answers: dict[int, Prediction] = {}
-        run = self.faster or self.network
+        run = self.cuda_graph or self.network
         for members in of_size.values():
             x = torch.stack([inputs[k] for k in members])
             maps = run(x.contiguous(memory_format=torch.channels_last))

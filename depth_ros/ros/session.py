@@ -15,7 +15,7 @@ from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.build import Choices
 from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.ros import diagnostics
-from depth_ros.ros.inputs.newest import Inboxes
+from depth_ros.ros.inputs.newest import LatestImages
 from depth_ros.ros.inputs.second_view import two_views_for
 from depth_ros.ros.process.log import Throttle
 from depth_ros.ros.process.malloc import release_memory
@@ -73,7 +73,7 @@ class Session:
 
     def start(self) -> None:
         """Subscribe and start the worker."""
-        inboxes = Inboxes([stream.start() for stream in self.streams])
+        inboxes = LatestImages([stream.start() for stream in self.streams])
         self.worker = Worker(self.node, self.streams, inboxes, self.pipeline, self.two_views)
         topics = [source.topic for stream in self.streams for source in stream.inputs]
         self.node.get_logger().info(f'listening to {" and ".join(topics)}')
@@ -98,7 +98,7 @@ class Session:
             self.two_views.close()
         del self.pipeline, self.two_views, self.streams
         for room in (geometry, encode, resample):
-            room.forget()
+            room.clear_cache()
         release_memory()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -10,14 +10,14 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depth_ros.core.types import DepthMap, Frame
-from depth_ros.models.batched_model import OneView
+from depth_ros.models.batched_model import BatchedModel
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.steady_camera import SteadyCamera
 from depth_ros.ros.diagnostics import Timing
-from depth_ros.ros.inputs.camera_model import Lens
-from depth_ros.ros.inputs.newest import Counters, Inbox, View
-from depth_ros.ros.inputs.pairs import PairInbox
+from depth_ros.ros.inputs.camera_model import CameraModelSource
+from depth_ros.ros.inputs.newest import Counters, LatestImage, View
+from depth_ros.ros.inputs.pairs import LatestPair
 from depth_ros.ros.inputs.second_view import Motion, PoseOutputs, Stereo
 from depth_ros.ros.inputs.stamps import RateLimit, nanoseconds
 from depth_ros.ros.inputs.subscription import Input
@@ -53,7 +53,7 @@ class Stream:
         self._prefix = f'{name}/' if name else ''
         self.outputs = (PoseOutputs if views else Outputs)(node, settings, self._prefix)
         self.inputs: list[Input] = []
-        self.lenses: list[Lens] = []
+        self.lenses: list[CameraModelSource] = []
         self._uploads: list[Upload] = []
         self._renew()
 
@@ -64,7 +64,7 @@ class Stream:
         A GPU works on it meanwhile. On a CPU, and where a network waits for its own answers, this
         one would only be later.
         """
-        alone = self.views is None and isinstance(self.pipeline.model, OneView)
+        alone = self.views is None and isinstance(self.pipeline.model, BatchedModel)
         return alone and self.pipeline.device.type == 'cuda'
 
     def _renew(self) -> None:
@@ -74,7 +74,7 @@ class Stream:
         self._rate = RateLimit()
         self._started_s = time.monotonic()
 
-    def start(self) -> Inbox | PairInbox:
+    def start(self) -> LatestImage | LatestPair:
         """Subscribe; the inbox that is filled from now on."""
         self._renew()
         node, settings, views = self.node, self.settings, self.views
@@ -82,7 +82,9 @@ class Stream:
         if settings.intrinsics == 'estimated':
             estimate = SteadyCamera(self.pipeline.model.estimated_camera)
         inbox = (
-            views.inbox(self.counters) if views else Inbox(self.counters, needs_info=not estimate)
+            views.inbox(self.counters)
+            if views
+            else LatestImage(self.counters, needs_info=not estimate)
         )
         compressed = settings.image_transport == 'compressed'
         kind, topic = (CompressedImage, 'image/compressed') if compressed else (Image, 'image')
@@ -92,7 +94,7 @@ class Stream:
             self.inputs.append(Input(node, CameraInfo, info, inbox.put_info, 10, once=True))
         self.inputs += views.inputs(node, settings) if views else []
         self.lenses = [
-            Lens(node.get_logger(), source.topic, settings.rectification, estimate)
+            CameraModelSource(node.get_logger(), source.topic, settings.rectification, estimate)
             for source in self.inputs
             if source.message_type is kind
         ]
@@ -156,7 +158,7 @@ class Stream:
             return self.views.why_silent()
         return '; '.join(reasons)
 
-    def _frame(self, message: Any, info: Any, lens: Lens, upload: Upload) -> Frame:
+    def _frame(self, message: Any, info: Any, lens: CameraModelSource, upload: Upload) -> Frame:
         pixels = upload(message)
         header = message.header
         camera = lens.of(header, info, pixels)

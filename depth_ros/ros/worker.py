@@ -14,7 +14,7 @@ from rclpy.lifecycle import LifecycleNode
 from depth_ros.core.errors import DepthRosError, ScaleError
 from depth_ros.core.types import DepthMap, Frame
 from depth_ros.pipeline.depth_pipeline import Pipeline
-from depth_ros.ros.inputs.newest import Inboxes, View
+from depth_ros.ros.inputs.newest import LatestImages, View
 from depth_ros.ros.outputs.publishers import Ready, mark
 from depth_ros.ros.process.log import Throttle
 from depth_ros.ros.stream import Stream
@@ -42,7 +42,7 @@ class Worker:
         self,
         node: LifecycleNode,
         streams: list[Stream],
-        inboxes: Inboxes,
+        inboxes: LatestImages,
         pipeline: Pipeline,
         two_views: Callable[..., DepthMap] | None = None,
     ) -> None:

@@ -56,13 +56,6 @@ def test_a_row_says_what_a_user_must_know(name):
         assert preset.paper.startswith('https://') and preset.kind is not None
 
 
-@pytest.mark.parametrize(
-    'name', [n for n, p in PRESETS.items() if p.needs_weights and n != 'onnx']
-)
-def test_a_row_has_a_file_of_parameters_that_names_it(name):
-    assert layers.preset_values(name)['model'] == name
-
-
 @pytest.mark.parametrize('name', [*SMALL, *HEAVY])
 def test_a_preset_answers_for_every_pixel_of_any_frame(load, name):
     model, settings = load(name)

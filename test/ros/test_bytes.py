@@ -4,11 +4,11 @@
 import numpy as np
 import torch
 
-from depth_ros.ros.outputs.message_buffer import Bytes
+from depth_ros.ros.outputs.message_buffer import MessageBuffer
 
 
 def test_floats_are_the_data_whatever_size_comes_next():
-    data = Bytes()
+    data = MessageBuffer()
     for count in (5, 3, 0, 1000, 999, 1000, 2):
         floats = data.floats(count, 4)
         floats.copy_(torch.arange(4.0 * count).view(count, 4))
@@ -21,7 +21,7 @@ def test_floats_are_the_data_whatever_size_comes_next():
 
 
 def test_what_somebody_looks_at_yet_stays_as_it_is():
-    data = Bytes()
+    data = MessageBuffer()
     before = data.floats(4)
     before.fill_(7.0)
     data.floats(6).fill_(8.0)

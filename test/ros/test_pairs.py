@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from graph import camera, image, info, nanoseconds
 
-from depth_ros.ros.inputs.newest import Counters, Inbox, Inboxes
-from depth_ros.ros.inputs.pairs import PairInbox
+from depth_ros.ros.inputs.newest import Counters, LatestImage, LatestImages
+from depth_ros.ros.inputs.pairs import LatestPair
 
 CAM = camera(8, 6)
 RGB = np.zeros((6, 8, 3), np.uint8)
@@ -17,7 +17,7 @@ MS = 1_000_000
 
 @pytest.fixture
 def inbox():
-    inbox = PairInbox(Counters(), 0.01)
+    inbox = LatestPair(Counters(), 0.01)
     for side in (0, 1):
         inbox.put_info(info(CAM, 0), side)
     return inbox
@@ -30,7 +30,7 @@ def put(inbox, side, *stamps_ms):
 
 def taken(inbox):
     """Stamps of what is taken [ms]; the waiting ends when there is nothing."""
-    inboxes = Inboxes([inbox])
+    inboxes = LatestImages([inbox])
     closing = threading.Timer(0.3, inboxes.close)
     closing.start()
     fresh = inboxes.take()
@@ -60,7 +60,7 @@ def test_a_camera_that_lags_by_a_period_still_finds_its_partner(inbox):
 
 
 def test_a_pair_waits_for_the_camera_info_of_both():
-    inbox = PairInbox(Counters(), 0.01)
+    inbox = LatestPair(Counters(), 0.01)
     put(inbox, 0, 100)
     put(inbox, 1, 100)
     inbox.put_info(info(CAM, 0), 0)
@@ -79,15 +79,15 @@ def test_stamps_that_never_agree_are_explained(inbox):
 
 
 def test_without_a_need_for_camera_info_an_image_is_taken_at_once():
-    inbox = Inbox(Counters(), needs_info=False)
+    inbox = LatestImage(Counters(), needs_info=False)
     inbox.put_image(image(RGB, 100 * MS))
     ((message, described),) = inbox.newest()
     assert nanoseconds(message.header.stamp) == 100 * MS and described is None
 
 
 def test_what_is_fresh_of_several_cameras_is_taken_without_waiting_for_the_others():
-    front, left, dead = (Inbox(Counters(), needs_info=False) for _ in range(3))
-    inboxes = Inboxes([front, left, dead])
+    front, left, dead = (LatestImage(Counters(), needs_info=False) for _ in range(3))
+    inboxes = LatestImages([front, left, dead])
 
     def stamps():
         return [(k, nanoseconds(v[0][0].header.stamp) // MS) for k, v in inboxes.take()]

@@ -30,7 +30,7 @@ from depth_ros.pipeline.build import DTYPES, choose_precision
 from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.engines.cuda_graphs import record
 from depth_ros.ros.inputs.upload import Upload
-from depth_ros.ros.outputs.message_buffer import Bytes
+from depth_ros.ros.outputs.message_buffer import MessageBuffer
 from depth_ros.ros.outputs.publishers import FIELDS, POINT_STEP, Outputs
 from depth_ros.ros.process import fastdds
 from tools.bench import random_weights
@@ -55,7 +55,7 @@ def rows(depth: DepthMap, width: int, height: int) -> list[dict[str, Any]]:
         ('depth image', depth.z, 'depth/image'),
         ('cloud', points, 'points'),
     ):
-        data, size = Bytes(), 4 * tensor.numel()
+        data, size = MessageBuffer(), 4 * tensor.numel()
         message = _image(depth, data.fill(tensor)) if tensor is depth.z else _cloud(points, data)
         kind = type(message)
         wait = waiter(tensor.device)
@@ -168,7 +168,7 @@ def _image(depth: DepthMap, data: Any) -> Image:
     return Image(height=height, width=width, encoding='32FC1', step=4 * width, data=data)
 
 
-def _cloud(points: Any, data: Bytes) -> PointCloud2:
+def _cloud(points: Any, data: MessageBuffer) -> PointCloud2:
     height, width = points.shape[:2]
     return PointCloud2(
         height=height,

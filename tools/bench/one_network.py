@@ -69,7 +69,7 @@ def measure(
         model, found['same_weights'] = _ours(preset, options, theirs)
         inputs = inputs or usual_input(model, where, size)
         record(model, where)  # as in the node
-        network = getattr(model, 'faster', None) or model.network
+        network = getattr(model, 'cuda_graph', None) or model.network
         calls = {'ours': lambda: network(*inputs), **calls}
     if 'transformers' in who:
         theirs = theirs.to(where, dtype).requires_grad_(False)

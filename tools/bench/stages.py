@@ -118,12 +118,12 @@ def inference(frame: Frame, device: torch.device) -> Iterator[Stage]:
     wall = models.load('flat_wall', ModelOptions(device=device))
     precision = choose_precision('auto', device, PRESETS['nano'])
     options = ModelOptions(
-        weights=PRESETS['nano'].own_file, device=device, dtype=DTYPES[precision]
+        weights=PRESETS['nano'].source.packaged, device=device, dtype=DTYPES[precision]
     )
     nano: Any = models.load('nano', options)
     pipeline = Pipeline(nano, Settings(model='nano'), device)
     record(nano, device)
-    network = nano.faster or nano.network
+    network = nano.cuda_graph or nano.network
     x, prediction = nano.network_input(frame)[None], nano.predict(frame)
     depth_bytes = 4 * frame.rgb[..., 0].numel()
     yield Stage('network: constant', depth_bytes, lambda: wall.predict(frame))

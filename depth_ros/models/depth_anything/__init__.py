@@ -23,8 +23,8 @@ from torch import Tensor
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.resample import bilinear, bilinear_of
 from depth_ros.core.types import Frame, Kind, Prediction
-from depth_ros.models.batched_model import Maps, OneView
-from depth_ros.models.depth_anything.any_view import AnyView, forget
+from depth_ros.models.batched_model import BatchedModel, Maps
+from depth_ros.models.depth_anything.any_view import AnyView, clear_cache
 from depth_ros.models.depth_anything.bins import DepthAnythingBins
 from depth_ros.models.depth_anything.checkpoint import load_checkpoint
 from depth_ros.models.depth_anything.network import PATCH, DepthAnything, Variant
@@ -59,12 +59,12 @@ def build(variant: Variant) -> DepthAnything:
     if variant.network == 'bins':
         return DepthAnythingBins(variant)
     if variant.network == 'any_view':
-        forget()  # what an earlier network has left
+        clear_cache()  # what an earlier network has left
         return AnyView(variant)
     return DepthAnything(variant)
 
 
-class DepthAnythingModel(OneView):
+class DepthAnythingModel(BatchedModel):
     """See `load`."""
 
     def __init__(

@@ -47,7 +47,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat((-b, a, -d, c), dim=-1) * sin
 
 
-@cache  # a CUDA graph reads them where they lie; `forget` frees them
+@cache  # a CUDA graph reads them where they lie; `clear_cache` frees them
 def rotations(
     grid: tuple[int, int], dtype: torch.dtype, device: torch.device
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -66,7 +66,7 @@ def rotations(
     )
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Free what is kept for each size of input."""
     rotations.cache_clear()
     places.cache_clear()

@@ -17,7 +17,7 @@ from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.resample import bilinear
 from depth_ros.core.types import Frame, Kind, Prediction
-from depth_ros.models.batched_model import Maps, OneView
+from depth_ros.models.batched_model import BatchedModel, Maps
 from depth_ros.models.depth_pro.checkpoint import load_checkpoint
 from depth_ros.models.depth_pro.network import SIDE, TILES, DepthPro
 from depth_ros.models.interface import ModelOptions, Preset
@@ -50,7 +50,7 @@ def load(preset: Preset, options: ModelOptions) -> DepthProModel:
     return DepthProModel(network, options)
 
 
-class DepthProModel(OneView):
+class DepthProModel(BatchedModel):
     """A model that also `EstimatesCamera`; see `load`."""
 
     def __init__(self, network: DepthPro, options: ModelOptions) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.resample import bilinear, resize_bytes
 from depth_ros.core.types import Frame, Kind, Prediction
-from depth_ros.models.batched_model import Maps, OneView
+from depth_ros.models.batched_model import BatchedModel, Maps
 from depth_ros.models.glpdepth.checkpoint import load_checkpoint
 from depth_ros.models.glpdepth.network import STRIDE, GlpDepth
 from depth_ros.models.interface import ModelOptions, Preset
@@ -42,7 +42,7 @@ def load(preset: Preset, options: ModelOptions) -> GlpDepthModel:
     return GlpDepthModel(network, options)
 
 
-class GlpDepthModel(OneView):
+class GlpDepthModel(BatchedModel):
     """See `load`."""
 
     def __init__(self, network: GlpDepth, options: ModelOptions) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.resample import bilinear, resize_bytes
 from depth_ros.core.types import Frame, Kind, Prediction
-from depth_ros.models.batched_model import Maps, OneView
+from depth_ros.models.batched_model import BatchedModel, Maps
 from depth_ros.models.interface import ModelOptions, Preset
 from depth_ros.models.loading import load_network
 from depth_ros.models.monodepth2.checkpoint import load_checkpoint
@@ -48,7 +48,7 @@ def load(preset: Preset, options: ModelOptions) -> Monodepth2Model:
     return Monodepth2Model(network, preset.kind, options)
 
 
-class Monodepth2Model(OneView):
+class Monodepth2Model(BatchedModel):
     """See `load`."""
 
     def __init__(self, network: Monodepth2, kind: Kind, options: ModelOptions) -> None:

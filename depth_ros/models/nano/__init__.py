@@ -17,7 +17,7 @@ from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError, WeightsError
 from depth_ros.core.resample import bilinear_of, shrunk
 from depth_ros.core.types import Frame, Kind, Prediction
-from depth_ros.models.batched_model import Maps, OneView
+from depth_ros.models.batched_model import BatchedModel, Maps
 from depth_ros.models.interface import ModelOptions, Preset
 from depth_ros.models.nano.network import FOCAL, MEAN, SIDE, SKY_LOGIT, STD, STEP, Nano, slopes
 
@@ -52,7 +52,7 @@ def load(preset: Preset, options: ModelOptions) -> NanoModel:
     return NanoModel(network.eval().requires_grad_(False), options)
 
 
-class NanoModel(OneView):
+class NanoModel(BatchedModel):
     """See `load`."""
 
     def __init__(self, network: Nano, options: ModelOptions) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from depth_ros.models.batched_model import OneView
+from depth_ros.models.batched_model import BatchedModel
 
 log = logging.getLogger(__name__)
 
@@ -19,9 +19,9 @@ MOST = 8  #: shapes that are kept, batches of several cameras among them; each t
 
 
 def record(model: Any, device: torch.device) -> None:
-    """Have the network of a `OneView` recorded, if it runs on a GPU."""
-    if device.type == 'cuda' and isinstance(model, OneView):
-        model.faster = Recorded(model.network)
+    """Have the network of a `BatchedModel` recorded, if it runs on a GPU."""
+    if device.type == 'cuda' and isinstance(model, BatchedModel):
+        model.cuda_graph = Recorded(model.network)
 
 
 class Recorded:

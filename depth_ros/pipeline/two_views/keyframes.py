@@ -19,11 +19,11 @@ from depth_ros.core.types import Frame
 
 log = logging.getLogger(__name__)
 
-Transform = NDArray[np.float64]  # (4, 4)
+Pose4x4 = NDArray[np.float64]  # (4, 4)
 _GRID = (np.arange(5) + 0.5) / 5  # where pixels are looked at, in picture widths and heights
 
 
-def between(T_odom_first: Transform, T_odom_second: Transform) -> Transform:
+def between(T_odom_first: Pose4x4, T_odom_second: Pose4x4) -> Pose4x4:
     """T_first_second of two cameras whose poses in a common frame are known."""
     R, t = T_odom_first[:3, :3], T_odom_first[:3, 3]
     T = np.eye(4)
@@ -42,7 +42,7 @@ class Keyframe:
     """
 
     frame: Frame
-    T_odom_camera: Transform
+    T_odom_camera: Pose4x4
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Match:
     """
 
     keyframe: Keyframe
-    T_first_second: Transform
+    T_first_second: Pose4x4
     parallax_deg: float
     overlap: float
 
@@ -104,7 +104,7 @@ class Keyframes:
         """Drop all."""
         self._kept.clear()
 
-    def add(self, frame: Frame, T_odom_camera: Transform) -> bool:
+    def add(self, frame: Frame, T_odom_camera: Pose4x4) -> bool:
         """Keep `frame`, unless the camera has hardly moved since the last one kept.
 
         Returns:
@@ -124,7 +124,7 @@ class Keyframes:
         return True
 
     def best(
-        self, frame: Frame, T_odom_camera: Transform, median_depth_m: float | None = None
+        self, frame: Frame, T_odom_camera: Pose4x4, median_depth_m: float | None = None
     ) -> Match | None:
         """The keyframe that makes the best second view of `frame`, or None if none is good.
 
@@ -158,7 +158,7 @@ class Keyframes:
         self._kept = [k for k in self._kept if k.frame.stamp_ns >= since]
 
 
-def _match(keyframe: Keyframe, camera: Camera, T_odom_camera: Transform, depth: float) -> Match:
+def _match(keyframe: Keyframe, camera: Camera, T_odom_camera: Pose4x4, depth: float) -> Match:
     """How `keyframe` goes with a frame of `camera`, were all of the scene at `depth` [m]."""
     T = between(T_odom_camera, keyframe.T_odom_camera)
     u, v = np.meshgrid(_GRID * camera.width - 0.5, _GRID * camera.height - 0.5)

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from depth_ros.core.errors import ConfigError
 
-Transform = NDArray[np.float64]  # (4, 4)
+Pose4x4 = NDArray[np.float64]  # (4, 4)
 Quaternion = NDArray[np.float64]  # (4,) x y z w, of length 1
 
 #: time that goes back by so much has started anew; by less, messages overtook each other [ns]
 JUMP_NS = 1_000_000_000
 
 
-def transform(x: float, y: float, z: float, *quaternion: float) -> Transform:
+def transform(x: float, y: float, z: float, *quaternion: float) -> Pose4x4:
     """T_a_b of b's origin in a [m] and the quaternion qx qy qz qw of b's axes in a.
 
     Raises:
@@ -89,7 +89,7 @@ class PoseBuffer:
         """None yet."""
         self._keep_ns, self._max_gap_ns = round(keep_s * 1e9), round(max_gap_s * 1e9)
         self._times_ns: list[int] = []
-        self._poses: list[Transform] = []
+        self._poses: list[Pose4x4] = []
 
     def __len__(self) -> int:
         """How many there are."""
@@ -100,7 +100,7 @@ class PoseBuffer:
         """Time of the newest [ns]; None where there is none."""
         return self._times_ns[-1] if self._times_ns else None
 
-    def add(self, stamp_ns: int, T: Transform) -> None:
+    def add(self, stamp_ns: int, T: Pose4x4) -> None:
         """Remember the pose of that time, if it is newer than the newest.
 
         One a little older came too late and is left out; one from long before is the beginning of
@@ -115,7 +115,7 @@ class PoseBuffer:
         old = bisect.bisect_left(self._times_ns, stamp_ns - self._keep_ns)
         del self._times_ns[:old], self._poses[:old]
 
-    def at(self, stamp_ns: int) -> Transform | None:
+    def at(self, stamp_ns: int) -> Pose4x4 | None:
         """The pose of that time; None where no two poses near each other enclose it."""
         after = bisect.bisect_left(self._times_ns, stamp_ns)
         if after == len(self._times_ns):

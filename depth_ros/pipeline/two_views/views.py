@@ -23,7 +23,7 @@ from depth_ros.parameters.settings import TwoViewSettings
 from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.two_views.baseline import BaselineScale
 from depth_ros.pipeline.two_views.keyframes import Keyframes
-from depth_ros.pipeline.two_views.poses import JUMP_NS, Transform
+from depth_ros.pipeline.two_views.poses import JUMP_NS, Pose4x4
 
 #: the parallax a second view has at best, if the limits allow it [deg]
 WANTED_PARALLAX_DEG = 7.0
@@ -107,7 +107,7 @@ class SecondCamera(TwoViews):
     """Two cameras at once, their distance known."""
 
     @torch.inference_mode()
-    def __call__(self, first: Frame, second: Frame, known: Transform | float) -> DepthMap:
+    def __call__(self, first: Frame, second: Frame, known: Pose4x4 | float) -> DepthMap:
         """Depth of `first`.
 
         Args:
@@ -146,7 +146,7 @@ class EarlierFrame(TwoViews):
         self._stamp_ns = 0
 
     @torch.inference_mode()
-    def __call__(self, frame: Frame, T_odom_camera: Transform | None, why: str = '') -> DepthMap:
+    def __call__(self, frame: Frame, T_odom_camera: Pose4x4 | None, why: str = '') -> DepthMap:
         """Depth of `frame`.
 
         Args:

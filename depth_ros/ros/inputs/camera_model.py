@@ -18,7 +18,7 @@ from depth_ros.ros.process.log import Throttle
 RECTIFIED = {'rectified': True, 'raw': False}
 
 
-class Lens:
+class CameraModelSource:
     """The camera of a topic's images: from camera_info, or estimated from the pictures.
 
     Args:

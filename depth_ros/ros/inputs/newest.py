@@ -34,7 +34,7 @@ class Counters:
 
 
 class Slot(Protocol):
-    """What `Inboxes` takes from; both are called with `changed` held."""
+    """What `LatestImages` takes from; both are called with `changed` held."""
 
     changed: threading.Condition
 
@@ -42,12 +42,12 @@ class Slot(Protocol):
         """The newest image, or pair of them, with camera_info; taken out. None for none yet."""
         ...
 
-    def hopeful(self) -> bool:
+    def waiting_for_camera_info(self) -> bool:
         """Whether what is there waits for a camera_info only, which may still come."""
         ...
 
 
-class Inboxes:
+class LatestImages:
     """The inboxes of all cameras; filled by the executor's thread, emptied by the worker's."""
 
     def __init__(self, slots: Sequence[Slot]) -> None:
@@ -74,8 +74,8 @@ class Inboxes:
                 fresh = [(k, views) for k, views in newest if views is not None]
                 if fresh or not wait:
                     return fresh
-                hopeful = any(slot.hopeful() for slot in self._slots)
-                self._changed.wait(INFO_WAIT_S / 4 if hopeful else None)
+                waiting = any(slot.waiting_for_camera_info() for slot in self._slots)
+                self._changed.wait(INFO_WAIT_S / 4 if waiting else None)
             return None
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ class Inboxes:
             self._changed.notify()
 
 
-class Inbox:
+class LatestImage:
     """The slot of one camera.
 
     Args:
@@ -131,7 +131,7 @@ class Inbox:
         self._image = None
         return [(image, info)]
 
-    def hopeful(self) -> bool:
+    def waiting_for_camera_info(self) -> bool:
         """See `Slot`."""
         return self._image is not None and len(self.choice.infos) > 0
 

@@ -17,8 +17,8 @@ from depth_ros.ros.inputs.stamps import nanoseconds
 KEPT = 4
 
 
-class PairInbox:
-    """An `Inbox` for two cameras.
+class LatestPair:
+    """An `LatestImage` for two cameras.
 
     A pair is two images whose stamps agree. The newest pair is the next one; what is older than it
     is forgotten, whether it found its partner or not.
@@ -73,7 +73,7 @@ class PairInbox:
         self._forget_up_to(pair)
         return list(zip(pair, infos, strict=True))
 
-    def hopeful(self) -> bool:
+    def waiting_for_camera_info(self) -> bool:
         """See `Slot`."""
         return self._newest() is not None and all(len(c.infos) for c in self._choices)
 

@@ -16,10 +16,10 @@ from depth_ros.core.errors import ConfigError, ScaleError
 from depth_ros.core.types import DepthMap, Frame, Pose
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.depth_pipeline import Pipeline
-from depth_ros.pipeline.two_views.poses import PoseBuffer, Transform, quaternion_of, transform
+from depth_ros.pipeline.two_views.poses import Pose4x4, PoseBuffer, quaternion_of, transform
 from depth_ros.pipeline.two_views.views import EarlierFrame, SecondCamera
-from depth_ros.ros.inputs.newest import Counters, Inbox
-from depth_ros.ros.inputs.pairs import PairInbox
+from depth_ros.ros.inputs.newest import Counters, LatestImage
+from depth_ros.ros.inputs.pairs import LatestPair
 from depth_ros.ros.inputs.stamps import nanoseconds
 from depth_ros.ros.inputs.subscription import Input
 from depth_ros.ros.inputs.tf import Transforms, pose_of
@@ -52,11 +52,11 @@ class Stereo:
         if not distance:
             instead = 'two_views.baseline to the distance of the cameras [m]'
             self._transforms = Transforms(node, instead)
-        self._inbox: PairInbox | None = None
+        self._inbox: LatestPair | None = None
 
-    def inbox(self, counters: Counters) -> PairInbox:
+    def inbox(self, counters: Counters) -> LatestPair:
         """A new one; the worker takes from it."""
-        self._inbox = PairInbox(counters, self.settings.max_offset)
+        self._inbox = LatestPair(counters, self.settings.max_offset)
         return self._inbox
 
     def inputs(self, node: LifecycleNode, settings: Settings) -> list[Input]:
@@ -83,7 +83,7 @@ class Stereo:
         Raises:
             ScaleError: nobody knows the metres yet.
         """
-        known: Transform | float = self.settings.baseline
+        known: Pose4x4 | float = self.settings.baseline
         if self._transforms is not None:
             known = self._transforms.between(first.frame_id, second.frame_id)
         return self.views(first, second, known)
@@ -125,10 +125,10 @@ class Motion:
         self._child, self._bad = '', ''
         self._changed = threading.Condition()
 
-    def inbox(self, counters: Counters) -> Inbox:
+    def inbox(self, counters: Counters) -> LatestImage:
         """A new one; the worker takes from it."""
         self._forget()
-        return Inbox(counters)
+        return LatestImage(counters)
 
     def inputs(self, node: LifecycleNode, settings: Settings) -> list[Input]:
         """Subscribe to the odometry."""
@@ -170,7 +170,7 @@ class Motion:
                 return self.views(frame, None, str(error))
         return self.views(frame, T_odom_base @ T_base_camera)
 
-    def _base_at(self, stamp_ns: int) -> tuple[Transform | None, str]:
+    def _base_at(self, stamp_ns: int) -> tuple[Pose4x4 | None, str]:
         """T_odom_base of that time, or None and why."""
         with self._changed:
             end_s = time.monotonic() + ODOMETRY_WAIT_S
@@ -209,7 +209,7 @@ def two_views_for(
     return kind(node, pipeline, settings) if kind else None
 
 
-def camera_pose(values: list[float]) -> Transform | None:
+def camera_pose(values: list[float]) -> Pose4x4 | None:
     """`two_views.camera_pose` as (4, 4); None for zeros.
 
     Raises:

@@ -9,7 +9,7 @@ from rclpy.node import Node
 from rclpy.time import Time
 
 from depth_ros.core.errors import ConfigError, ScaleError
-from depth_ros.pipeline.two_views.poses import Transform, transform
+from depth_ros.pipeline.two_views.poses import Pose4x4, transform
 
 
 class Transforms:
@@ -32,7 +32,7 @@ class Transforms:
         self._buffer = Buffer()
         self._listener = TransformListener(self._buffer, node)
 
-    def between(self, target: str, source: str) -> Transform:
+    def between(self, target: str, source: str) -> Pose4x4:
         """T_target_source (4, 4) [m], the latest.
 
         Raises:
@@ -53,7 +53,7 @@ class Transforms:
         self._listener.unregister()
 
 
-def pose_of(position: Any, orientation: Any) -> Transform:
+def pose_of(position: Any, orientation: Any) -> Pose4x4:
     """geometry_msgs position or translation, and quaternion -> (4, 4).
 
     Raises:

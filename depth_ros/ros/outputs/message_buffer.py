@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 
-class Bytes:
+class MessageBuffer:
     """Message data that are used again for the next message: a tensor is copied straight in.
 
     `array.array('B')` is the one type that message setters take without looking at each byte, on

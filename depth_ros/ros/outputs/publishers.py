@@ -19,7 +19,7 @@ from depth_ros.core.types import DepthMap
 from depth_ros.parameters.settings import Settings
 from depth_ros.ros.inputs import camera_info
 from depth_ros.ros.inputs.stamps import RateLimit, nanoseconds
-from depth_ros.ros.outputs.message_buffer import Bytes
+from depth_ros.ros.outputs.message_buffer import MessageBuffer
 
 POINT_STEP = 16
 FIELDS = [
@@ -77,7 +77,7 @@ class Outputs:
             )
             for name, kind in self.topics.items()
         }  # fmt: skip
-        self.bytes = {name: Bytes() for name in (*self.topics, 'valid points')}
+        self.bytes = {name: MessageBuffer() for name in (*self.topics, 'valid points')}
         self.points_rate = RateLimit()
         self._streams: dict[torch.device, torch.cuda.Stream] = {}
 
