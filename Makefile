@@ -6,7 +6,7 @@
 #   make test-jazzy   the tests on ROS 2 Jazzy
 #   make check        format, lint and types
 #   make bench        all that is measured, on a quiet machine; `make bench ARGS='--parts stages'`
-#   make docs         config/depth.yaml, MODELS.md and the README's table, from the code
+#   make docs         config/depth.yaml, the generated parts of README and docs/
 #   make clean        remove what make and colcon made here
 PYTHON ?= python3
 ARGS ?=

@@ -17,7 +17,7 @@ ARGUMENTS = {
     'camera_info': ('', 'Topic of its CameraInfo; empty: the sibling of image.', None, None),
     'cameras': ('', 'Names, [front,left]; both topics are then below each.', None, list[str]),
     'params_file': ('', 'YAML with what differs from config/depth.yaml.', None, None),
-    'model': ('', 'Preset, a name from MODELS.md; nano where nothing says another.', None, str),
+    'model': ('', 'Preset (docs/networks.md).', None, str),
     'weights': ('', "Checkpoint file, folder or hub id; else the preset's own.", None, str),
     'accept_licence': ('', 'true: you agree to a licence with limits.', ['', *SWITCH], bool),
     'device': ('', 'auto, cpu or cuda:N.', None, str),

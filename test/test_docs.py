@@ -38,7 +38,7 @@ def test_readme_says_what_was_measured():
 
 
 def test_models_page_is_up_to_date():
-    assert (ROOT / 'MODELS.md').read_text() == models_page(), HINT
+    assert (ROOT / 'docs/networks.md').read_text() == models_page(), HINT
 
 
 def test_depth_yaml_says_the_defaults():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written from the code: config/depth.yaml, the README's tables, and MODELS.md.
+"""What is written from the code: config/depth.yaml, the README's tables, and docs/networks.md.
 
 The README's parameters come from the settings, what was measured from benchmarks/results.
 `python -m tools.docs --write` brings the three files up to date.
@@ -113,7 +113,7 @@ def replaced(readme: str, markers: tuple[str, str], text: str) -> str:
 
 
 def models_page() -> str:
-    """The text of MODELS.md."""
+    """The text of docs/networks.md."""
     rows = [
         '| preset | answers with | licence of the weights | weights | MB | paper |',
         '|---|---|---|---|---|---|',
@@ -145,7 +145,7 @@ def main() -> None:
         return
     root = Path(__file__).resolve().parents[1]
     (root / 'config' / 'depth.yaml').write_text(yaml_text())
-    (root / 'MODELS.md').write_text(models_page())
+    (root / 'docs' / 'networks.md').write_text(models_page())
     readme = root / 'README.md'
     text = replaced(readme.read_text(), MEASURED, measured_tables(root / 'benchmarks' / 'results'))
     readme.write_text(with_table(text))

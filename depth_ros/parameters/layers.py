@@ -27,6 +27,7 @@ class Parameter:
     name: str
     default: Any
     description: str
+    when: str
     live: bool
     low: float | None
     high: float | None

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every parameter, declared once with its default, range and description.
 
-The node, config/depth.yaml and the tables of the docs are generated from here by
+The node, config/depth.yaml and docs/parameters.md are generated from here by
 `depth_ros.parameters.layers`.
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 def setting(
     default: Any,
     description: str,
+    when: str,
     *,
     live: bool = False,
     low: float | None = None,
@@ -23,14 +24,22 @@ def setting(
     """A dataclass field that is a parameter.
 
     Args:
-        default: its value where nobody sets it; its type is the parameter's type.
-        description: one sentence for `ros2 param describe`, YAML and README.
-        live: honoured while the node runs; otherwise a change needs cleanup and configure.
+        default: its value where the user sets none; its type is the parameter's type.
+        description: short sentences for `ros2 param describe`, config/depth.yaml and the docs.
+        when: one sentence on when to change it, for the docs.
+        live: takes effect while the node runs; otherwise a change needs cleanup and configure.
         low: smallest value allowed.
         high: largest value allowed.
         choices: the only strings allowed.
     """
-    meta = {'description': description, 'live': live, 'low': low, 'high': high, 'choices': choices}
+    meta = {
+        'description': description,
+        'when': when,
+        'live': live,
+        'low': low,
+        'high': high,
+        'choices': choices,
+    }
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=meta)
     return field(default=default, metadata=meta)
@@ -38,12 +47,20 @@ def setting(
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Depths that are believed."""
+    """Valid depths."""
 
-    min: float = setting(0.1, 'Nearer than this is -Inf [m].', live=True, low=0.0, high=1e4)
+    min: float = setting(
+        0.1,
+        'Minimum depth [m]; smaller depths become -Inf.',
+        'Parts of the robot are in the image, or near depths are unreliable.',
+        live=True,
+        low=0.0,
+        high=1e4,
+    )
     max: float = setting(
         0.0,
-        'Farther than this is +Inf, nothing in range [m]; 0 means no limit.',
+        'Maximum depth [m]; larger depths become +Inf. 0: no limit.',
+        'Far depths are too inaccurate to use.',
         live=True,
         low=0.0,
         high=1e4,
@@ -52,25 +69,29 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class ScalingSettings:
-    """From a network's number to metres."""
+    """From the output of a network to metres."""
 
     method: str = setting(
         'auto',
-        'How a prediction becomes metres; auto takes as_is for metric networks, canonical_focal '
-        'for canonical ones, baseline with two_views, and refuses others, which need constant.',
+        'How the output of the network becomes metres. auto: as_is for metric networks, '
+        'canonical_focal for canonical ones, baseline with two_views; other networks need '
+        'constant.',
+        'The network has no metric scale and you measured one (constant).',
         live=True,
         choices=('auto', 'as_is', 'canonical_focal', 'constant', 'baseline'),
     )
     scale: float = setting(
         1.0,
-        'Factor on depth (on inverse depth for affine-inverse networks), from your calibration.',
+        'Factor on depth; for affine-inverse networks, factor on inverse depth.',
+        'Measured distances differ from the published ones by a constant factor.',
         live=True,
         low=1e-6,
         high=1e6,
     )
     shift: float = setting(
         0.0,
-        'Added to inverse depth after the factor [1/m]; for affine-inverse networks only.',
+        'Added to inverse depth after the factor [1/m]; affine-inverse networks only.',
+        'You fitted scale and shift of an affine-inverse network to measured distances.',
         live=True,
         low=-1e3,
         high=1e3,
@@ -79,46 +100,62 @@ class ScalingSettings:
 
 @dataclass(frozen=True, slots=True)
 class TwoViewSettings:
-    """Depth from two pictures, for networks that take them."""
+    """Depth from two images, for networks that take pairs."""
 
     mode: str = setting(
         'off',
-        'Where the second view comes from: stereo is a second camera (image_2, camera_info_2), '
-        'motion an earlier frame of the same camera (odom says how it moved).',
+        'Source of the second view. stereo: a second camera (image_2, camera_info_2). motion: an '
+        'earlier frame of the same camera, with odometry on odom.',
+        'You use a DUSt3R preset with a stereo pair or with odometry.',
         choices=('off', 'stereo', 'motion'),
     )
     baseline: float = setting(
-        0.0, 'stereo: distance of the two cameras [m]; 0 takes it from TF.', low=0.0, high=100.0
+        0.0,
+        'stereo: distance between the two cameras [m]. 0: from TF.',
+        'TF does not have both camera frames.',
+        low=0.0,
+        high=100.0,
     )
     max_offset: float = setting(
         0.01,
-        'stereo: stamps of the two images of a pair differ by this at most [s].',
+        'stereo: maximum difference of the stamps of a pair [s].',
+        'The two cameras are not triggered together.',
         low=0.0,
         high=1.0,
     )
     camera_pose: list[float] = setting(
         [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
-        'motion: x y z [m] qx qy qz qw of the optical frame in the child frame of odom; '
-        'zeros take it from TF.',
+        'motion: pose x y z [m] qx qy qz qw of the optical frame in the child frame of odom. '
+        'Zeros: from TF.',
+        'TF does not connect the camera with the child frame of odom.',
     )
     min_baseline: float = setting(
-        0.05, 'Cameras nearer to each other than this tell no scale [m].', low=1e-3, high=10.0
+        0.05,
+        'Minimum baseline of a pair used for scale estimation [m].',
+        'The cameras are closer together than this.',
+        low=1e-3,
+        high=10.0,
     )
     min_inliers: float = setting(
         0.5,
-        'Share of pixels that must agree with the relative pose of a pair that tells the scale.',
+        'Minimum fraction of pixels that agree with the estimated relative pose of a pair used '
+        'for scale estimation.',
+        'The diagnostics show that too many pairs are refused (lower it), or the scale is noisy '
+        '(raise it).',
         low=0.0,
         high=1.0,
     )
     min_parallax: float = setting(
         1.5,
-        'motion: an earlier frame with less parallax is no second view [deg].',
+        'motion: minimum parallax of an earlier frame [deg].',
+        'The scale is noisy because the robot moves slowly (raise it).',
         low=0.1,
         high=90.0,
     )
     max_parallax: float = setting(
         25.0,
-        'motion: an earlier frame with more parallax looks too different [deg].',
+        'motion: maximum parallax of an earlier frame [deg].',
+        'Pairs are refused because the two images overlap too little (lower it).',
         low=0.1,
         high=90.0,
     )
@@ -126,41 +163,63 @@ class TwoViewSettings:
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """The cloud."""
+    """The point cloud."""
 
     rate: float = setting(
         0.0,
-        'Most clouds a second, by image stamps [Hz], and runs of the network where only clouds '
-        'are listened to; 0 means one for every depth image.',
+        'Maximum cloud rate [Hz], by image stamps. If only points has subscribers, inference is '
+        'limited to this rate too. 0: a cloud for every depth image.',
+        'The consumer of the cloud needs less than the camera rate: 10 Hz suits a costmap.',
         live=True,
         low=0.0,
         high=1000.0,
     )
     stride: int = setting(
-        2, 'Take every n-th column and row of the depth image.', live=True, low=1, high=64
+        2,
+        'Use every n-th column and row of the depth image.',
+        'The cloud is too large for its consumer (4 for Nav2), or you need every pixel (1).',
+        live=True,
+        low=1,
+        high=64,
     )
     organized: bool = setting(
         False,
-        'True: height x width with NaN for invalid points (PCL normals, RTAB-Map); '
-        'False: valid points only (Nav2, OctoMap).',
+        'true: height x width points, NaN where invalid. false: valid points only.',
+        'The consumer needs the image grid: PCL normals, RTAB-Map.',
         live=True,
     )
-    color: bool = setting(True, 'Fill the rgb field from the image.', live=True)
+    color: bool = setting(
+        True,
+        'Include the rgb field, with the colours of the image.',
+        'No consumer reads colours.',
+        live=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Colorized:
-    """The picture for people."""
+    """The image for people, depth/colorized."""
 
     min: float = setting(
-        0.0, 'Depth at the near end of the colours [m].', live=True, low=0.0, high=1e4
+        0.0,
+        'Depth at the near end of the colour map [m].',
+        'The scene begins far away.',
+        live=True,
+        low=0.0,
+        high=1e4,
     )
     max: float = setting(
-        10.0, 'Depth at the far end of the colours [m].', live=True, low=0.1, high=1e4
+        10.0,
+        'Depth at the far end of the colour map [m].',
+        'The scene is outdoors (80), or on a table (1).',
+        live=True,
+        low=0.1,
+        high=1e4,
     )
     colormap: str = setting(
         'turbo',
-        'OpenCV colour map; near is its hot end.',
+        'OpenCV colour map; the near end is its last colour (red in turbo).',
+        'You prefer another one.',
         live=True,
         choices=('turbo', 'inferno', 'magma', 'viridis', 'jet', 'bone'),
     )
@@ -168,29 +227,43 @@ class Colorized:
 
 @dataclass(frozen=True, slots=True)
 class Onnx:
-    """Description of a network of your own (family `onnx`)."""
+    """Description of your own network (model onnx)."""
 
     kind: str = setting(
         'metric',
-        'What its output means.',
+        'Meaning of the output: metres, metres for a canonical focal length, depth up to a '
+        'factor, or inverse depth up to factor and shift.',
+        'Your network does not output metres.',
         choices=('metric', 'canonical', 'scale_invariant', 'affine_inverse'),
     )
     input_size: list[int] = setting(
-        [0, 0], 'Width and height of its input [px]; 0 0 reads them from the file.'
+        [0, 0],
+        'Width and height of the input [px]. 0 0: read from the file.',
+        'The file has dynamic axes.',
     )
-    mean: list[float] = setting([0.0, 0.0, 0.0], 'Subtracted from RGB in 0..1.')
-    std: list[float] = setting([1.0, 1.0, 1.0], 'RGB is divided by it after the mean.')
+    mean: list[float] = setting(
+        [0.0, 0.0, 0.0],
+        'Mean subtracted from RGB in 0..1.',
+        'Your network was trained with a normalisation.',
+    )
+    std: list[float] = setting(
+        [1.0, 1.0, 1.0],
+        'Standard deviation RGB is divided by, after subtracting the mean.',
+        'Your network was trained with a normalisation.',
+    )
     canonical_focal: float = setting(
         0.0,
-        'Canonical networks: the focal length their metres are for, at input size [px].',
+        'Canonical networks: focal length for which the output is in metres [px at input size].',
+        'onnx.kind is canonical.',
         low=0.0,
         high=1e5,
     )
     training_camera: list[float] = setting(
         [0.0, 0.0, 0.0, 0.0],
-        'fx fy cx cy at input size [px] of the one camera it was trained with: the picture is '
-        'resampled into that camera and the depth brought back; 0 0 0 0 shows it the whole '
-        'picture, aspect kept.',
+        'fx fy cx cy of the only camera the network was trained with [px at input size]. Images '
+        'are resampled to that camera and the depth is mapped back. 0 0 0 0: the whole image '
+        'with its aspect ratio.',
+        'Your network was trained on one camera.',
     )
 
 
@@ -198,91 +271,117 @@ class Onnx:
 class Settings:
     """All parameters of depth_node."""
 
-    model: str = setting('nano', 'Preset, a name from MODELS.md.')
+    model: str = setting(
+        'nano',
+        'Network: a preset of docs/networks.md.',
+        'You want other accuracy, speed or licence.',
+    )
     cameras: list[str] = setting(
         [''],
-        'Names of the cameras; each goes before the topics of one camera (front/image, '
-        "front/depth/image) and all share the network. '' is a camera without a name.",
+        'Names of the cameras. Each is a prefix of its topics (front/image, front/depth/image); '
+        "all share one network. '': one camera without a prefix.",
+        'One node serves several cameras.',
     )
     weights: str = setting(
         '',
-        "Checkpoint file, its folder, or a hub id owner/name; empty takes the preset's source.",
+        'Checkpoint: a file, a folder, or a hub id owner/name. Empty: the source of the preset.',
+        'You have your own weights, or no network connection.',
     )
     accept_licence: bool = setting(
         False,
-        'You agree to the licence of weights that may not be used for everything (MODELS.md); '
-        'without it they are not downloaded.',
+        'You accept the licence of weights with restrictions (docs/networks.md); without this '
+        'they are not downloaded.',
+        'The preset is non-commercial and your use is permitted.',
     )
     device: str = setting(
-        'auto', 'auto, cpu, or cuda:N; auto takes the first GPU if there is one.'
+        'auto',
+        'auto, cpu, or cuda:N. auto: the first GPU, else the CPU.',
+        'The machine has several GPUs, or the GPU is needed for something else.',
     )
     precision: str = setting(
         'auto',
-        'Arithmetic of the network; auto is fp16 on a GPU and fp32 on a CPU.',
+        'Arithmetic of the network. auto: fp16 on a GPU, fp32 on a CPU.',
+        'fp16 is inaccurate for your weights, or your CPU is fast with bf16.',
         choices=('auto', 'fp32', 'fp16', 'bf16'),
     )
     cuda_graphs: bool = setting(
         True,
-        'GPU: record the network for each size of input as a CUDA graph; False runs it kernel by '
-        'kernel.',
+        'GPU: record the network as a CUDA graph, one for each input size.',
+        'You profile or debug single kernels.',
     )
     threads: int = setting(
-        1, 'CPU threads of the network; keep below the number of cores.', low=1, high=256
+        1,
+        'CPU threads of the network.',
+        'The network runs on the CPU and cores are idle; leave one for the camera driver.',
+        low=1,
+        high=256,
     )
     input_size: int = setting(
         0,
-        "Side the network's input is scaled to [px]; 0 takes the preset's own.",
+        'Side of the network input [px]: the longer or the shorter one, as the network was '
+        'published. 0: the published size.',
+        'You trade detail for speed. Metres may shift: measure them again.',
         low=0,
         high=4096,
     )
     max_tokens: int = setting(
         5000,
-        'Most patches a transformer is given; very wide pictures are scaled down to fit.',
+        'Maximum number of patches of a transformer; larger inputs are scaled down.',
+        'Very wide images use too much memory (lower it).',
         low=16,
         high=100000,
     )
     tile_batch: int = setting(
         0,
-        'Depth Pro: tiles of a picture in memory at once, of 35; 0 is all on a GPU, 5 on a CPU.',
+        'Depth Pro: tiles processed at once, of 35. 0: all on a GPU, 5 on a CPU.',
+        'Depth Pro runs out of memory.',
         low=0,
         high=35,
     )
     image_transport: str = setting(
         'raw',
-        'raw subscribes image; compressed subscribes image/compressed.',
+        'raw: subscribe to image. compressed: subscribe to image/compressed.',
+        'The camera or bag has compressed images only.',
         choices=('raw', 'compressed'),
     )
     rectification: str = setting(
         'auto',
-        'Whether the image is already undistorted (rectified: P is used) or not (raw: K and D); '
-        'auto: rectified where all D are zero or the topic name says rect.',
+        'rectified: the image is undistorted, use P. raw: use K and D. auto: rectified if all of '
+        'D is zero or the topic name contains rect.',
+        'The topic name is misleading, or camera_info does not match the image.',
         choices=('auto', 'rectified', 'raw'),
     )
     intrinsics: str = setting(
         'camera_info',
-        'Where K comes from; estimated asks the network, for cameras nobody calibrated, and needs '
-        'no camera_info.',
+        'Source of K. estimated: the network estimates it; no camera_info is needed.',
+        'The camera is not calibrated and the preset can estimate K (depth_pro, dust3r_*).',
         choices=('camera_info', 'estimated'),
     )
     rate: float = setting(
         0.0,
-        'Most depth images a second, by image stamps [Hz]; 0 means every frame the device can do.',
+        'Maximum rate of depth images [Hz], by image stamps. 0: as fast as the device allows.',
+        'Other programs need the GPU or CPU.',
         live=True,
         low=0.0,
         high=1000.0,
     )
     depth_encoding: str = setting(
         '32FC1',
-        'Encoding of depth/image: metres, or millimetres with 0 for invalid.',
+        'Encoding of depth/image. 32FC1: metres. 16UC1: millimetres, 0 where invalid.',
+        'A consumer reads millimetres only, or recordings must be small.',
         live=True,
         choices=('32FC1', '16UC1'),
     )
     frame_id: str = setting(
-        '', "Replaces the image's frame_id in the outputs; empty keeps it.", live=True
+        '',
+        'frame_id of the outputs. Empty: that of the image.',
+        'The driver publishes a wrong frame_id.',
+        live=True,
     )
     min_confidence: float = setting(
         0.0,
-        'Pixels the network is less sure of are NaN, in its own unit; 0 keeps all.',
+        'Pixels with confidence below this become NaN (unit of the network). 0: disabled.',
+        'The network has a confidence (depth/confidence) and you want fewer but better depths.',
         live=True,
         low=0.0,
         high=1e9,
@@ -295,21 +394,26 @@ class Settings:
     onnx: Onnx = field(default_factory=Onnx)
     image_reliability: str = setting(
         'auto',
-        'QoS of the image subscription; auto is reliable where all publishers are.',
+        'QoS of the image subscription. auto: reliable if all publishers are, else best effort.',
+        'The camera is connected over Wi-Fi and its images stall (best_effort).',
         choices=('auto', 'reliable', 'best_effort'),
     )
     output_reliability: str = setting(
         'reliable',
-        'QoS of the outputs; reliable reaches every subscriber.',
+        'QoS of the outputs. reliable reaches every subscriber.',
+        'Large clouds stall over Wi-Fi (best_effort).',
         choices=('reliable', 'best_effort'),
     )
     patience: float = setting(
         3.0,
-        'Seconds without an image or camera_info after which the log says why [s].',
+        'Time without an image or camera_info after which the log and diagnostics say why [s].',
+        'The camera is slower than one image in three seconds.',
         live=True,
         low=0.5,
         high=3600.0,
     )
     autostart: bool = setting(
-        True, 'Configure and activate at start; False waits for a lifecycle manager.'
+        True,
+        'Configure and activate at start. false: wait for a lifecycle manager.',
+        'A lifecycle manager manages the node.',
     )
