@@ -63,7 +63,7 @@ class Eye:
     def predict(self, frame):
         return Prediction(torch.ones(frame.camera.size), self.kind, focal_px=(100.0, 100.0))
 
-    def estimated_camera(self, rgb):
+    def estimate_camera(self, rgb):
         h, w = rgb.shape[:2]
         return Camera(w, h, 2.0 * w, 2.0 * w, (w - 1) / 2, (h - 1) / 2)
 

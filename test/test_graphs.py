@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recorded networks answer as they do otherwise; what cannot be recorded runs as before."""
+"""A CUDA graph answers as its network does; what cannot be recorded runs as before."""
 
 import pytest
 import torch
 
-from depth_ros.pipeline.engines.cuda_graphs import Recorded
+from depth_ros.pipeline.engines.cuda_graphs import CudaGraphNetwork
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason='torch sees no GPU')
 
@@ -21,27 +21,27 @@ class Two(torch.nn.Module):
 @torch.inference_mode()
 def test_a_recorded_network_answers_as_it_does_otherwise():
     network = Two().cuda()
-    recorded = Recorded(network)
+    recorded = CudaGraphNetwork(network)
     kept = []
     for k in range(8):
         x = torch.randn((1 + k % 2, 3, 30, 40), device='cuda')
         kept.append((recorded(x), network(x)))
     for (y, twice), (want, want_twice) in kept:  # each answer is its caller's own
         assert torch.equal(y, want) and torch.equal(twice, want_twice)
-    assert len(recorded._records) == 2 and not recorded.trouble
+    assert len(recorded._records) == 2 and not recorded.disabled_reason
 
 
 @NO_GPU
 @torch.inference_mode()
 def test_what_waits_for_the_gpu_runs_kernel_by_kernel(caplog):
-    recorded = Recorded(lambda x: x * float(x.sum()))
+    recorded = CudaGraphNetwork(lambda x: x * float(x.sum()))
     x = torch.ones((1, 3, 4, 5), device='cuda')
     for _ in range(4):
         assert torch.equal(recorded(x), 60 * x)
-    assert recorded.trouble and caplog.text.count('cannot be recorded') == 1
+    assert recorded.disabled_reason and caplog.text.count('cannot be recorded') == 1
 
 
-class Refusing(Recorded):
+class Refusing(CudaGraphNetwork):
     """As on a GPU where recording fails."""
 
     def _record(self, x):
@@ -55,4 +55,7 @@ def test_where_recording_fails_the_network_runs_all_the_same(caplog):
     for _ in range(4):
         x = torch.randn((1, 3, 4, 5))
         assert torch.equal(recorded(x)[0], network(x)[0])
-    assert 'not permitted' in recorded.trouble and caplog.text.count('cannot be recorded') == 1
+    assert (
+        'not permitted' in recorded.disabled_reason
+        and caplog.text.count('cannot be recorded') == 1
+    )

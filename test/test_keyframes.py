@@ -10,7 +10,7 @@ import torch
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.types import Frame
-from depth_ros.pipeline.two_views.keyframes import Keyframes, between
+from depth_ros.pipeline.two_views.keyframes import Keyframes, relative_pose
 
 CAMERA = Camera(64, 48, 55.0, 55.0, 31.5, 23.5)  # 60 deg wide
 
@@ -36,7 +36,9 @@ def walked(keyframes, poses, dt_s=0.1):
 def test_between_maps_points_of_the_second_into_the_first():
     T_first, T_second = at(1, 2, 3, 20), at(-1, 0, 2, -35)
     point = np.array([0.3, -0.2, 2.0, 1.0])
-    np.testing.assert_allclose(T_first @ between(T_first, T_second) @ point, T_second @ point)
+    np.testing.assert_allclose(
+        T_first @ relative_pose(T_first, T_second) @ point, T_second @ point
+    )
 
 
 def test_the_nearest_to_the_wanted_parallax_is_taken():

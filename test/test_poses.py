@@ -7,10 +7,10 @@ import pytest
 from depth_ros.core.errors import ConfigError
 from depth_ros.pipeline.two_views.poses import (
     PoseBuffer,
-    quaternion_of,
-    rotation_of,
+    pose_from_quaternion,
+    quaternion_from_rotation,
+    rotation_from_quaternion,
     slerp,
-    transform,
 )
 
 S = 10**9
@@ -18,7 +18,7 @@ S = 10**9
 
 def about_z(degrees, x=0.0):
     half = np.radians(degrees) / 2
-    return transform(x, 0, 0, 0, 0, np.sin(half), np.cos(half))
+    return pose_from_quaternion(x, 0, 0, 0, 0, np.sin(half), np.cos(half))
 
 
 def angle_of(T):
@@ -32,11 +32,15 @@ def test_a_quaternion_turns_as_ros_means_it():
 def test_every_rotation_comes_back_from_its_quaternion():
     for q in np.random.default_rng(0).normal(size=(200, 4)):
         q = q / np.linalg.norm(q)
-        R = rotation_of(q)
+        R = rotation_from_quaternion(q)
         np.testing.assert_allclose(R @ R.T, np.eye(3), atol=1e-12)
-        np.testing.assert_allclose(rotation_of(quaternion_of(R)), R, atol=1e-12)
+        np.testing.assert_allclose(
+            rotation_from_quaternion(quaternion_from_rotation(R)), R, atol=1e-12
+        )
     for q in np.eye(4):  # half turns, where one of the four is all there is
-        np.testing.assert_allclose(np.abs(quaternion_of(rotation_of(q))), q, atol=1e-12)
+        np.testing.assert_allclose(
+            np.abs(quaternion_from_rotation(rotation_from_quaternion(q))), q, atol=1e-12
+        )
 
 
 def test_between_two_poses_way_and_turn_are_shared():
@@ -50,8 +54,8 @@ def test_between_two_poses_way_and_turn_are_shared():
 
 
 def test_the_shorter_way_round_is_taken():
-    a, b = (quaternion_of(about_z(d)[:3, :3]) for d in (170, -170))
-    middle = rotation_of(slerp(a, -b, 0.5))
+    a, b = (quaternion_from_rotation(about_z(d)[:3, :3]) for d in (170, -170))
+    middle = rotation_from_quaternion(slerp(a, -b, 0.5))
     np.testing.assert_allclose(middle @ [1, 0, 0], [-1, 0, 0], atol=1e-12)
 
 
@@ -80,4 +84,4 @@ def test_old_poses_go_and_time_that_goes_back_starts_anew():
 @pytest.mark.parametrize('q', [(0, 0, 0, 0), (1, 1, 0, 0), (float('nan'), 0, 0, 1)])
 def test_what_is_no_quaternion_is_refused(q):
     with pytest.raises(ConfigError, match='it must be 1'):
-        transform(0, 0, 0, *q)
+        pose_from_quaternion(0, 0, 0, *q)

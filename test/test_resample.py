@@ -10,13 +10,13 @@ from torch.nn import functional as F
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.resample import (
-    _resize_bytes_by_torch,
-    bilinear,
+    _resize_uint8_by_torch,
+    covered_pixels,
     depth_to_camera,
+    downscale,
     resize,
-    resize_bytes,
-    seen_by,
-    shrunk,
+    resize_bilinear,
+    resize_uint8,
     to_camera,
 )
 
@@ -59,8 +59,8 @@ def test_linear_and_cubic_are_those_of_torch(kernel, size):
 )
 def test_bytes_are_resized_elsewhere_nearly_as_by_the_library(kernel, size, share):
     picture = torch.from_numpy(RNG.integers(0, 256, (90, 128, 3), np.uint8))
-    theirs = resize_bytes(picture, size, kernel)
-    ours = _resize_bytes_by_torch(picture, size, kernel)
+    theirs = resize_uint8(picture, size, kernel)
+    ours = _resize_uint8_by_torch(picture, size, kernel)
     assert ours.shape == theirs.shape == (*size, 3) and ours.dtype == theirs.dtype == torch.uint8
     difference = (ours.int() - theirs.int()).abs()
     assert difference.max() <= 1 and (difference > 0).float().mean() < share
@@ -87,7 +87,7 @@ def test_another_camera_sees_the_same_scene():
     wide = Camera(320, 240, 200, 210, 163, 117)
     narrow = Camera(112, 96, 140, 120, 50.5, 47)
     seen = to_camera(torch.from_numpy(scene(wide)).float(), wide, narrow, 'area').numpy()
-    assert seen_by(wide, narrow, torch.device('cpu')).all()
+    assert covered_pixels(wide, narrow, torch.device('cpu')).all()
     np.testing.assert_allclose(seen, scene(narrow), atol=3e-3)
 
 
@@ -104,7 +104,7 @@ def test_a_hole_in_depth_stays_a_hole():
 def test_seen_by_knows_the_edge_of_the_picture():
     inner = Camera(100, 80, 100, 100, 49.5, 39.5)
     outer = Camera(200, 160, 100, 100, 99.5, 79.5)
-    mask = seen_by(inner, outer, torch.device('cpu')).numpy()
+    mask = covered_pixels(inner, outer, torch.device('cpu')).numpy()
     assert mask[40:120, 50:150].all() and mask.sum() == 100 * 80
 
 
@@ -112,13 +112,13 @@ def test_seen_by_knows_the_edge_of_the_picture():
 def test_maps_grow_and_shrink_as_torch_has_it(size):
     maps = torch.randn((3, 48, 64), generator=torch.Generator().manual_seed(0))
     expected = F.interpolate(maps[None], size=size, mode='bilinear', align_corners=False)[0]
-    torch.testing.assert_close(bilinear(maps, size), expected, atol=5e-5, rtol=0)
+    torch.testing.assert_close(resize_bilinear(maps, size), expected, atol=5e-5, rtol=0)
     parts = maps.transpose(1, 2).contiguous().transpose(1, 2)[1:]  # no map of its own
-    torch.testing.assert_close(bilinear(parts, size), expected[1:], atol=5e-5, rtol=0)
+    torch.testing.assert_close(resize_bilinear(parts, size), expected[1:], atol=5e-5, rtol=0)
 
 
 @pytest.mark.parametrize('size', [(24, 32), (20, 17), (48, 64), (96, 30)])
 def test_a_picture_shrinks_to_its_area_average(size):
     rgb = torch.randint(0, 256, (48, 64, 3), dtype=torch.uint8)
     expected = resize(rgb.permute(2, 0, 1).float(), size, 'area').permute(1, 2, 0)
-    assert (shrunk(rgb, size) - expected).abs().max() <= 0.501
+    assert (downscale(rgb, size) - expected).abs().max() <= 0.501

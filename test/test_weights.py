@@ -11,8 +11,10 @@ import torch
 from safetensors.torch import save, save_file
 from torch import nn
 
+from depth_ros.checkpoints.families import guess_family
 from depth_ros.checkpoints.find import find_weights
-from depth_ros.checkpoints.weights import guess_family, load_strict, read
+from depth_ros.checkpoints.load import load_strict
+from depth_ros.checkpoints.read import read_checkpoint
 from depth_ros.core.errors import ConfigError, WeightsError
 from depth_ros.models import PRESETS
 
@@ -51,7 +53,7 @@ def path(tmp_path, monkeypatch):
 )
 def test_tensors_are_read_whatever_the_wrapping(path, content):
     path.write_bytes(content)
-    state = read(path)
+    state = read_checkpoint(path)
     assert list(state) == list(STATE)
     assert all(torch.equal(state[k], STATE[k]) for k in STATE)
 
@@ -59,7 +61,7 @@ def test_tensors_are_read_whatever_the_wrapping(path, content):
 def test_a_name_that_all_share_is_dropped_where_we_know_none_with_it(tmp_path):
     def kept(*names):
         save_file({name: torch.ones(1) for name in names}, tmp_path / 'x.safetensors')
-        return sorted(read(tmp_path / 'x.safetensors'))
+        return sorted(read_checkpoint(tmp_path / 'x.safetensors'))
 
     inner = ['depth_head.scratch.a', 'pretrained.blocks.0']
     assert kept(*(f'model.{name}' for name in inner)) == inner
@@ -103,14 +105,14 @@ def test_a_name_that_all_share_is_dropped_where_we_know_none_with_it(tmp_path):
 def test_what_is_no_checkpoint_is_refused_and_never_run(path, content, message):
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=message) as error:
-        read(path)
+        read_checkpoint(path)
     assert str(path) in str(error.value)
     assert not (path.parent / 'executed').exists()
 
 
 def test_a_missing_file_is_named_with_its_whole_path(path):
     with pytest.raises(WeightsError, match=f'{path} does not exist'):
-        read(path)
+        read_checkpoint(path)
 
 
 @pytest.mark.parametrize(
@@ -247,4 +249,4 @@ def test_unknown_names_are_nobodys():
 def test_safetensors_are_told_by_content_not_by_name(tmp_path):
     path = tmp_path / 'x.pth'
     save_file(STATE, path)
-    assert torch.equal(read(path)['a'], STATE['a'])
+    assert torch.equal(read_checkpoint(path)['a'], STATE['a'])

@@ -20,7 +20,7 @@ from safetensors.torch import save, save_file
 
 from depth_ros import models
 from depth_ros.checkpoints.find import find_weights
-from depth_ros.checkpoints.weights import read
+from depth_ros.checkpoints.read import read_checkpoint
 from depth_ros.core.errors import ConfigError, WeightsError
 from depth_ros.models import PRESETS, ModelOptions
 
@@ -293,7 +293,7 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(folder, form):
         file.unlink(missing_ok=True)  # what was read may still be mapped
         file.write_bytes(damaged(FORMS[form], random.Random(f'{form} {seed}')))
         try:
-            load(MONO, file) if many else read(file)
+            load(MONO, file) if many else read_checkpoint(file)
             outcomes['read'] += 1
         except WeightsError as error:
             assert str(file) in str(error) and REMEDY.search(str(error)), f'{seed}: {error}'
@@ -308,7 +308,7 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(folder, form):
 def test_no_suffix_hides_what_a_file_is(folder, form, suffix):
     file = folder / f'x{suffix}'
     file.write_bytes(FORMS[form])
-    assert torch.equal(read(file)['a'], STATE['a'])
+    assert torch.equal(read_checkpoint(file)['a'], STATE['a'])
 
 
 def test_a_header_whose_length_looks_like_text_is_read(folder):
@@ -317,7 +317,7 @@ def test_a_header_whose_length_looks_like_text_is_read(folder):
         file = folder / 'x.safetensors'
         save_file(STATE, file, {'x': 'x' * (length - bare)})
         assert file.read_bytes()[:8] == struct.pack('<Q', length)
-        assert torch.equal(read(file)['a'], STATE['a'])
+        assert torch.equal(read_checkpoint(file)['a'], STATE['a'])
 
 
 @pytest.mark.parametrize('name', [V2, MONO, MONO_50])

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from depth_ros import models
-from depth_ros.checkpoints import weights
+from depth_ros.checkpoints.families import describe, guess_family
 from depth_ros.checkpoints.find import find_weights
+from depth_ros.checkpoints.read import read_checkpoint
 from depth_ros.core.errors import DepthRosError, WeightsError
 from depth_ros.models import PRESETS, ModelOptions
 
@@ -54,13 +55,13 @@ def tell(path: Path) -> str:
     Raises:
         WeightsError: it is none.
     """
-    state = weights.read(path)
+    state = read_checkpoint(path)
     dtypes = sorted({str(t.dtype).removeprefix('torch.') for t in state.values()})
     numbers = sum(t.numel() for t in state.values())
     print(f'file      {path}, {path.stat().st_size / 1e6:.1f} MB')
     print(f'tensors   {len(state)}, {numbers / 1e6:.2f} million numbers, {", ".join(dtypes)}')
-    print(f'looks     {weights.guess_family(state) or "like no network known here"}')
-    return weights.describe(state)
+    print(f'looks     {guess_family(state) or "like no network known here"}')
+    return describe(state)
 
 
 def presets_that_load(path: Path) -> tuple[list[str], list[str]]:

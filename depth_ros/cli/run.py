@@ -78,7 +78,7 @@ def call(given: argparse.Namespace) -> None:
     rgb = torch.from_numpy(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)).to(depth_of.device)
     if camera is None:
         assert isinstance(depth_of.model, EstimatesCamera)  # `build` refuses others
-        camera = depth_of.model.estimated_camera(rgb)
+        camera = depth_of.model.estimate_camera(rgb)
         print(f'camera {camera}, estimated by the network')
     depth = depth_of(Frame(rgb, camera))
     for path in write(depth, prefix, settings):

@@ -49,7 +49,7 @@ def resize(x: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
     return _apply(x, rows, cols)
 
 
-def resize_bytes(rgb: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
+def resize_uint8(rgb: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
     """Resize a picture as those libraries do with which publishers resize theirs, to bytes.
 
     On a CPU they themselves do it. Elsewhere the same kernels do, a grey level off at most.
@@ -65,7 +65,7 @@ def resize_bytes(rgb: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
     if tuple(rgb.shape[:2]) == size:
         return rgb
     if rgb.device.type != 'cpu':
-        return _resize_bytes_by_torch(rgb, size, kernel)
+        return _resize_uint8_by_torch(rgb, size, kernel)
     picture = np.ascontiguousarray(rgb.numpy())
     if kernel in _OPENCV:
         return torch.from_numpy(cv2.resize(picture, size[::-1], interpolation=_OPENCV[kernel]))
@@ -73,7 +73,7 @@ def resize_bytes(rgb: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
     return torch.from_numpy(np.array(resized))
 
 
-def _resize_bytes_by_torch(rgb: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
+def _resize_uint8_by_torch(rgb: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
     x = rgb.permute(2, 0, 1).float()  # (3, H, W)
     if kernel in _PILLOW:  # which makes bytes of one axis before it does the other
         rows_first = size[0] < x.shape[1] and size[1] > x.shape[2]
@@ -82,7 +82,7 @@ def _resize_bytes_by_torch(rgb: Tensor, size: tuple[int, int], kernel: str) -> T
     return resize(x, size, kernel).round().clamp(0, 255).byte().permute(1, 2, 0)
 
 
-def shrunk(rgb: Tensor, size: tuple[int, int]) -> Tensor:
+def downscale(rgb: Tensor, size: tuple[int, int]) -> Tensor:
     """A picture's area average, for a network's small input.
 
     On a CPU it is OpenCV's, of bytes: a tenth of the time, and less than half a grey level off.
@@ -102,7 +102,7 @@ def shrunk(rgb: Tensor, size: tuple[int, int]) -> Tensor:
     return resize(rgb.permute(2, 0, 1).float(), size, 'area').permute(1, 2, 0)
 
 
-def bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """A network's maps at the size of the picture, as publishers do it.
 
     Args:
@@ -117,7 +117,7 @@ def bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(maps[None], size=size, mode='bilinear', align_corners=False)[0]
 
 
-def bilinear_of(values: Tensor, keep: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def resize_masked(values: Tensor, keep: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """A map at the size of the picture, mixed only from the pixels that are kept.
 
     On a CPU by OpenCV, in a tenth of torch's time and at most 1e-4 of a pixel off.
@@ -132,7 +132,9 @@ def bilinear_of(values: Tensor, keep: Tensor, size: tuple[int, int]) -> tuple[Te
     """
     share = keep.float()
     maps = torch.stack((values * share, share))
-    mixed, share = _by_opencv(maps, size) if maps.device.type == 'cpu' else bilinear(maps, size)
+    mixed, share = (
+        _by_opencv(maps, size) if maps.device.type == 'cpu' else resize_bilinear(maps, size)
+    )
     return mixed / share, share >= 0.5  # 0 / 0 is NaN
 
 
@@ -171,10 +173,12 @@ def depth_to_camera(z: Tensor, source: Camera, target: Camera) -> Tensor:
     valid = torch.isfinite(z)
     weight = to_camera(valid.to(z.dtype), source, target, 'linear')
     values = to_camera(torch.where(valid, z, 0.0), source, target, 'linear') / weight
-    return torch.where((weight >= 0.5) & seen_by(source, target, z.device), values, torch.nan)
+    return torch.where(
+        (weight >= 0.5) & covered_pixels(source, target, z.device), values, torch.nan
+    )
 
 
-def seen_by(source: Camera, target: Camera, device: torch.device) -> Tensor:
+def covered_pixels(source: Camera, target: Camera, device: torch.device) -> Tensor:
     """Which pixels of `target` lie inside `source`'s picture: (h, w) bool."""
     inside = []
     for n_in, n_out, axis in (

@@ -78,7 +78,7 @@ class DepthMap:
         rgb: (H, W, 3) uint8, the (undistorted) image.
         confidence: (H, W) float32 or None.
         pose: where the second camera stood [m]; None for depth of one view.
-        answered: () bool on the device, whether there is any number in the network's answer; to
+        has_finite: () bool on the device, whether there is any number in the network's answer; to
             look at it waits for the network.
     """
 
@@ -87,15 +87,15 @@ class DepthMap:
     rgb: Tensor
     confidence: Tensor | None = None
     pose: Pose | None = None
-    answered: Tensor | None = None
+    has_finite: Tensor | None = None
 
-    def ensure_answered(self) -> None:
+    def ensure_finite(self) -> None:
         """Wait for the network.
 
         Raises:
             InferenceError: its answer has no number in it.
         """
-        if self.answered is not None and not self.answered:
+        if self.has_finite is not None and not self.has_finite:
             raise InferenceError(
                 'the network answered no finite number at all; with fp16 try precision fp32 or '
                 'bf16, otherwise the checkpoint is broken'

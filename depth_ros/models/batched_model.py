@@ -19,7 +19,8 @@ Maps = tuple[Tensor, ...]
 class BatchedModel(abc.ABC):
     """A `DepthModel` that `TakesBatches`.
 
-    A family says what the network is shown (`network_input`) and what its maps mean (`answer`).
+    A family prepares the network's input (`network_input`) and interprets its output
+    (`postprocess`).
     Pictures whose inputs are of one size share one run of the network.
 
     Args:
@@ -38,7 +39,7 @@ class BatchedModel(abc.ABC):
         """What the network is shown, (C, h, w) of its dtype."""
 
     @abc.abstractmethod
-    def answer(self, maps: Maps, frame: Frame) -> Prediction:
+    def postprocess(self, maps: Maps, frame: Frame) -> Prediction:
         """The network's maps of one picture -> depth for every pixel of `frame`."""
 
     def predict(self, frame: Frame) -> Prediction:
@@ -59,5 +60,5 @@ class BatchedModel(abc.ABC):
             maps = run(x.contiguous(memory_format=torch.channels_last))
             maps = maps if isinstance(maps, tuple) else (maps,)
             for i, k in enumerate(members):
-                answers[k] = self.answer(tuple(m[i] for m in maps), frames[k])
+                answers[k] = self.postprocess(tuple(m[i] for m in maps), frames[k])
         return [answers[k] for k in range(len(frames))]

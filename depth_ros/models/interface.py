@@ -39,7 +39,7 @@ class TakesBatches(Protocol):
 class EstimatesCamera(Protocol):
     """A `DepthModel` that can tell the camera from its picture."""
 
-    def estimated_camera(self, rgb: Tensor) -> Camera:
+    def estimate_camera(self, rgb: Tensor) -> Camera:
         """The camera that took (H, W, 3) uint8."""
         ...
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 
-class PackedLinear(nn.Module):
+class MkldnnLinear(nn.Module):
     """What an `nn.Linear` computes, by oneDNN; to infer with only."""
 
     def __init__(self, dense: nn.Linear) -> None:
@@ -29,8 +29,8 @@ class PackedLinear(nn.Module):
         return y
 
 
-def pays(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether `packed` makes such a network faster on this machine, or at least not slower."""
+def is_beneficial(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether `replace_linears` makes a network faster, or not slower, on this machine."""
     return (
         device.type == 'cpu'
         and dtype is torch.float32
@@ -39,11 +39,11 @@ def pays(device: torch.device, dtype: torch.dtype) -> bool:
     )
 
 
-def packed(network: nn.Module) -> None:
+def replace_linears(network: nn.Module) -> None:
     """Replace every `nn.Linear` within `network`, one by one: no weights are there twice."""
     for name, child in list(network.named_children()):
         if type(child) is nn.Linear:  # a subclass may compute something else
-            layer: Any = PackedLinear(child)
+            layer: Any = MkldnnLinear(child)
             setattr(network, name, layer)
         else:
-            packed(child)
+            replace_linears(child)

@@ -20,7 +20,7 @@ from depth_ros.core.types import Frame
 from depth_ros.models import DepthModel, ModelOptions, Preset, TakesPairs
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.depth_pipeline import Pipeline
-from depth_ros.pipeline.engines.cuda_graphs import record
+from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
 from depth_ros.pipeline.scaling import Scaling
 
 log = logging.getLogger(__name__)
@@ -92,13 +92,13 @@ def build(
     frame = trial_frame(device, *(size or USUAL_SIZE))
     model, precision = load_in(settings.model, options, wanted, frame)
     if settings.cuda_graphs:
-        record(model, device)
+        use_cuda_graph(model, device)
     if preset.advice:
         log.info('%s (%s): %s', settings.model, preset.source.licence, preset.advice)
     pipeline = Pipeline(model, settings, device)
     # the first run allocates and compiles: better now than with a frame, and a broken one shows
     with torch.inference_mode():
-        pipeline.depth_map(model.predict(frame), frame).ensure_answered()
+        pipeline.depth_map(model.predict(frame), frame).ensure_finite()
         if settings.two_views.mode != 'off' and isinstance(model, TakesPairs):
             model.predict_pair(frame, frame)
     choices = Choices(

@@ -59,7 +59,7 @@ class Pipeline:
         (depth,) = self.many([frame])
         if isinstance(depth, DepthRosError):
             raise depth
-        depth.ensure_answered()
+        depth.ensure_finite()
         return depth
 
     @torch.inference_mode()
@@ -68,7 +68,7 @@ class Pipeline:
 
         Returns:
             For each frame what a call with it alone would return or raise: what is wrong with one
-            camera is no reason to lose the others. Only `DepthMap.ensure_answered` is still to be
+            camera is no reason to lose the others. Only `DepthMap.ensure_finite` is still to be
             called: on a GPU the network may be at work yet.
 
         Raises:
@@ -118,7 +118,7 @@ class Pipeline:
             z = torch.where(prediction.confidence < self.settings.min_confidence, nan, z)
         if seen is not None:
             z = torch.where(seen, z, nan)
-        return DepthMap(z, frame.camera, frame.rgb, prediction.confidence, answered=answered)
+        return DepthMap(z, frame.camera, frame.rgb, prediction.confidence, has_finite=answered)
 
 
 def _tried(action: Callable[..., T], *args: Any) -> T | DepthRosError:

@@ -80,7 +80,7 @@ class Stream:
         node, settings, views = self.node, self.settings, self.views
         estimate = None
         if settings.intrinsics == 'estimated':
-            estimate = SteadyCamera(self.pipeline.model.estimated_camera)
+            estimate = SteadyCamera(self.pipeline.model.estimate_camera)
         inbox = (
             views.inbox(self.counters)
             if views

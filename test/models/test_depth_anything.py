@@ -80,7 +80,7 @@ def test_output_and_picture_size_agree_with_the_published_network(name, small, f
     fixture, model = fixture_of(name), small(SMALL[name])
     (depth,) = run(model, fixture, 'main')  # no sky
     assert fixture.error('main', 'output', depth) < LIMIT
-    assert fixture.error('main', 'depth', model.restored(depth[0], (480, 640))) < LIMIT
+    assert fixture.error('main', 'depth', model.to_image_pixels(depth[0], (480, 640))) < LIMIT
 
 
 @pytest.mark.parametrize('name', SMALL)
@@ -203,7 +203,7 @@ def test_depth_beside_sky_mixes_no_sky():
     depth = torch.full((14, 28), 5.0)
     sky = torch.zeros(14, 28)
     sky[:, 14:], depth[:, 14:] = 1.0, 500.0
-    z, is_sky = adapter(METRIC).restored_beside_sky(depth, sky, (42, 84))
+    z, is_sky = adapter(METRIC).to_image_pixels_without_sky(depth, sky, (42, 84))
     assert torch.equal(is_sky[0], torch.arange(84) >= 42)
     torch.testing.assert_close(z[:, :42], torch.full((42, 42), 5.0))
     assert z[:, 60:].isnan().all()

@@ -6,12 +6,17 @@ import math
 import pytest
 import torch
 
-from depth_ros.checkpoints.weights import load_strict
+from depth_ros.checkpoints.load import load_strict
 from depth_ros.core.camera import Camera
 from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.models.depth_anything import DepthAnythingModel, build
-from depth_ros.models.depth_anything.any_view import places, rotate, rotation, rotations
+from depth_ros.models.depth_anything.any_view import (
+    apply_rope,
+    rope_table,
+    rope_tables,
+    uv_embedding,
+)
 from depth_ros.models.depth_anything.checkpoint import LAYOUTS, UNUSED, translate
 from depth_ros.models.depth_anything.network import Variant
 from depth_ros.parameters.layers import with_values
@@ -115,7 +120,7 @@ def test_rotation_turns_each_pair_of_channels_by_its_angle():
     torch.manual_seed(0)
     x = torch.randn(64)
     y_index, x_index = 3, 7
-    turned = rotate(x, *(t[0] for t in rotation(torch.tensor([[y_index, x_index]]))))
+    turned = apply_rope(x, *(t[0] for t in rope_table(torch.tensor([[y_index, x_index]]))))
     for first, index in ((0, y_index), (32, x_index)):
         for j in range(16):
             angle = index * 100 ** (-2 * j / 32)
@@ -130,26 +135,26 @@ def test_attention_depends_on_where_tokens_are_to_each_other():
     q, k = torch.randn(2, 64)
     products = []
     for offset in (0, 5):
-        cos, sin = rotation(torch.tensor([[2, 9], [4, 3]]) + offset)
-        products.append(rotate(q, cos[0], sin[0]) @ rotate(k, cos[1], sin[1]))
+        cos, sin = rope_table(torch.tensor([[2, 9], [4, 3]]) + offset)
+        products.append(apply_rope(q, cos[0], sin[0]) @ apply_rope(k, cos[1], sin[1]))
     assert products[0] == pytest.approx(products[1].item(), abs=1e-4)
 
 
 def test_local_blocks_tell_patches_apart_and_global_ones_do_not():
-    local, everywhere = rotations((2, 3), torch.float32, torch.device('cpu'))
+    local, everywhere = rope_tables((2, 3), torch.float32, torch.device('cpu'))
     for cos, sin in (local, everywhere):
         assert cos.shape == (7, 64)
         assert (cos[0] == 1).all() and (sin[0] == 0).all()  # the camera is at (0, 0)
     assert len(local[1][1:].unique(dim=0)) == 6
     assert len(everywhere[1][1:].unique(dim=0)) == 1
     assert torch.equal(local[0][1], everywhere[0][1])  # (1, 1) is the first patch
-    assert torch.equal(local[0][-1], rotation(torch.tensor([[2, 3]]))[0][0])
+    assert torch.equal(local[0][-1], rope_table(torch.tensor([[2, 3]]))[0][0])
 
 
 @pytest.mark.parametrize('size', [(7, 9), (1, 1), (10, 4)])
 def test_places_are_sines_and_cosines_of_the_half_diagonal(size):
     (h, w), aspect, channels = size, 1.5, 12
-    table = places(channels, size, aspect)
+    table = uv_embedding(channels, size, aspect)
     diagonal = math.hypot(aspect, 1)
     for row, column in ((0, 0), (h - 1, w - 1), (h // 2, w // 3)):
         x = aspect / diagonal * (w - 1) / w * (2 * column / max(w - 1, 1) - 1)

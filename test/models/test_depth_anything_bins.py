@@ -7,7 +7,7 @@ import pytest
 import torch
 from frames import frame_of
 
-from depth_ros.checkpoints.weights import load_strict
+from depth_ros.checkpoints.load import load_strict
 from depth_ros.core.camera import Camera
 from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions
@@ -78,7 +78,7 @@ def test_corners_stay_corners_both_ways():
     x = model.network_input(frame_of(picture))
     assert x[:, 0, 0].tolist() == pytest.approx(x[:, -1, -1].tolist())
     assert x[0, 0, 0] == pytest.approx((1 - 0.485) / 0.229)
-    back = model.restored(x[0], (100, 200))
+    back = model.to_image_pixels(x[0], (100, 200))
     assert back[0, 0] == x[0, 0, 0] and back[-1, -1] == x[0, -1, -1]
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from depth_ros.checkpoints.weights import guess_family
+from depth_ros.checkpoints.families import guess_family
 from depth_ros.core.errors import WeightsError
 from depth_ros.core.types import Kind
 from depth_ros.models import PRESETS, ModelOptions, load

@@ -36,7 +36,7 @@ def test_the_published_network_is_reproduced(formula, fixture_of, picture, tmp_p
     model = load(PRESET, ModelOptions(weights=path, estimate_camera=True))
     x = model.network_input(frame_of(picture))[None]
     assert fixture.error('main', 'network_input', x) < 1e-6
-    guessed = model.estimated_camera(picture)
+    guessed = model.estimate_camera(picture)
     with torch.inference_mode():
         assert fixture.error('main', 'fov_deg', model.network.fov_deg(x)) < LIMIT
     assert fixture.error('main', 'f_px_predicted_f', torch.tensor([guessed.fx])) < LIMIT
@@ -56,7 +56,7 @@ def test_the_published_network_is_reproduced(formula, fixture_of, picture, tmp_p
     assert fixture.error('main', 'output', answers[0]) < LIMIT
     for case, fx in {'given_f1': 350.0, 'predicted_f': guessed.fx}.items():
         camera = Camera(640, 480, fx, 1.1 * fx, 319.5, 239.5)  # the network knows no fy
-        z = metres(model.answer((answers[0],), Frame(picture, camera)), camera)
+        z = metres(model.postprocess((answers[0],), Frame(picture, camera)), camera)
         assert fixture.error('main', f'depth_{case}', z) < LIMIT
 
 
@@ -195,13 +195,13 @@ def test_a_camera_is_estimated_from_the_field_of_view():
     model = answering(1.0)
     model.network.fov = True
     model.network.fov_deg = lambda x: torch.tensor([90.0])
-    camera = model.estimated_camera(torch.zeros(480, 640, 3, dtype=torch.uint8))
+    camera = model.estimate_camera(torch.zeros(480, 640, 3, dtype=torch.uint8))
     assert (camera.width, camera.height, camera.cx, camera.cy) == (640, 480, 319.5, 239.5)
     assert camera.fx == camera.fy == pytest.approx(320.0)
     assert camera.hfov_deg == pytest.approx(90.0)
     model.network.fov = None
     with pytest.raises(ConfigError, match='without its field of view'):
-        model.estimated_camera(torch.zeros(480, 640, 3, dtype=torch.uint8))
+        model.estimate_camera(torch.zeros(480, 640, 3, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from depth_ros.checkpoints.weights import guess_family
+from depth_ros.checkpoints.families import guess_family
 from depth_ros.core.errors import WeightsError
 from depth_ros.models import ModelOptions, load
 from depth_ros.models.depth_pro.checkpoint import FOV, LAYOUTS, UNUSED, translate

@@ -16,8 +16,8 @@ from depth_ros.models import ModelOptions, load
 from depth_ros.models.dust3r import Dust3rModel
 from depth_ros.models.dust3r.focal import weiszfeld_focal
 from depth_ros.models.dust3r.heads import Shape
-from depth_ros.models.dust3r.network import Attention, Dust3r, rotate, turn_of
-from depth_ros.models.dust3r.views import shown
+from depth_ros.models.dust3r.network import Attention, Dust3r, apply_rope, rope_tables
+from depth_ros.models.dust3r.views import network_camera
 
 LIMIT = 2e-5  # max |difference| / max |expected|; a wrong rule shows from 2e-4 upwards
 TINY = Shape(
@@ -102,7 +102,7 @@ def test_focal_lengths_come_out_of_a_map_with_holes():
 
 def test_positions_turn_pairs_of_channels_by_row_then_by_column():
     x = torch.randn(15, 64)
-    turned = rotate(x, *turn_of((3, 5), torch.float32, torch.device('cpu')))
+    turned = apply_rope(x, *rope_tables((3, 5), torch.float32, torch.device('cpu')))
     for n in range(15):
         for axis, place in enumerate(divmod(n, 5)):
             for j in range(16):
@@ -119,7 +119,7 @@ def test_positions_turn_pairs_of_channels_by_row_then_by_column():
 def test_attention_knows_only_how_far_apart_tokens_are():
     attention = Attention(64).eval()
     x = torch.randn(1, 6, 64)
-    cos, sin = turn_of((9, 9), torch.float32, torch.device('cpu'))
+    cos, sin = rope_tables((9, 9), torch.float32, torch.device('cpu'))
     grid = torch.arange(81).view(9, 9)
     near, far = grid[:2, :3].flatten(), grid[4:6, 5:8].flatten()
     a, b = (attention(x, (cos[i], sin[i])) for i in (near, far))
@@ -132,7 +132,7 @@ def test_decoders_see_what_the_other_was_before_the_block(tiny):
     grids = ((2, 3), (3, 2))
     tokens = tiny.encode(x), tiny.encode(y)
     a, b = tiny.decode(tokens, grids)
-    turns = [turn_of(g, torch.float32, torch.device('cpu')) for g in grids]
+    turns = [rope_tables(g, torch.float32, torch.device('cpu')) for g in grids]
     p, q = (tiny.project(t) for t in tokens)
     for i in range(4):
         p, q = (
@@ -191,11 +191,11 @@ def test_an_odd_number_of_patches_keeps_its_size():
     ],
 )
 def test_the_published_sizes(picture, side, square, view):
-    assert shown(camera_of(*picture), side, square=square).size == view
+    assert network_camera(camera_of(*picture), side, square=square).size == view
 
 
 def test_the_crop_is_central_and_its_camera_exact():
-    view = shown(Camera(1241, 376, 718.9, 718.9, 607.2, 185.2), 512, square=False)
+    view = network_camera(Camera(1241, 376, 718.9, 718.9, 607.2, 185.2), 512, square=False)
     assert view.size == (144, 512)  # 155 rows, of which 77 - 72 = 5 are cut at the top
     assert view.fx == pytest.approx(718.9 * 512 / 1241)
     assert view.fy == pytest.approx(718.9 * 155 / 376)
@@ -204,10 +204,10 @@ def test_the_crop_is_central_and_its_camera_exact():
 
 
 def test_patches_are_limited_and_a_picture_without_one_is_refused():
-    view = shown(camera_of(480, 640), 512, square=False, max_tokens=300)
+    view = network_camera(camera_of(480, 640), 512, square=False, max_tokens=300)
     assert view.width * view.height <= 300 * 256 and view.width >= 304
     with pytest.raises(CameraError, match='picture is 2000x50: resized to 512x13'):
-        shown(camera_of(50, 2000), 512, square=False)
+        network_camera(camera_of(50, 2000), 512, square=False)
 
 
 @pytest.mark.parametrize('size', [(60, 80), (300, 400)])

@@ -10,7 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from depth_ros.checkpoints.weights import load_strict, read, rename
+from depth_ros.checkpoints.keys import rename
+from depth_ros.checkpoints.load import load_strict
+from depth_ros.checkpoints.read import read_checkpoint
 from depth_ros.core.errors import ConfigError, WeightsError
 from depth_ros.models import PRESETS, ModelOptions, load
 from depth_ros.models.dust3r.checkpoint import RULES, UNUSED, head_of
@@ -126,7 +128,7 @@ def test_the_arguments_of_the_training_may_lie_beside_the_tensors(tmp_path):
     path = tmp_path / 'x.pth'
     args = argparse.Namespace(model='Net(conf_mode=("exp", 1, inf))', lr=1e-4, sizes=[(1, 2)])
     torch.save({'model': {'enc_norm.bias': torch.ones(1)}, 'args': args, 'epoch': 3}, path)
-    assert read(path) == {'enc_norm.bias': torch.ones(1)}
+    assert read_checkpoint(path) == {'enc_norm.bias': torch.ones(1)}
 
 
 class Code:

@@ -163,6 +163,6 @@ def test_a_pair_gives_depth_and_pose_whatever_focal_length_the_network_believes_
 def test_the_points_tell_the_camera(stretch):
     """x and y that are 1.3 times as wide are seen by a lens 1.3 times as short."""
     model = Dust3rModel(Oracle(stretch), 512, ModelOptions(input_size=128))
-    camera = model.estimated_camera(torch.zeros(192, 256, 3, dtype=torch.uint8))
+    camera = model.estimate_camera(torch.zeros(192, 256, 3, dtype=torch.uint8))
     assert (camera.width, camera.height, camera.cx, camera.cy) == (256, 192, 127.5, 95.5)
     assert camera.fx == camera.fy == pytest.approx(220 / stretch, rel=1e-3)

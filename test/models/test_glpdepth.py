@@ -10,8 +10,8 @@ import torch
 from frames import frame_of
 from safetensors.torch import save_file
 
+from depth_ros.checkpoints.families import guess_family
 from depth_ros.checkpoints.find import find_weights
-from depth_ros.checkpoints.weights import guess_family
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError, WeightsError
 from depth_ros.core.types import Frame, Kind

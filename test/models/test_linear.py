@@ -23,9 +23,9 @@ def test_answers_as_torch_does(shape, bias):
     dense = nn.Linear(64, 24, bias=bias)
     x = torch.randn(shape)
     with torch.inference_mode():
-        assert torch.allclose(mkldnn_linear.PackedLinear(dense)(x), dense(x), atol=1e-5)
+        assert torch.allclose(mkldnn_linear.MkldnnLinear(dense)(x), dense(x), atol=1e-5)
         across = x.transpose(0, -1).contiguous().transpose(0, -1)  # as attention hands it over
-        assert torch.allclose(mkldnn_linear.PackedLinear(dense)(across), dense(x), atol=1e-5)
+        assert torch.allclose(mkldnn_linear.MkldnnLinear(dense)(across), dense(x), atol=1e-5)
 
 
 @needs_onednn
@@ -34,30 +34,32 @@ def test_reaches_every_layer_and_no_subclass():
         pass
 
     network = nn.Sequential(nn.Linear(8, 8), nn.ModuleList([nn.Linear(8, 8), Other(8, 8)]))
-    mkldnn_linear.packed(network)
+    mkldnn_linear.replace_linears(network)
     kinds = [type(network[0]), *map(type, network[1])]
-    assert kinds == [mkldnn_linear.PackedLinear, mkldnn_linear.PackedLinear, Other]
+    assert kinds == [mkldnn_linear.MkldnnLinear, mkldnn_linear.MkldnnLinear, Other]
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_leaves_half_precision_alone(dtype):
-    assert not mkldnn_linear.pays(CPU, dtype)
+    assert not mkldnn_linear.is_beneficial(CPU, dtype)
 
 
 def test_leaves_other_devices_alone():
-    assert not mkldnn_linear.pays(torch.device('cuda'), torch.float32)
+    assert not mkldnn_linear.is_beneficial(torch.device('cuda'), torch.float32)
 
 
 @needs_onednn
 def test_a_network_answers_the_same(shared, tmp_path, monkeypatch, picture):
     weights = stand_ins.write(PRESETS['glpdepth_nyu'], tmp_path, shared)
     answers = []
-    for packed in (True, False):
-        monkeypatch.setattr(mkldnn_linear, 'pays', lambda *_, packed=packed: packed)
+    for beneficial in (True, False):
+        monkeypatch.setattr(
+            mkldnn_linear, 'is_beneficial', lambda *_, beneficial=beneficial: beneficial
+        )
         model = load('glpdepth_nyu', ModelOptions(weights=weights))
         assert (
-            any(isinstance(m, mkldnn_linear.PackedLinear) for m in model.network.modules())
-            == packed
+            any(isinstance(m, mkldnn_linear.MkldnnLinear) for m in model.network.modules())
+            == beneficial
         )
         answers.append(model.predict(frame_of(picture)).values)
     assert torch.allclose(*answers, rtol=1e-4)

@@ -14,7 +14,7 @@ from frames import frame_of
 from PIL import Image
 
 from depth_ros.checkpoints.find import find_weights
-from depth_ros.checkpoints.weights import rename
+from depth_ros.checkpoints.keys import rename
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError, WeightsError
 from depth_ros.core.types import Frame, Kind
@@ -76,7 +76,7 @@ def test_layers_agree_with_the_published_network(stereo, fixture_of, case):
         features = network.features(torch.from_numpy(fixture.network_input(case)))
         maps = network.maps(features)
         for scale, x in enumerate(maps):
-            assert fixture.error(case, f'disp{scale}', network.squeezed(scale, x)) < LIMIT
+            assert fixture.error(case, f'disp{scale}', network.sigmoid_disparity(scale, x)) < LIMIT
     if case == 'odd':
         for i, x in enumerate(features):
             assert fixture.error(case, f'feature{i}', x[:, ::8]) < LIMIT  # every 8th is stored
@@ -85,11 +85,11 @@ def test_layers_agree_with_the_published_network(stereo, fixture_of, case):
 def test_depth_agrees_with_the_published_network(stereo, fixture_of):
     fixture = fixture_of('monodepth2-640x192')
     with torch.inference_mode():
-        squeezed = stereo.network(torch.from_numpy(fixture.network_input('main')))[0]
-    z = monodepth2.depth(squeezed)
+        sigmoid_disparity = stereo.network(torch.from_numpy(fixture.network_input('main')))[0]
+    z = monodepth2.depth(sigmoid_disparity)
     assert fixture.error('main', 'depth', z) < LIMIT
     assert fixture.error('main', 'depth_metric', monodepth2.METRES * z) < LIMIT
-    at_frame = stereo.restored(squeezed, (480, 640))
+    at_frame = stereo.to_image_pixels(sigmoid_disparity, (480, 640))
     assert fixture.error('main', 'disp_resized', at_frame) < LIMIT
 
 
@@ -111,8 +111,8 @@ def test_a_picture_of_another_size_gets_depth_for_its_pixels(stereo, fixture_of,
     assert prediction.kind is Kind.METRIC
     assert prediction.values.shape == (480, 640) and prediction.values.dtype == torch.float32
     with torch.inference_mode():
-        squeezed = stereo.network(stereo.network_input(frame_of(picture))[None])[0]
-    want = 5.4 / (0.01 + 9.99 * stereo.restored(squeezed, (480, 640)))
+        sigmoid_disparity = stereo.network(stereo.network_input(frame_of(picture))[None])[0]
+    want = 5.4 / (0.01 + 9.99 * stereo.to_image_pixels(sigmoid_disparity, (480, 640)))
     torch.testing.assert_close(prediction.values, want)
 
 

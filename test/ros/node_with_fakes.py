@@ -69,7 +69,7 @@ class Narrow(Fake):
 class Eye(Fake):
     """Tells the camera from the picture: the first red is what the focal length is above 100."""
 
-    def estimated_camera(self, rgb):
+    def estimate_camera(self, rgb):
         h, w = rgb.shape[:2]
         f = 100.0 + float(rgb[0, 0, 0])
         return Camera(w, h, f, f, (w - 1) / 2, (h - 1) / 2)

@@ -16,7 +16,7 @@ import torch
 
 from depth_ros.models import PRESETS, ModelOptions, load
 from depth_ros.pipeline.build import DTYPES, choose_precision, trial_frame
-from depth_ros.pipeline.engines.cuda_graphs import record
+from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
 from tools.bench.graph import FULL_CLOUD, Graph, follow, wait_for
 from tools.bench.one_network import gflop, usual_input
 from tools.bench.options import Options
@@ -128,7 +128,7 @@ def inputs(sides: Sequence[int], device: torch.device, threads: int) -> list[dic
             weights=preset.source.packaged, device=device, dtype=DTYPES[precision], input_size=side
         )
         model: Any = load('nano', options)
-        record(model, device)
+        use_cuda_graph(model, device)
         with torch.inference_mode():
             calls = {'': lambda m=model: m.predict(frame)}
             times = take_turns(calls, budget_s=1.0, wait=waiter(device))['']

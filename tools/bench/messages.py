@@ -28,7 +28,7 @@ from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.parameters.settings import Points, ScalingSettings, Settings
 from depth_ros.pipeline.build import DTYPES, choose_precision
 from depth_ros.pipeline.depth_pipeline import Pipeline
-from depth_ros.pipeline.engines.cuda_graphs import record
+from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
 from depth_ros.ros.inputs.upload import Upload
 from depth_ros.ros.outputs.message_buffer import MessageBuffer
 from depth_ros.ros.outputs.publishers import FIELDS, POINT_STEP, Outputs
@@ -99,7 +99,7 @@ def whole(frame: Frame, preset: str, options: Options) -> dict[str, Any]:
     )
     given = ModelOptions(device=device, dtype=DTYPES[precision], threads=options.threads)
     pipeline = Pipeline(random_weights.load(preset, given), settings, device)
-    record(pipeline.model, device)
+    use_cuda_graph(pipeline.model, device)
     image = Image(
         height=height,
         width=width,

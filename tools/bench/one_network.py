@@ -26,7 +26,7 @@ from depth_ros import models
 from depth_ros.core.errors import DepthRosError
 from depth_ros.models import ModelOptions, mkldnn_linear
 from depth_ros.pipeline.build import DTYPES, trial_frame
-from depth_ros.pipeline.engines.cuda_graphs import record
+from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
 from tools.bench import beside, random_weights
 from tools.bench.timing import Call, take_turns, waiter
 
@@ -68,13 +68,13 @@ def measure(
     if 'ours' in who:
         model, found['same_weights'] = _ours(preset, options, theirs)
         inputs = inputs or usual_input(model, where, size)
-        record(model, where)  # as in the node
+        use_cuda_graph(model, where)  # as in the node
         network = getattr(model, 'cuda_graph', None) or model.network
         calls = {'ours': lambda: network(*inputs), **calls}
     if 'transformers' in who:
         theirs = theirs.to(where, dtype).requires_grad_(False)
     if 'onnxruntime' in who:
-        with mock.patch.object(mkldnn_linear, 'pays', lambda *_: False):  # not exportable
+        with mock.patch.object(mkldnn_linear, 'is_beneficial', lambda *_: False):  # not exportable
             plain, _ = _ours(preset, options, theirs)
         session = beside.OnnxRuntime(plain.network, inputs[0], threads)
         calls['onnxruntime'] = lambda: session(inputs[0])
@@ -85,7 +85,7 @@ def measure(
     found |= {'input': [list(x.shape) for x in inputs]}
     found |= {'memory_mb': round(_memory_mb(where) - before, 1), 'imports_mb': before}
     found['parameters'] = {}
-    if 'ours' in who:  # whose layers may be packed
+    if 'ours' in who:  # whose layers may be replaced
         found['parameters']['ours'] = random_weights.parameters_of(preset)
     if 'transformers' in who:
         found['parameters']['transformers'] = _parameters(theirs)
@@ -153,8 +153,8 @@ def matrix_tflops(device: torch.device, dtype: torch.dtype, budget_s: float) -> 
     n = 8192 if device.type == 'cuda' else 1536
     a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
     ways: dict[str, Call] = {'torch': lambda: a @ b}
-    if mkldnn_linear.pays(device, dtype):
-        layer = mkldnn_linear.PackedLinear(nn.Linear(n, n))
+    if mkldnn_linear.is_beneficial(device, dtype):
+        layer = mkldnn_linear.MkldnnLinear(nn.Linear(n, n))
         ways['packed'] = lambda: layer(a)
     times = take_turns(ways, budget_s=budget_s, least=5, wait=waiter(device))
     return round(2 * n**3 / min(way['median_ms'] for way in times.values()) / 1e9, 4)

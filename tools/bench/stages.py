@@ -25,7 +25,7 @@ from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.build import DTYPES, choose_precision, trial_frame
 from depth_ros.pipeline.depth_pipeline import Pipeline
-from depth_ros.pipeline.engines.cuda_graphs import record
+from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
 from depth_ros.ros.inputs.images import to_rgb
 from tools.bench.options import Options
 from tools.bench.timing import Call, Copier, stage_row, take_turns, waiter
@@ -122,7 +122,7 @@ def inference(frame: Frame, device: torch.device) -> Iterator[Stage]:
     )
     nano: Any = models.load('nano', options)
     pipeline = Pipeline(nano, Settings(model='nano'), device)
-    record(nano, device)
+    use_cuda_graph(nano, device)
     network = nano.cuda_graph or nano.network
     x, prediction = nano.network_input(frame)[None], nano.predict(frame)
     depth_bytes = 4 * frame.rgb[..., 0].numel()

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from depth_ros.checkpoints.weights import load_strict, read
+from depth_ros.checkpoints.load import load_strict
+from depth_ros.checkpoints.read import read_checkpoint
 from depth_ros.core.errors import DepthRosError
 from depth_ros.models.nano.network import SIDE, SKY_LOGIT, STEP, Nano
 from depth_ros.sim.world.seeds import VALIDATION
@@ -159,7 +160,11 @@ def train(plan: Plan) -> Progress:
     torch.manual_seed(plan.seed)
     network = Nano()
     if plan.resume:
-        load_strict(network, {k: _full(v) for k, v in read(plan.resume).items()}, path=plan.resume)
+        load_strict(
+            network,
+            {k: _full(v) for k, v in read_checkpoint(plan.resume).items()},
+            path=plan.resume,
+        )
     network = network.to(device).to(memory_format=torch.channels_last)
     average = Average(network)
     optimizer = torch.optim.AdamW(

@@ -21,14 +21,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from depth_ros.core.errors import ConfigError
-from depth_ros.core.resample import bilinear, bilinear_of
+from depth_ros.core.resample import resize_bilinear, resize_masked
 from depth_ros.core.types import Frame, Kind, Prediction
 from depth_ros.models.batched_model import BatchedModel, Maps
 from depth_ros.models.depth_anything.any_view import AnyView, clear_cache
 from depth_ros.models.depth_anything.bins import DepthAnythingBins
 from depth_ros.models.depth_anything.checkpoint import load_checkpoint
 from depth_ros.models.depth_anything.network import PATCH, DepthAnything, Variant
-from depth_ros.models.depth_anything.preprocessing import CHAINS
+from depth_ros.models.depth_anything.preprocessing import PREPROCESSING
 from depth_ros.models.interface import ModelOptions, Preset
 from depth_ros.models.loading import load_network
 
@@ -74,8 +74,10 @@ class DepthAnythingModel(BatchedModel):
         super().__init__(network, kind)
         self._variant = variant
         self._dtype = options.dtype
-        self._chain = CHAINS['bins' if variant.network == 'bins' else variant.version]
-        self._side = options.input_size or self._chain.side
+        self._preprocessing = PREPROCESSING[
+            'bins' if variant.network == 'bins' else variant.version
+        ]
+        self._side = options.input_size or self._preprocessing.side
         self._max_tokens = options.max_tokens
         self._sizes: dict[
             tuple[int, int], tuple[int, int]
@@ -83,7 +85,7 @@ class DepthAnythingModel(BatchedModel):
         self._mean = torch.tensor(MEAN, device=options.device).view(3, 1, 1)
         self._std = torch.tensor(STD, device=options.device).view(3, 1, 1)
 
-    def answer(self, maps: Maps, frame: Frame) -> Prediction:
+    def postprocess(self, maps: Maps, frame: Frame) -> Prediction:
         """Depth in the variant's unit (table above), (H, W) float32.
 
         Version 3 metric and mono also say where the sky is; depth near it mixes only pixels that
@@ -91,12 +93,12 @@ class DepthAnythingModel(BatchedModel):
         """
         size = frame.camera.size
         if len(maps) == 1:
-            return Prediction(self.restored(maps[0], size), self.kind)
+            return Prediction(self.to_image_pixels(maps[0], size), self.kind)
         if self._variant.network == 'any_view':
-            values, confidence = (self.restored(y, size) for y in maps)
+            values, confidence = (self.to_image_pixels(y, size) for y in maps)
             return Prediction(values, self.kind, confidence=confidence)
         depth, sky = maps  # (h, w)
-        values, is_sky = self.restored_beside_sky(depth, sky, size)
+        values, is_sky = self.to_image_pixels_without_sky(depth, sky, size)
         focal_px = None
         if self.kind is Kind.CANONICAL:
             # Metres are those of a camera of 300 px at input size, which at the frame's size has
@@ -108,14 +110,14 @@ class DepthAnythingModel(BatchedModel):
     def network_input(self, frame: Frame) -> Tensor:
         """(3, h, w) normalised, of the network's dtype."""
         size = self.network_size(*frame.camera.size)
-        x = self._chain.resized(frame.rgb, size, self._side)
+        x = self._preprocessing.resized(frame.rgb, size, self._side)
         return ((x - self._mean) / self._std).to(self._dtype)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) of the network's input for a picture of height x width, multiples of 14."""
         key = (height, width)
         if key not in self._sizes:
-            p, q = self._chain.patches(height, width, self._side)
+            p, q = self._preprocessing.patches(height, width, self._side)
             if p * q > self._max_tokens:
                 shrink = math.sqrt(self._max_tokens / (p * q))
                 p, q = max(1, int(p * shrink)), max(1, int(q * shrink))
@@ -132,17 +134,17 @@ class DepthAnythingModel(BatchedModel):
             )
         return self._sizes[key]
 
-    def restored(self, values: Tensor, size: tuple[int, int]) -> Tensor:
+    def to_image_pixels(self, values: Tensor, size: tuple[int, int]) -> Tensor:
         """(h, w) -> (H, W), with the corner rule each version was published with."""
-        if not self._chain.corners:
-            return bilinear(values[None], size)[0]
+        if not self._preprocessing.corners:
+            return resize_bilinear(values[None], size)[0]
         return F.interpolate(values[None, None], size=size, mode='bilinear', align_corners=True)[
             0, 0
         ]
 
-    def restored_beside_sky(
+    def to_image_pixels_without_sky(
         self, depth: Tensor, sky: Tensor, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
         """Depth, sky (h, w) -> depth (H, W) mixed from pixels that are no sky; sky (H, W) bool."""
-        values, solid = bilinear_of(depth, sky < SKY, size)
+        values, solid = resize_masked(depth, sky < SKY, size)
         return values, ~solid

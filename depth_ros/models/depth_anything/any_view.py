@@ -26,7 +26,7 @@ HEAD = 64  # channels of an attention head
 BASE = 100.0  # of the frequencies of positions, in attention and in the head
 
 
-def rotation(positions: Tensor) -> tuple[Tensor, Tensor]:
+def rope_table(positions: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine and sine of the angles that (y, x) turns a head's channels by, (N, 64) each.
 
     Args:
@@ -41,25 +41,25 @@ def rotation(positions: Tensor) -> tuple[Tensor, Tensor]:
     return angles.cos(), angles.sin()
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """(..., N, 64) turned: channels 0..15 with 16..31 by y, 32..47 with 48..63 by x."""
     a, b, c, d = x.chunk(4, dim=-1)
     return x * cos + torch.cat((-b, a, -d, c), dim=-1) * sin
 
 
 @cache  # a CUDA graph reads them where they lie; `clear_cache` frees them
-def rotations(
+def rope_tables(
     grid: tuple[int, int], dtype: torch.dtype, device: torch.device
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """`rotation` of the camera and p*q patches in a local block, and in a global one.
+    """`rope_table` of the camera and p*q patches in a local block, and in a global one.
 
     A local block tells the patches of a view apart, (1, 1) the first of them; for a global one,
     which compares views, all are at (1, 1). The camera is at (0, 0).
     """
     axes = (torch.arange(1, n + 1, device=device) for n in grid)
     patches = torch.stack(torch.meshgrid(*axes, indexing='ij'), dim=2).flatten(0, 1)  # (p*q, 2)
-    local = rotation(F.pad(patches, (0, 0, 1, 0)))
-    everywhere = rotation(F.pad(torch.ones_like(patches), (0, 0, 1, 0)))
+    local = rope_table(F.pad(patches, (0, 0, 1, 0)))
+    everywhere = rope_table(F.pad(torch.ones_like(patches), (0, 0, 1, 0)))
     return (
         (local[0].to(dtype), local[1].to(dtype)),
         (everywhere[0].to(dtype), everywhere[1].to(dtype)),
@@ -68,8 +68,8 @@ def rotations(
 
 def clear_cache() -> None:
     """Free what is kept for each size of input."""
-    rotations.cache_clear()
-    places.cache_clear()
+    rope_tables.cache_clear()
+    uv_embedding.cache_clear()
 
 
 class RotaryAttention(nn.Module):
@@ -84,17 +84,17 @@ class RotaryAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """(B, N, C) -> the same shape; `cos` and `sin` of `rotation`."""
+        """(B, N, C) -> the same shape; `cos` and `sin` of `rope_table`."""
         b, n, _ = x.shape
         qkv = self.qkv(x).reshape(b, n, 3, -1, HEAD)  # (B, N, 3, heads, 64)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, N, 64) each
-        q, k = rotate(self.q_norm(q), cos, sin), rotate(self.k_norm(k), cos, sin)
+        q, k = apply_rope(self.q_norm(q), cos, sin), apply_rope(self.k_norm(k), cos, sin)
         y: Tensor = self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
         return y
 
 
 @cache  # five maps an input size; kept for the same reason
-def places(
+def uv_embedding(
     channels: int,
     size: tuple[int, int],
     aspect: float,
@@ -136,10 +136,10 @@ class AnyViewHead(Head):
         """As `Head.maps`, of four (B, p*q, 2 C) that are normed first."""
         return super().maps([self.norm(tap) for tap in taps], grid)
 
-    def placed(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B, c, ., .) with a tenth of `places` added."""
+    def add_uv_embedding(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, c, ., .) with a tenth of `uv_embedding` added."""
         size = (x.shape[2], x.shape[3])
-        return x + 0.1 * places(x.shape[1], size, grid[1] / grid[0], x.dtype, x.device)
+        return x + 0.1 * uv_embedding(x.shape[1], size, grid[1] / grid[0], x.dtype, x.device)
 
     def forward(self, taps: list[Tensor], grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Four (B, p*q, 2 C) -> depth, confidence before the activation, (B, 14 p, 14 q) each."""
@@ -175,7 +175,7 @@ class AnyView(DepthAnything):
         both see all of its tokens and differ in where they believe them to be.
         """
         encoder, taps = self.encoder, []
-        turns = rotations(grid_of(x), x.dtype, x.device)
+        tables = rope_tables(grid_of(x), x.dtype, x.device)
         x = local = self.tokens(x)
         for i, block in enumerate(encoder.blocks):
             if i < self._start:
@@ -184,7 +184,7 @@ class AnyView(DepthAnything):
             if i == self._start:
                 camera = encoder.camera_token[:, :1].expand(len(x), -1, -1)
                 x = torch.cat((camera, x[:, 1:]), dim=1)
-            x = x + block.ls1(block.attn(block.norm1(x), *turns[i % 2]))
+            x = x + block.ls1(block.attn(block.norm1(x), *tables[i % 2]))
             x = x + block.ls2(block.mlp(block.norm2(x)))
             if i % 2 == 0:
                 local = x

@@ -16,18 +16,11 @@ from typing import Any
 
 from torch import Tensor
 
+from depth_ros.checkpoints.families import describe, guess_family
 from depth_ros.checkpoints.hub import GENERIC_FILES
-from depth_ros.checkpoints.weights import (
-    Rules,
-    config_beside,
-    describe,
-    from_zero,
-    guess_family,
-    join,
-    load_strict,
-    read,
-    rename,
-)
+from depth_ros.checkpoints.keys import Rules, concatenate, rename, zero_based
+from depth_ros.checkpoints.load import load_strict
+from depth_ros.checkpoints.read import read_checkpoint, read_config
 from depth_ros.core.errors import WeightsError
 from depth_ros.models.depth_anything.network import SIZES, DepthAnything, Variant
 from depth_ros.models.interface import Preset
@@ -70,10 +63,10 @@ def dinov2_rules(theirs: str, ours: str) -> Rules:
 _HEAD: Rules = (
     (r'^projects\.', 'head.projects.'),
     (r'^resize_layers\.', 'head.resizes.'),
-    (r'^scratch\.layer(\d)_rn\.', from_zero('head.laterals.{}.')),
-    (r'^scratch\.refinenet(\d)\.resConfUnit1\.', from_zero('head.fusions.{}.lateral.')),
-    (r'^scratch\.refinenet(\d)\.resConfUnit2\.', from_zero('head.fusions.{}.unit.')),
-    (r'^scratch\.refinenet(\d)\.out_conv\.', from_zero('head.fusions.{}.out.')),
+    (r'^scratch\.layer(\d)_rn\.', zero_based('head.laterals.{}.')),
+    (r'^scratch\.refinenet(\d)\.resConfUnit1\.', zero_based('head.fusions.{}.lateral.')),
+    (r'^scratch\.refinenet(\d)\.resConfUnit2\.', zero_based('head.fusions.{}.unit.')),
+    (r'^scratch\.refinenet(\d)\.out_conv\.', zero_based('head.fusions.{}.out.')),
     (r'^scratch\.output_conv1\.', 'head.neck.'),
     (r'^scratch\.output_conv2\.', 'head.depth.'),
     (r'^scratch\.sky_output_conv2\.', 'head.sky.'),
@@ -134,7 +127,7 @@ def load_checkpoint(network: DepthAnything, preset: Preset, path: Path) -> None:
         WeightsError: the file cannot be read, or is another network or another variant.
     """
     _check_name(path, preset)
-    state = read(path)
+    state = read_checkpoint(path)
     layout = guess_family(state)
     layers, rules = LAYOUTS.get(layout, ('', ()))
     if network.variant.network != layers:
@@ -152,7 +145,7 @@ def translate(state: dict[str, Tensor], rules: Rules) -> dict[str, Tensor]:
     ours = rename(state, rules)
     for name in [n for n in ours if '.attn.query.' in n]:
         parts = [name.replace('.query.', f'.{part}.') for part in ('query', 'key', 'value')]
-        join(ours, parts, name.replace('.query.', '.qkv.'))
+        concatenate(ours, parts, name.replace('.query.', '.qkv.'))
     return ours
 
 
@@ -176,7 +169,7 @@ def _check_name(path: Path, preset: Preset) -> None:
 def _check_config(path: Path, preset: Preset) -> None:
     """Refuse a file whose config.json describes another variant; say where nothing tells which."""
     generic, wanted = path.name in GENERIC_FILES, Variant.of(preset)
-    config = config_beside(path) if generic else {}
+    config = read_config(path) if generic else {}
     if not config:
         named = not generic and (path.name == preset.source.file or path.name in _ELSEWHERE)
         if named or wanted.network == 'any_view':  # its variants differ in the tensors' shapes

@@ -194,10 +194,10 @@ class Head(nn.Module):
             taps, self.projects, self.resizes, self.laterals, strict=True
         ):
             x = tap.transpose(1, 2).reshape(len(tap), -1, *grid)  # (B, C, p, q)
-            maps.append(lateral(resize(self.placed(project(x), grid))))
+            maps.append(lateral(resize(self.add_uv_embedding(project(x), grid))))
         return maps
 
-    def placed(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+    def add_uv_embedding(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """(B, c, ., .) as it is; the any-view head adds where in the picture each pixel lies."""
         return x
 
@@ -215,7 +215,7 @@ class Head(nn.Module):
         """The finest path -> features of the network's pixels, (B, F/2, 14 p, 14 q)."""
         size = (PATCH * grid[0], PATCH * grid[1])
         x = F.interpolate(self.neck(path), size=size, mode='bilinear', align_corners=True)
-        return self.placed(x, grid)
+        return self.add_uv_embedding(x, grid)
 
 
 class DepthAnything(nn.Module):

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from depth_ros.core.resample import resize_bytes
+from depth_ros.core.resample import resize_uint8
 from depth_ros.models.depth_anything.network import PATCH
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class Preprocessing:
     """The rules of a version, as published.
 
     Args:
@@ -78,7 +78,7 @@ def _in_two_steps(rgb: Tensor, size: tuple[int, int], side: int) -> Tensor:
     height, width = rgb.shape[:2]
     for to in (_scaled(height, width, side), size):
         grows = to[0] > rgb.shape[0] or to[1] > rgb.shape[1]
-        rgb = resize_bytes(rgb, to, 'cubic' if grows else 'area')
+        rgb = resize_uint8(rgb, to, 'cubic' if grows else 'area')
     return _floats(rgb)
 
 
@@ -87,10 +87,10 @@ def _corners(rgb: Tensor, size: tuple[int, int], side: int) -> Tensor:
 
 
 #: By version; the metric networks of version 1 have one of their own.
-CHAINS: dict[int | str, Chain] = {
-    1: Chain(518, _shortest_side, _cubic, corners=False),
-    2: Chain(518, _shortest_side, _cubic, corners=True),
-    3: Chain(504, _longest_side, _in_two_steps, corners=False),
+PREPROCESSING: dict[int | str, Preprocessing] = {
+    1: Preprocessing(518, _shortest_side, _cubic, corners=False),
+    2: Preprocessing(518, _shortest_side, _cubic, corners=True),
+    3: Preprocessing(504, _longest_side, _in_two_steps, corners=False),
     # the way back is the one their loss was computed with
-    'bins': Chain(518, _squeezed, _corners, corners=True),
+    'bins': Preprocessing(518, _squeezed, _corners, corners=True),
 }

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError
-from depth_ros.core.resample import bilinear
+from depth_ros.core.resample import resize_bilinear
 from depth_ros.core.types import Frame, Kind, Prediction
 from depth_ros.models.batched_model import BatchedModel, Maps
 from depth_ros.models.depth_pro.checkpoint import load_checkpoint
@@ -59,7 +59,7 @@ class DepthProModel(BatchedModel):
         self._dtype = options.dtype
 
     @torch.inference_mode()
-    def estimated_camera(self, rgb: Tensor) -> Camera:
+    def estimate_camera(self, rgb: Tensor) -> Camera:
         """The camera the network believes took (H, W, 3) uint8: for cameras nobody calibrated.
 
         Raises:
@@ -78,9 +78,9 @@ class DepthProModel(BatchedModel):
 
     def _squeezed(self, rgb: Tensor) -> Tensor:
         x = rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
-        return bilinear((x - 0.5) / 0.5, (SIDE, SIDE)).to(self._dtype)
+        return resize_bilinear((x - 0.5) / 0.5, (SIDE, SIDE)).to(self._dtype)
 
-    def answer(self, maps: Maps, frame: Frame) -> Prediction:
+    def postprocess(self, maps: Maps, frame: Frame) -> Prediction:
         """Canonical inverse depth (1536, 1536) -> Z_c [m] of a camera of fx = W, (H, W) float32.
 
         Sky is where the network says 10 km. The publishers multiply by W / fx, resize and clamp.
@@ -88,7 +88,7 @@ class DepthProModel(BatchedModel):
         """
         (inverse,), camera = maps, frame.camera
         w, fx, fy = camera.width, camera.fx, camera.fy
-        resized = bilinear(inverse[None], camera.size)[0]
+        resized = resize_bilinear(inverse[None], camera.size)[0]
         far, near = FAR * fx / w, NEAR * fx / w
         return Prediction(
             1 / resized.clamp(far, near),

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from depth_ros.checkpoints.weights import Rules, describe, guess_family, load_strict, read
+from depth_ros.checkpoints.families import describe, guess_family
+from depth_ros.checkpoints.keys import Rules
+from depth_ros.checkpoints.load import load_strict
+from depth_ros.checkpoints.read import read_checkpoint
 from depth_ros.core.errors import WeightsError
 from depth_ros.models.depth_anything.checkpoint import dinov2_rules, from_coarsest, translate
 from depth_ros.models.depth_pro.network import DepthPro
@@ -72,7 +75,7 @@ def load_checkpoint(network: DepthPro, preset: Preset, path: Path) -> None:
     Raises:
         WeightsError: the file cannot be read, or is another network.
     """
-    state = read(path)
+    state = read_checkpoint(path)
     layout = guess_family(state)
     if layout not in LAYOUTS:
         raise WeightsError(

@@ -27,7 +27,7 @@ from depth_ros.models.dust3r.focal import weiszfeld_factor, weiszfeld_focal
 from depth_ros.models.dust3r.heads import PATCH
 from depth_ros.models.dust3r.network import Dust3r
 from depth_ros.models.dust3r.pose import find_pose
-from depth_ros.models.dust3r.views import picture_of, restored, shown
+from depth_ros.models.dust3r.views import crop_and_resize, network_camera, to_image_pixels
 from depth_ros.models.interface import ModelOptions, Preset
 from depth_ros.models.loading import load_network
 
@@ -88,12 +88,12 @@ class Dust3rModel:
         points, sure = seen2.points[0] * seen2.points.new_tensor(stretch), seen2.confidence[0]
         valid = points.isfinite().all(2) & sure.isfinite()
         maps = torch.cat((points.permute(2, 0, 1), sure[None]))  # (4, h, w)
-        maps = restored(maps, valid, other, second.camera)
+        maps = to_image_pixels(maps, valid, other, second.camera)
         pose = find_pose(points, sure, other)
         return Pair(z, confidence, maps[:3].permute(1, 2, 0), maps[3], pose)
 
     @torch.inference_mode()
-    def estimated_camera(self, rgb: Tensor) -> Camera:
+    def estimate_camera(self, rgb: Tensor) -> Camera:
         """The camera that fits the points the network sees in (H, W, 3) uint8."""
         height, width = rgb.shape[:2]
         middle = (width - 1) / 2, (height - 1) / 2
@@ -105,13 +105,15 @@ class Dust3rModel:
 
     def network_input(self, frame: Frame) -> Tensor:
         """(1, 3, h, w) in -1..1, of the network's dtype."""
-        x = picture_of(frame.rgb, frame.camera, self.network_camera(frame.camera))
+        x = crop_and_resize(frame.rgb, frame.camera, self.network_camera(frame.camera))
         return ((x - 0.5) / 0.5)[None].to(self._dtype)
 
     def network_camera(self, camera: Camera) -> Camera:
         """The part of the camera's picture the network is shown, and at what size."""
         if camera not in self._views:
-            view = shown(camera, self._side, square=self._square, max_tokens=self._max_tokens)
+            view = network_camera(
+                camera, self._side, square=self._square, max_tokens=self._max_tokens
+            )
             if len(self._views) > 16:  # cameras that zoom
                 self._views.clear()
             self._views[camera] = view
@@ -146,7 +148,7 @@ def _first_view(
     """Z and confidence of the network's pixels (h, w, 3), (h, w) -> of the camera's, (H, W)."""
     z = points[..., 2]
     valid = z.isfinite() & (z > 0)
-    (z,) = restored(z[None], valid, view, camera)
+    (z,) = to_image_pixels(z[None], valid, view, camera)
     sure = confidence.isfinite()
-    (confidence,) = restored(confidence[None], sure, view, camera)
+    (confidence,) = to_image_pixels(confidence[None], sure, view, camera)
     return z, confidence

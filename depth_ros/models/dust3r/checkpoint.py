@@ -13,17 +13,11 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from depth_ros.checkpoints.families import describe, guess_family
 from depth_ros.checkpoints.hub import GENERIC_FILES
-from depth_ros.checkpoints.weights import (
-    Rules,
-    config_beside,
-    describe,
-    from_zero,
-    guess_family,
-    load_strict,
-    read,
-    rename,
-)
+from depth_ros.checkpoints.keys import Rules, rename, zero_based
+from depth_ros.checkpoints.load import load_strict
+from depth_ros.checkpoints.read import read_checkpoint, read_config
 from depth_ros.core.errors import WeightsError
 from depth_ros.models.dust3r.network import Dust3r
 from depth_ros.models.interface import Preset
@@ -59,15 +53,15 @@ RULES: Rules = (
     (_DEC, _decoder('decoders.{}.{}.')),
     (_DPT + r'act_postprocess\.(\d)\.0\.', lambda m: f'heads.{int(m[1]) - 1}.projects.{m[2]}.'),
     (_DPT + r'act_postprocess\.(\d)\.1\.', lambda m: f'heads.{int(m[1]) - 1}.resizes.{m[2]}.'),
-    (_DPT + r'scratch\.layer(\d)_rn\.', from_zero('heads.{}.laterals.{}.', 2)),
-    (_DPT + r'scratch\.layer_rn\.', from_zero('heads.{}.laterals_again.')),
-    (_FUSION + r'resConfUnit1\.', from_zero('heads.{}.fusions.{}.lateral.', 2)),
-    (_FUSION + r'resConfUnit2\.', from_zero('heads.{}.fusions.{}.unit.', 2)),
-    (_FUSION + r'out_conv\.', from_zero('heads.{}.fusions.{}.out.', 2)),
-    (_DPT + r'head\.0\.', from_zero('heads.{}.neck.')),
-    (_DPT + r'head\.2\.', from_zero('heads.{}.out.0.')),
-    (_DPT + r'head\.4\.', from_zero('heads.{}.out.2.')),
-    (r'^downstream_head(\d)\.', from_zero('heads.{}.')),
+    (_DPT + r'scratch\.layer(\d)_rn\.', zero_based('heads.{}.laterals.{}.', 2)),
+    (_DPT + r'scratch\.layer_rn\.', zero_based('heads.{}.laterals_again.')),
+    (_FUSION + r'resConfUnit1\.', zero_based('heads.{}.fusions.{}.lateral.', 2)),
+    (_FUSION + r'resConfUnit2\.', zero_based('heads.{}.fusions.{}.unit.', 2)),
+    (_FUSION + r'out_conv\.', zero_based('heads.{}.fusions.{}.out.', 2)),
+    (_DPT + r'head\.0\.', zero_based('heads.{}.neck.')),
+    (_DPT + r'head\.2\.', zero_based('heads.{}.out.0.')),
+    (_DPT + r'head\.4\.', zero_based('heads.{}.out.2.')),
+    (r'^downstream_head(\d)\.', zero_based('heads.{}.')),
 )
 
 
@@ -78,7 +72,7 @@ def load_checkpoint(network: Dust3r, preset: Preset, path: Path) -> None:
         WeightsError: the file cannot be read, or is another network or another variant.
     """
     _check_name(path, preset)
-    state = read(path)
+    state = read_checkpoint(path)
     if guess_family(state) != 'DUSt3R':
         raise WeightsError(
             f'{path} {describe(state)}; {preset.name} takes {preset.source.published}'
@@ -113,13 +107,13 @@ def _check_name(path: Path, preset: Preset) -> None:
             f'{path} is by its name not {preset.name}; set model to {right}, '
             'or rename it if it is another one'
         )
-    if not (path.name in GENERIC_FILES and 'img_size' in config_beside(path)):
+    if not (path.name in GENERIC_FILES and 'img_size' in read_config(path)):
         log.info('%s does not say which variant it is; trusted to be %s', path, preset.name)
 
 
 def _check_config(path: Path, preset: Preset) -> None:
     """Refuse a file whose config.json states another size of pictures."""
-    stated = config_beside(path).get('img_size') if path.name in GENERIC_FILES else None
+    stated = read_config(path).get('img_size') if path.name in GENERIC_FILES else None
     side = int(preset.variant.partition('_')[0])
     if not isinstance(stated, list) or not all(isinstance(n, int) for n in stated):
         return

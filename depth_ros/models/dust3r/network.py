@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 
-from depth_ros.models.depth_anything.any_view import HEAD, rotate, rotation
+from depth_ros.models.depth_anything.any_view import HEAD, apply_rope, rope_table
 from depth_ros.models.dust3r.heads import HEADS, PATCH, Shape, grid_of
 
 EPS = 1e-6  # of every norm
@@ -23,7 +23,7 @@ EPS = 1e-6  # of every norm
 
 PUBLISHED = Shape()
 
-Turn = tuple[Tensor, Tensor]  # `rotation` of a view's tokens
+RopeTable = tuple[Tensor, Tensor]  # `rope_table` of a view's tokens
 
 
 class PointMap(NamedTuple):
@@ -39,11 +39,11 @@ class PointMap(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def turn_of(grid: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Turn:
-    """`rotation` of p*q patches, the first of which is at (0, 0)."""
+def rope_tables(grid: tuple[int, int], dtype: torch.dtype, device: torch.device) -> RopeTable:
+    """`rope_table` of p*q patches, the first of which is at (0, 0)."""
     axes = (torch.arange(n, device=device) for n in grid)
-    places = torch.stack(torch.meshgrid(*axes, indexing='ij'), dim=2).flatten(0, 1)  # (N, 2)
-    cos, sin = rotation(places)
+    positions = torch.stack(torch.meshgrid(*axes, indexing='ij'), dim=2).flatten(0, 1)  # (N, 2)
+    cos, sin = rope_table(positions)
     return cos.to(dtype), sin.to(dtype)
 
 
@@ -65,10 +65,10 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, turn: Turn) -> Tensor:
+    def forward(self, x: Tensor, rope: RopeTable) -> Tensor:
         """(B, N, C) -> the same shape."""
         q, k, v = (_by_head(y) for y in self.qkv(x).chunk(3, dim=2))
-        y: Tensor = self.proj(_attend(rotate(q, *turn), rotate(k, *turn), v))
+        y: Tensor = self.proj(_attend(apply_rope(q, *rope), apply_rope(k, *rope), v))
         return y
 
 
@@ -80,10 +80,10 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.q, self.k, self.v, self.proj = (nn.Linear(width, width) for _ in range(4))
 
-    def forward(self, x: Tensor, other: Tensor, turn: Turn, turn_of_other: Turn) -> Tensor:
+    def forward(self, x: Tensor, other: Tensor, rope: RopeTable, rope_other: RopeTable) -> Tensor:
         """(B, N, D), (B, M, D) -> (B, N, D)."""
         q, k, v = _by_head(self.q(x)), _by_head(self.k(other)), _by_head(self.v(other))
-        y: Tensor = self.proj(_attend(rotate(q, *turn), rotate(k, *turn_of_other), v))
+        y: Tensor = self.proj(_attend(apply_rope(q, *rope), apply_rope(k, *rope_other), v))
         return y
 
 
@@ -98,9 +98,9 @@ class EncoderBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=EPS)
         self.mlp = Mlp(width, 4 * width)
 
-    def forward(self, x: Tensor, turn: Turn) -> Tensor:
+    def forward(self, x: Tensor, rope: RopeTable) -> Tensor:
         """(B, N, C) -> the same shape."""
-        x = x + self.attn(self.norm1(x), turn)
+        x = x + self.attn(self.norm1(x), rope)
         y: Tensor = x + self.mlp(self.norm2(x))
         return y
 
@@ -118,10 +118,10 @@ class DecoderBlock(nn.Module):
         self.cross_attn = CrossAttention(width)
         self.mlp = Mlp(width, 4 * width)
 
-    def forward(self, x: Tensor, other: Tensor, turn: Turn, turn_of_other: Turn) -> Tensor:
+    def forward(self, x: Tensor, other: Tensor, rope: RopeTable, rope_other: RopeTable) -> Tensor:
         """(B, N, D), (B, M, D) -> (B, N, D)."""
-        x = x + self.attn(self.norm1(x), turn)
-        x = x + self.cross_attn(self.norm2(x), self.norm_other(other), turn, turn_of_other)
+        x = x + self.attn(self.norm1(x), rope)
+        x = x + self.cross_attn(self.norm2(x), self.norm_other(other), rope, rope_other)
         y: Tensor = x + self.mlp(self.norm3(x))
         return y
 
@@ -176,10 +176,10 @@ class Dust3r(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """(B, 3, h, w) -> (B, N, C), normed."""
-        turn = turn_of(grid_of(x), x.dtype, x.device)
+        rope = rope_tables(grid_of(x), x.dtype, x.device)
         tokens = self.patch_embed(x).flatten(2).transpose(1, 2)
         for block in self.encoder:
-            tokens = block(tokens, turn)
+            tokens = block(tokens, rope)
         normed: Tensor = self.norm(tokens)
         return normed
 
@@ -197,15 +197,17 @@ class Dust3r(nn.Module):
             grids: patches (p, q) of the views.
             both: False leaves out the second view's last block, which the first does not see.
         """
-        turns = [turn_of(grid, x.dtype, x.device) for grid, x in zip(grids, tokens, strict=True)]
+        tables = [
+            rope_tables(grid, x.dtype, x.device) for grid, x in zip(grids, tokens, strict=True)
+        ]
         x = self.project(tokens[0])
         y = x if tokens[1] is tokens[0] else self.project(tokens[1])
         features = [tokens[0]], [tokens[1]]
         for i, (block, block2) in enumerate(zip(*self.decoders, strict=True)):
             # both see what the other was before the block
-            new = block(x, y, turns[0], turns[1])
+            new = block(x, y, tables[0], tables[1])
             if both or i < self._last:
-                y = block2(y, x, turns[1], turns[0])
+                y = block2(y, x, tables[1], tables[0])
                 features[1].append(y)
             x = new
             features[0].append(x)

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import CameraError
-from depth_ros.core.resample import resize_bytes, seen_by, to_camera
+from depth_ros.core.resample import covered_pixels, resize_uint8, to_camera
 from depth_ros.models.dust3r.heads import PATCH
 
 
-def shown(camera: Camera, side: int, *, square: bool, max_tokens: int = 5000) -> Camera:
+def network_camera(camera: Camera, side: int, *, square: bool, max_tokens: int = 5000) -> Camera:
     """The camera whose picture the network gets.
 
     Args:
@@ -64,10 +64,10 @@ def _kept(resized: Camera, *, square: bool) -> tuple[int, int]:
     return width, height
 
 
-def picture_of(rgb: Tensor, camera: Camera, view: Camera) -> Tensor:
+def crop_and_resize(rgb: Tensor, camera: Camera, view: Camera) -> Tensor:
     """(H, W, 3) uint8 of `camera` -> (3, h, w) float32 in 0..1, as `view` shows it.
 
-    `view` is what `shown` made of `camera`: a part of the resized picture.
+    `view` is what `network_camera` made of `camera`: a part of the resized picture.
     """
     kernel = 'lanczos3' if view.fx < camera.fx else 'catmull_rom'
     width, height = (
@@ -76,18 +76,18 @@ def picture_of(rgb: Tensor, camera: Camera, view: Camera) -> Tensor:
     )
     resized = camera.resized(width, height)
     left, top = round(resized.cx - view.cx), round(resized.cy - view.cy)
-    whole = resize_bytes(rgb, (height, width), kernel)
+    whole = resize_uint8(rgb, (height, width), kernel)
     part = whole[top : top + view.height, left : left + view.width]
     return part.permute(2, 0, 1).float() / 255
 
 
-def restored(values: Tensor, valid: Tensor, view: Camera, camera: Camera) -> Tensor:
+def to_image_pixels(values: Tensor, valid: Tensor, view: Camera, camera: Camera) -> Tensor:
     """Maps of the network's pixels -> of the camera's; NaN where it saw nothing or `valid` is not.
 
     Args:
         values: (n, h, w) float32, of `view`.
         valid: (h, w) bool; what is mixed is mixed of these only.
-        view: what `shown` made of `camera`.
+        view: what `network_camera` made of `camera`.
         camera: of the frame.
 
     Returns:
@@ -96,5 +96,5 @@ def restored(values: Tensor, valid: Tensor, view: Camera, camera: Camera) -> Ten
     kept = torch.where(valid, values, 0.0)
     both = torch.cat((kept, valid[None].float()))  # (n + 1, h, w)
     both = to_camera(both, view, camera, 'linear')
-    there = seen_by(view, camera, values.device) & (both[-1] > 0.5)
+    there = covered_pixels(view, camera, values.device) & (both[-1] > 0.5)
     return torch.where(there, both[:-1] / both[-1], math.nan)

@@ -18,7 +18,7 @@ import logging
 from torch import Tensor
 
 from depth_ros.core.errors import ConfigError
-from depth_ros.core.resample import bilinear, resize_bytes
+from depth_ros.core.resample import resize_bilinear, resize_uint8
 from depth_ros.core.types import Frame, Kind, Prediction
 from depth_ros.models.batched_model import BatchedModel, Maps
 from depth_ros.models.glpdepth.checkpoint import load_checkpoint
@@ -54,15 +54,15 @@ class GlpDepthModel(BatchedModel):
             tuple[int, int], tuple[int, int]
         ] = {}  # camera -> network, (height, width)
 
-    def answer(self, maps: Maps, frame: Frame) -> Prediction:
+    def postprocess(self, maps: Maps, frame: Frame) -> Prediction:
         """Depth [m], (H, W) float32."""
         (depth,) = maps  # (h, w)
-        return Prediction(bilinear(depth[None], frame.camera.size)[0], self.kind)
+        return Prediction(resize_bilinear(depth[None], frame.camera.size)[0], self.kind)
 
     def network_input(self, frame: Frame) -> Tensor:
         """(3, h, w) in 0..1, of the network's dtype."""
         size = self.network_size(*frame.camera.size)
-        x = resize_bytes(frame.rgb, size, 'linear').permute(2, 0, 1)
+        x = resize_uint8(frame.rgb, size, 'linear').permute(2, 0, 1)
         return (x.float() / 255).to(self._dtype)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:

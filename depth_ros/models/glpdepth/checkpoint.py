@@ -13,17 +13,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from depth_ros.checkpoints.weights import (
-    Rules,
-    config_beside,
-    describe,
-    from_zero,
-    guess_family,
-    join,
-    load_strict,
-    read,
-    rename,
-)
+from depth_ros.checkpoints.families import describe, guess_family
+from depth_ros.checkpoints.keys import Rules, concatenate, rename, zero_based
+from depth_ros.checkpoints.load import load_strict
+from depth_ros.checkpoints.read import read_checkpoint, read_config
 from depth_ros.core.errors import WeightsError
 from depth_ros.models.glpdepth.network import GlpDepth
 from depth_ros.models.interface import Preset
@@ -44,13 +37,13 @@ def _fusion(m: re.Match[str]) -> str:
 
 _AUTHORS: Rules = (
     (r'^encoder\.patch_embed1\.', 'encoder.patch_embed.'),
-    (r'^encoder\.patch_embed([2-4])\.', from_zero('encoder.stages.{}.downsample.')),
+    (r'^encoder\.patch_embed([2-4])\.', zero_based('encoder.stages.{}.downsample.')),
     (
         r'^encoder\.block(\d)\.(\d+)\.mlp\.dwconv\.dwconv\.',
-        from_zero('encoder.stages.{}.blocks.{}.mlp.dwconv.'),
+        zero_based('encoder.stages.{}.blocks.{}.mlp.dwconv.'),
     ),
-    (r'^encoder\.block(\d)\.(\d+)\.', from_zero('encoder.stages.{}.blocks.{}.')),
-    (r'^encoder\.norm(\d)\.', from_zero('encoder.stages.{}.norm.')),
+    (r'^encoder\.block(\d)\.(\d+)\.', zero_based('encoder.stages.{}.blocks.{}.')),
+    (r'^encoder\.norm(\d)\.', zero_based('encoder.stages.{}.norm.')),
     (r'^decoder\.bot_conv\.', 'decoder.projects.0.'),
     (r'^decoder\.skip_conv(\d)\.', r'decoder.projects.\1.'),
     (r'^decoder\.fusion(\d)\.conv([12]\.[01]|3)\.', _fusion),
@@ -97,7 +90,7 @@ def load_checkpoint(network: GlpDepth, preset: Preset, path: Path) -> None:
         WeightsError: the file cannot be read, or is another network or another variant.
     """
     _check_name(path, preset)
-    state = read(path)
+    state = read_checkpoint(path)
     rules = LAYOUTS.get(guess_family(state))
     if rules is None:
         raise WeightsError(
@@ -111,7 +104,7 @@ def translate(state: dict[str, Tensor], rules: Rules) -> dict[str, Tensor]:
     """Published names -> ours; key and value become one matrix; unknown names stay."""
     ours = rename(state, rules)
     for key in [n for n in ours if '.attn.key.' in n]:
-        join(ours, (key, key.replace('.key.', '.value.')), key.replace('.key.', '.kv.'))
+        concatenate(ours, (key, key.replace('.key.', '.value.')), key.replace('.key.', '.kv.'))
     return ours
 
 
@@ -135,7 +128,7 @@ def _check_name(path: Path, preset: Preset) -> None:
 
 def _check_config(path: Path, preset: Preset) -> None:
     """Refuse a file whose config.json states another maximum than the default."""
-    stated = config_beside(path).get('max_depth', DEFAULT_MAX_DEPTH)
+    stated = read_config(path).get('max_depth', DEFAULT_MAX_DEPTH)
     if stated in (DEFAULT_MAX_DEPTH, preset.max_depth):
         return
     right = presets_where(lambda p: p.family == preset.family and p.max_depth == stated)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from depth_ros.core.errors import ConfigError
-from depth_ros.core.resample import bilinear, resize_bytes
+from depth_ros.core.resample import resize_bilinear, resize_uint8
 from depth_ros.core.types import Frame, Kind, Prediction
 from depth_ros.models.batched_model import BatchedModel, Maps
 from depth_ros.models.interface import ModelOptions, Preset
@@ -58,23 +58,23 @@ class Monodepth2Model(BatchedModel):
         self._size = (network.variant.height, network.variant.width)
         self._unit = METRES if kind is Kind.METRIC else 1.0
 
-    def answer(self, maps: Maps, frame: Frame) -> Prediction:
+    def postprocess(self, maps: Maps, frame: Frame) -> Prediction:
         """Depth as in the table above, (H, W) float32."""
-        (squeezed,) = maps  # (h, w)
+        (sigmoid_disparity,) = maps  # (h, w)
         # Resized before the division: what lies between two depths mixes in inverse depth.
-        squeezed = self.restored(squeezed, frame.camera.size)
-        return Prediction(self._unit * depth(squeezed), self.kind)
+        sigmoid_disparity = self.to_image_pixels(sigmoid_disparity, frame.camera.size)
+        return Prediction(self._unit * depth(sigmoid_disparity), self.kind)
 
     def network_input(self, frame: Frame) -> Tensor:
         """(3, h, w) in 0..1, of the network's dtype; the aspect is not kept."""
-        x = resize_bytes(frame.rgb, self._size, 'lanczos3').permute(2, 0, 1)
+        x = resize_uint8(frame.rgb, self._size, 'lanczos3').permute(2, 0, 1)
         return (x.float() / 255).to(self._dtype)
 
-    def restored(self, squeezed: Tensor, size: tuple[int, int]) -> Tensor:
+    def to_image_pixels(self, sigmoid_disparity: Tensor, size: tuple[int, int]) -> Tensor:
         """(h, w) -> (H, W)."""
-        return bilinear(squeezed[None], size)[0]
+        return resize_bilinear(sigmoid_disparity[None], size)[0]
 
 
-def depth(squeezed: Tensor) -> Tensor:
+def depth(sigmoid_disparity: Tensor) -> Tensor:
     """The network's number in 0..1 -> Z in the unit of training."""
-    return 1 / (1 / FARTHEST + (1 / NEAREST - 1 / FARTHEST) * squeezed)
+    return 1 / (1 / FARTHEST + (1 / NEAREST - 1 / FARTHEST) * sigmoid_disparity)

@@ -17,17 +17,11 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
+from depth_ros.checkpoints.families import describe, guess_family
 from depth_ros.checkpoints.hub import checksum
-from depth_ros.checkpoints.weights import (
-    Rules,
-    Value,
-    describe,
-    guess_family,
-    load_strict,
-    read,
-    read_with_values,
-    rename,
-)
+from depth_ros.checkpoints.keys import Rules, rename
+from depth_ros.checkpoints.load import load_strict
+from depth_ros.checkpoints.read import Value, read_checkpoint, read_tensors_and_values
 from depth_ros.core.errors import WeightsError
 from depth_ros.models.interface import Preset
 from depth_ros.models.monodepth2.network import Monodepth2, Variant
@@ -70,7 +64,7 @@ def load_checkpoint(network: Monodepth2, preset: Preset, path: Path) -> None:
             _load_folder(network, preset, Path(folder), path)
     else:
         raise WeightsError(
-            f'{path} {describe(read(path))}; {preset.name} takes the folder of '
+            f'{path} {describe(read_checkpoint(path))}; {preset.name} takes the folder of '
             f'{ENCODER} and {DECODER}, or the zip of both'
         )
 
@@ -83,8 +77,8 @@ def _load_folder(network: Monodepth2, preset: Preset, folder: Path, path: Path) 
                 f'{path} has no {file}; the zip at {preset.source.url} holds {ENCODER} and '
                 f'{DECODER}'
             )
-    encoder, values = read_with_values(folder / ENCODER)
-    decoder = read(folder / DECODER)
+    encoder, values = read_tensors_and_values(folder / ENCODER)
+    decoder = read_checkpoint(folder / DECODER)
     for file, state, layout in (
         (ENCODER, encoder, 'Monodepth2 encoder'),
         (DECODER, decoder, 'Monodepth2 decoder'),

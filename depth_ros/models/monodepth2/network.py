@@ -113,7 +113,7 @@ class Monodepth2(nn.Module):
             (B, h, w) float32.
         """
         finest = self.maps(self.features(x))[0]
-        return self.squeezed(0, finest)
+        return self.sigmoid_disparity(0, finest)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """The encoder's five maps, (B, ., h/2, w/2) to (B, ., h/32, w/32)."""
@@ -128,7 +128,7 @@ class Monodepth2(nn.Module):
             maps.append(x)
         return maps[:0:-1]
 
-    def squeezed(self, scale: int, features: Tensor) -> Tensor:
+    def sigmoid_disparity(self, scale: int, features: Tensor) -> Tensor:
         """Head `scale`, 0 the finest: (B, ., a, b) -> (B, a, b) float32 in 0..1."""
         x: Tensor = self.heads[scale](features)[:, 0]
         return x.float().sigmoid()  # in full precision

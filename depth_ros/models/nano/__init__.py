@@ -12,10 +12,12 @@ import logging
 import torch
 from torch import Tensor
 
-from depth_ros.checkpoints.weights import describe, guess_family, load_strict, read
+from depth_ros.checkpoints.families import describe, guess_family
+from depth_ros.checkpoints.load import load_strict
+from depth_ros.checkpoints.read import read_checkpoint
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError, WeightsError
-from depth_ros.core.resample import bilinear_of, shrunk
+from depth_ros.core.resample import downscale, resize_masked
 from depth_ros.core.types import Frame, Kind, Prediction
 from depth_ros.models.batched_model import BatchedModel, Maps
 from depth_ros.models.interface import ModelOptions, Preset
@@ -37,7 +39,7 @@ def load(preset: Preset, options: ModelOptions) -> NanoModel:
         raise ConfigError(f'nano needs weights; take {preset.source.packaged}')
     if 0 < options.input_size < SMALLEST:
         raise ConfigError(f'input_size is {options.input_size}; the least is {SMALLEST}')
-    state = read(options.weights)
+    state = read_checkpoint(options.weights)
     if guess_family(state) != 'nano':
         raise WeightsError(
             f'{options.weights} {describe(state)}; leave weights empty, or give a file that '
@@ -62,7 +64,7 @@ class NanoModel(BatchedModel):
         self._side = options.input_size or SIDE
         self._cameras: dict[Camera, tuple[Camera, Tensor]] = {}
 
-    def answer(self, maps: Maps, frame: Frame) -> Prediction:
+    def postprocess(self, maps: Maps, frame: Frame) -> Prediction:
         """Depth of the canonical camera [m], (H, W) float32, and sky.
 
         Depth near the sky mixes only pixels that are none, and is NaN where there are none to mix.
@@ -70,7 +72,7 @@ class NanoModel(BatchedModel):
         size = frame.camera.size
         log_z, sky = maps  # (h, w)
         h, w = log_z.shape
-        values, solid = bilinear_of(log_z.exp(), sky <= SKY_LOGIT, size)
+        values, solid = resize_masked(log_z.exp(), sky <= SKY_LOGIT, size)
         return Prediction(
             values,
             self.kind,
@@ -82,7 +84,7 @@ class NanoModel(BatchedModel):
     def network_input(self, frame: Frame) -> Tensor:
         """Normalised picture and slopes of its pixels, (5, h, w) of the network's dtype."""
         camera, where = self._network_camera(frame)
-        x = shrunk(frame.rgb, camera.size).permute(2, 0, 1) / 255  # (3, h, w)
+        x = downscale(frame.rgb, camera.size).permute(2, 0, 1) / 255  # (3, h, w)
         return torch.cat(((x - MEAN) / STD, where)).to(self._dtype)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:

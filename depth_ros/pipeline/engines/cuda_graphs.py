@@ -15,16 +15,16 @@ from depth_ros.models.batched_model import BatchedModel
 log = logging.getLogger(__name__)
 
 WARM_UP = 3  #: runs before recording, in which libraries choose their kernels
-MOST = 8  #: shapes that are kept, batches of several cameras among them; each takes memory
+MAX_GRAPHS = 8  #: shapes that are kept, batches of several cameras among them; each takes memory
 
 
-def record(model: Any, device: torch.device) -> None:
+def use_cuda_graph(model: Any, device: torch.device) -> None:
     """Have the network of a `BatchedModel` recorded, if it runs on a GPU."""
     if device.type == 'cuda' and isinstance(model, BatchedModel):
-        model.cuda_graph = Recorded(model.network)
+        model.cuda_graph = CudaGraphNetwork(model.network)
 
 
-class Recorded:
+class CudaGraphNetwork:
     """Calls `network`, recorded once for each shape of input.
 
     A shape is recorded when it is seen for the second time: one that comes once is not worth it.
@@ -36,7 +36,7 @@ class Recorded:
     def __init__(self, network: Callable[[Tensor], Any]) -> None:
         """Nothing recorded."""
         self.network = network
-        self.trouble = ''  #: why nothing is recorded any more; '' while all is well
+        self.disabled_reason = ''  #: why nothing is recorded any more; '' while all is well
         self._seen: set[torch.Size] = set()
         self._records: dict[torch.Size, tuple[torch.cuda.CUDAGraph, Tensor, Any]] = {}
         self._aside: torch.cuda.Stream | None = None  # records all of them, in one memory
@@ -46,11 +46,11 @@ class Recorded:
         """What `network` answers, in tensors of its own."""
         known = self._records.get(x.shape)
         if known is None:
-            if self.trouble or x.shape not in self._seen:
+            if self.disabled_reason or x.shape not in self._seen:
                 self._seen.add(x.shape)
                 return self.network(x)
-            if len(self._records) >= MOST:
-                self._give_up(f'there are {MOST} for other sizes of input')
+            if len(self._records) >= MAX_GRAPHS:
+                self._give_up(f'there are {MAX_GRAPHS} for other sizes of input')
                 return self.network(x)
             try:
                 known = self._records[x.shape] = self._record(x)
@@ -63,7 +63,7 @@ class Recorded:
         return _own(answer)
 
     def _give_up(self, why: str) -> None:
-        self.trouble = why
+        self.disabled_reason = why
         log.warning(
             'the network cannot be recorded as a CUDA graph for further inputs (%s); for them it '
             'runs kernel by kernel, which takes longer',

@@ -12,18 +12,17 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.types import Frame
+from depth_ros.pipeline.two_views.poses import Pose4x4
 
 log = logging.getLogger(__name__)
 
-Pose4x4 = NDArray[np.float64]  # (4, 4)
 _GRID = (np.arange(5) + 0.5) / 5  # where pixels are looked at, in picture widths and heights
 
 
-def between(T_odom_first: Pose4x4, T_odom_second: Pose4x4) -> Pose4x4:
+def relative_pose(T_odom_first: Pose4x4, T_odom_second: Pose4x4) -> Pose4x4:
     """T_first_second of two cameras whose poses in a common frame are known."""
     R, t = T_odom_first[:3, :3], T_odom_first[:3, 3]
     T = np.eye(4)
@@ -160,7 +159,7 @@ class Keyframes:
 
 def _match(keyframe: Keyframe, camera: Camera, T_odom_camera: Pose4x4, depth: float) -> Match:
     """How `keyframe` goes with a frame of `camera`, were all of the scene at `depth` [m]."""
-    T = between(T_odom_camera, keyframe.T_odom_camera)
+    T = relative_pose(T_odom_camera, keyframe.T_odom_camera)
     u, v = np.meshgrid(_GRID * camera.width - 0.5, _GRID * camera.height - 0.5)
     rays = np.stack(((u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones_like(u)), 2)
     points = (rays * depth).reshape(-1, 3)  # (25, 3) in the present frame

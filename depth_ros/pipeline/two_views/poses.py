@@ -18,7 +18,7 @@ Quaternion = NDArray[np.float64]  # (4,) x y z w, of length 1
 JUMP_NS = 1_000_000_000
 
 
-def transform(x: float, y: float, z: float, *quaternion: float) -> Pose4x4:
+def pose_from_quaternion(x: float, y: float, z: float, *quaternion: float) -> Pose4x4:
     """T_a_b of b's origin in a [m] and the quaternion qx qy qz qw of b's axes in a.
 
     Raises:
@@ -32,12 +32,12 @@ def transform(x: float, y: float, z: float, *quaternion: float) -> Pose4x4:
             f'quaternion (x y z w) has length {length:g}, it must be 1'
         )
     T = np.eye(4)
-    T[:3, :3] = rotation_of(q / length)
+    T[:3, :3] = rotation_from_quaternion(q / length)
     T[:3, 3] = x, y, z
     return T
 
 
-def rotation_of(q: Quaternion) -> NDArray[np.float64]:
+def rotation_from_quaternion(q: Quaternion) -> NDArray[np.float64]:
     """The (3, 3) rotation of a quaternion x y z w."""
     v, w = q[:3], q[3]
     cross = np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
@@ -45,7 +45,7 @@ def rotation_of(q: Quaternion) -> NDArray[np.float64]:
     return rotation
 
 
-def quaternion_of(R: NDArray[np.float64]) -> Quaternion:
+def quaternion_from_rotation(R: NDArray[np.float64]) -> Quaternion:
     """The quaternion x y z w of a (3, 3) rotation, w not negative."""
     # the largest of the four is found first: the others are divided by it
     squares = np.array(
@@ -131,5 +131,7 @@ class PoseBuffer:
         a, b = self._poses[after - 1], self._poses[after]
         T = np.eye(4)
         T[:3, 3] = (1 - share) * a[:3, 3] + share * b[:3, 3]
-        T[:3, :3] = rotation_of(slerp(quaternion_of(a[:3, :3]), quaternion_of(b[:3, :3]), share))
+        T[:3, :3] = rotation_from_quaternion(
+            slerp(quaternion_from_rotation(a[:3, :3]), quaternion_from_rotation(b[:3, :3]), share)
+        )
         return T

@@ -91,7 +91,7 @@ class TwoViews:
         kind = self.pipeline.model.kind
         prediction = Prediction(pair.z, kind, confidence=pair.confidence)
         depth = self.pipeline.depth_map(prediction, first, seen, factor)
-        depth.ensure_answered()
+        depth.ensure_finite()
         # a pair that was not believed has no pose to tell either
         believed = None if self.scale.refused else pair.pose
         pose = self._metric(believed, factor) if believed else None

@@ -16,7 +16,12 @@ from depth_ros.core.errors import ConfigError, ScaleError
 from depth_ros.core.types import DepthMap, Frame, Pose
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.depth_pipeline import Pipeline
-from depth_ros.pipeline.two_views.poses import Pose4x4, PoseBuffer, quaternion_of, transform
+from depth_ros.pipeline.two_views.poses import (
+    Pose4x4,
+    PoseBuffer,
+    pose_from_quaternion,
+    quaternion_from_rotation,
+)
 from depth_ros.pipeline.two_views.views import EarlierFrame, SecondCamera
 from depth_ros.ros.inputs.newest import Counters, LatestImage
 from depth_ros.ros.inputs.pairs import LatestPair
@@ -220,7 +225,7 @@ def camera_pose(values: list[float]) -> Pose4x4 | None:
     if len(values) != 7:
         raise ConfigError(f'two_views.camera_pose is {values}; it is x y z qx qy qz qw')
     try:
-        return transform(*values)
+        return pose_from_quaternion(*values)
     except ConfigError as error:
         raise ConfigError(f'two_views.camera_pose: {error}') from None
 
@@ -243,7 +248,7 @@ def pose_message(pose: Pose, header: Any) -> PoseWithCovarianceStamped:
     message = PoseWithCovarianceStamped(header=header)
     position, orientation = message.pose.pose.position, message.pose.pose.orientation
     position.x, position.y, position.z = map(float, pose.T_first_second[:3, 3])
-    turn = quaternion_of(pose.T_first_second[:3, :3])
+    turn = quaternion_from_rotation(pose.T_first_second[:3, :3])
     orientation.x, orientation.y, orientation.z, orientation.w = map(float, turn)
     message.pose.covariance = pose.covariance.reshape(36)
     return message

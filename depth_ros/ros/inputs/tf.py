@@ -9,7 +9,7 @@ from rclpy.node import Node
 from rclpy.time import Time
 
 from depth_ros.core.errors import ConfigError, ScaleError
-from depth_ros.pipeline.two_views.poses import Pose4x4, transform
+from depth_ros.pipeline.two_views.poses import Pose4x4, pose_from_quaternion
 
 
 class Transforms:
@@ -60,4 +60,4 @@ def pose_of(position: Any, orientation: Any) -> Pose4x4:
         ConfigError: the quaternion is none.
     """
     p, q = position, orientation
-    return transform(p.x, p.y, p.z, q.x, q.y, q.z, q.w)
+    return pose_from_quaternion(p.x, p.y, p.z, q.x, q.y, q.z, q.w)

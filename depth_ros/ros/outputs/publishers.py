@@ -34,7 +34,7 @@ class Ready:
 
     Args:
         messages: with the names of their topics.
-        depth: what they were made of; on a GPU `answered` has a copy on its way, too.
+        depth: what they were made of; on a GPU `has_finite` has a copy on its way, too.
         source: the same as it was; kept because its memory must not be used again before.
         arrived: when it happened all is there; None if it is.
     """
@@ -119,7 +119,7 @@ class Outputs:
         with torch.cuda.stream(aside):
             try:
                 messages = list(self._messages(depth, header, settings))
-                told = replace(depth, answered=_on_its_way(depth.answered))
+                told = replace(depth, has_finite=_on_its_way(depth.has_finite))
             except BaseException:
                 aside.synchronize()  # what was queued before writes to memory that is given back
                 raise
@@ -145,7 +145,7 @@ class Outputs:
             ready.arrived.synchronize()
             for data in self.bytes.values():
                 data.settle()
-        ready.depth.ensure_answered()
+        ready.depth.ensure_finite()
 
     def _messages(
         self, depth: DepthMap, header: Any, settings: Settings
