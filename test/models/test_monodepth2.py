@@ -159,7 +159,8 @@ def test_a_zip_is_taken_as_it_was_downloaded(stereo, folder, tmp_path, caplog):
 def test_the_checksum_of_a_zip_says_what_it_is(folder, tmp_path, monkeypatch, caplog):
     archive = zipped(folder, tmp_path / 'download.bin', inside='some/folder/')
     md5 = hashlib.md5(archive.read_bytes()).hexdigest()
-    monkeypatch.setitem(PRESETS, BOTH, dataclasses.replace(PRESETS[BOTH], md5=md5))
+    source = dataclasses.replace(PRESETS[BOTH].source, md5=md5)
+    monkeypatch.setitem(PRESETS, BOTH, dataclasses.replace(PRESETS[BOTH], source=source))
     with pytest.raises(WeightsError, match=rf'is not {STEREO}; set model to {BOTH}'):
         loaded(STEREO, archive)
     loaded(BOTH, archive)
