@@ -113,7 +113,7 @@ def test_colours_of_depth_tell_near_far_sky_and_invalid_apart():
 def test_colours_are_the_same_on_a_cpu_and_on_a_gpu(colormap):
     z = torch.rand(20, 30, generator=torch.Generator().manual_seed(5)) * 14 - 1
     z[0], z[1], z[2] = nan, inf, -inf
-    how = (z, 1.5, 11.0, 253 / 9.5, encode._colors(colormap))
+    how = (z, 1.5, 11.0, 253 / 9.5, encode._color_table(colormap))
     fast, plain = encode._colorize_by_opencv(*how), encode._colorize_by_torch(*how)
     assert torch.equal(fast[:3], plain[:3])
     # rounding may differ by one level, which is a few steps of a colour

@@ -138,7 +138,7 @@ def test_time_that_goes_back_forgets_the_scale():
 
 def test_a_network_s_nonsense_is_named():
     model = Wall(wall_m=float('nan'))
-    with pytest.raises(InferenceError, match='no finite number'):
+    with pytest.raises(InferenceError, match='no finite value'):
         views('stereo', model)(frame(0), frame(12), 0.12)
 
 

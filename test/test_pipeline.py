@@ -111,7 +111,7 @@ def test_relative_networks_have_no_automatic_metres(kind):
     [
         (torch.zeros(0), r'\(0,\)'),
         (torch.ones(4, 2), r'\(4, 2\)'),
-        (ONES * nan, 'no finite number'),
+        (ONES * nan, 'no finite value'),
     ],
 )
 def test_an_answer_that_is_no_depth_map_is_an_error(values, said):
@@ -120,7 +120,7 @@ def test_an_answer_that_is_no_depth_map_is_an_error(values, said):
 
 
 def test_a_frame_and_its_camera_agree_in_size():
-    with pytest.raises(CameraError, match='its camera says 4x2'):
+    with pytest.raises(CameraError, match='but its camera is 4x2'):
         Frame(torch.zeros((3, 4, 3), dtype=torch.uint8), CAM)
 
 

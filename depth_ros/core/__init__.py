@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ground floor: cameras, what flows through the pipeline, errors, geometry, resampling."""
+"""Data types, camera geometry, resampling, and encoding of messages; imports no other room."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pinhole camera with its resolution: a focal length in pixels means nothing without it."""
+"""Camera intrinsics together with the image size they refer to."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from depth_ros.core.errors import CameraError
 
-#: How many coefficients OpenCV takes for its polynomial lens; both names are parts of it.
+#: Numbers of coefficients OpenCV accepts for its polynomial model, which covers both names below.
 _POLYNOMIAL = (4, 5, 8, 12, 14)
-#: Coefficients each distortion model of CameraInfo takes; drivers mix up the first two.
+#: Distortion model of CameraInfo -> numbers of coefficients. Drivers confuse the first two names.
 DISTORTION_MODELS = {
     'plumb_bob': _POLYNOMIAL,
     'rational_polynomial': _POLYNOMIAL,
@@ -20,11 +20,13 @@ DISTORTION_MODELS = {
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """Intrinsics [px] of a stated width x height; pixel (0, 0) is a pixel's centre, as in ROS.
+    """Intrinsics of a pinhole camera, and its lens distortion.
+
+    Integer coordinates are pixel centres, as in ROS: (0, 0) is the centre of the first pixel.
 
     Args:
-        width: columns of the image the intrinsics belong to.
-        height: rows of it.
+        width: columns of the image the intrinsics belong to [px].
+        height: rows of that image [px].
         fx: focal length along x [px].
         fy: focal length along y [px].
         cx: column of the principal point [px].
@@ -34,7 +36,7 @@ class Camera:
 
     Raises:
         CameraError: the size or the focal length is not positive, a value is not finite, or the
-            distortion model is unknown.
+            distortion model is unknown or has a wrong number of coefficients.
     """
 
     width: int
@@ -47,7 +49,7 @@ class Camera:
     distortion: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be a camera."""
+        """Check all values; see Raises of the class."""
         if self.width <= 0 or self.height <= 0:
             raise CameraError(f'camera size is {self.width}x{self.height}; both must be positive')
         if not all(
@@ -97,18 +99,19 @@ class Camera:
 
     @property
     def is_distorted(self) -> bool:
-        """Whether straight lines are curved in this camera's image."""
+        """Whether the lens has distortion: a model with coefficients that are not all zero."""
         return bool(self.distortion_model) and any(self.distortion)
 
     def undistorted(self) -> Camera:
-        """The same pinhole without distortion."""
+        """The camera with the same intrinsics and without distortion."""
         return replace(self, distortion_model='', distortion=())
 
     def resized(self, width: int, height: int) -> Camera:
-        """The camera of the image resized to width x height, aspect free.
+        """The camera of the image resized to width x height; the aspect ratio may change.
 
-        Pixel centres: cx' = (cx + 0.5) s - 0.5, exact for cv2.resize and for
-        `interpolate(align_corners=False)`; image_proc multiplies plainly, 0.5 |1 - s| px off.
+        cx' = (cx + 0.5) s - 0.5, as integer coordinates are pixel centres. This is exact for
+        cv2.resize and `interpolate(align_corners=False)`. image_proc uses cx' = cx s, which is
+        off by 0.5 |1 - s| px.
         """
         sx, sy = width / self.width, height / self.height
         return replace(
@@ -122,11 +125,11 @@ class Camera:
         )
 
     def cropped(self, left: int, top: int, width: int, height: int) -> Camera:
-        """The camera of the window of width x height whose first pixel is (left, top)."""
+        """The camera of the image cropped to width x height pixels from column left, row top."""
         return replace(self, width=width, height=height, cx=self.cx - left, cy=self.cy - top)
 
     def __str__(self) -> str:
-        """Size, intrinsics and lens in one line."""
+        """Size, intrinsics and distortion model in one line."""
         lens = f', {self.distortion_model}' if self.is_distorted else ''
         return (
             f'{self.width}x{self.height}, fx {self.fx:.1f} fy {self.fy:.1f} '

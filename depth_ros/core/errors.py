@@ -2,38 +2,38 @@
 """Errors a user can cause. Each message names the thing, its value and the remedy.
 
 DepthRosError
- ├─ ConfigError    a parameter, preset or combination of them that cannot work
- ├─ WeightsError   a checkpoint that is missing, broken, or of another network
- ├─ ImageError     an image message that cannot be read
- ├─ CameraError    intrinsics that cannot be used
- ├─ InferenceError a network that returned something that is not depth
- └─ ScaleError     depth whose metres nobody knows yet
+ ├─ ConfigError    invalid parameter or preset, or a combination that cannot work
+ ├─ WeightsError   checkpoint missing, damaged, or of another network
+ ├─ ImageError     image or image message that cannot be read or written
+ ├─ CameraError    invalid intrinsics, or of another size than the image
+ ├─ InferenceError network output that is no depth map
+ └─ ScaleError     metric scale not known yet
 """
 
 
 class DepthRosError(Exception):
-    """Base of everything this package raises on purpose."""
+    """Base of all errors this package raises deliberately."""
 
 
 class ConfigError(DepthRosError):
-    """A parameter, preset or combination of them that cannot work."""
+    """A parameter or preset is invalid, or a combination of them cannot work."""
 
 
 class WeightsError(DepthRosError):
-    """A checkpoint that is missing, broken, or of another network."""
+    """A checkpoint is missing, damaged, or belongs to another network."""
 
 
 class ImageError(DepthRosError):
-    """An image message that cannot be read."""
+    """An image or image message cannot be read or written."""
 
 
 class CameraError(DepthRosError):
-    """Intrinsics that cannot be used."""
+    """Intrinsics are invalid, or do not belong to the image."""
 
 
 class InferenceError(DepthRosError):
-    """A network that returned something that is not depth."""
+    """The output of a network is no depth map."""
 
 
 class ScaleError(DepthRosError):
-    """Depth whose metres nobody knows yet: waiting may help, publishing would mislead."""
+    """The metric scale is not known yet; later frames may provide it."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resampling along rows and columns by a matrix each: resize, crop, change of pinhole camera.
+"""Resample images and depth: resize, crop, and change of pinhole camera.
 
-Between two pinholes that share centre and orientation the map is separable: column u of the target
-looks at column x(u) = (u - cx_t) fx_s / fx_t + cx_s of the source, and rows likewise. One matrix
-an axis does it exactly, with the kernel's own low-pass filter, on any device, and is cached.
+Between two pinhole cameras that share centre and orientation the mapping is separable: column u of
+the target shows column x(u) = (u - cx_t) fx_s / fx_t + cx_s of the source, and rows likewise. So
+one cached matrix for each axis is exact, for any kernel and device.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from depth_ros.core.camera import Camera
 
 KERNELS = ('area', 'linear', 'cubic', 'catmull_rom', 'lanczos3')
 _OPENCV = {'area': cv2.INTER_AREA, 'linear': cv2.INTER_LINEAR, 'cubic': cv2.INTER_CUBIC}
-_FILTERS: Any = getattr(Image, 'Resampling', Image)  # before Pillow 9.1 they had no class
+_FILTERS: Any = getattr(Image, 'Resampling', Image)  # Pillow before 9.1 has no such class
 _PILLOW = {'catmull_rom': _FILTERS.BICUBIC, 'lanczos3': _FILTERS.LANCZOS}
 
 
 def resize(x: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
-    """Resize a picture.
+    """Resize an image or map.
 
     Args:
         x: (..., H, W) float.
         size: (h, w) of the result.
-        kernel: 'area' and 'lanczos3' low-pass when shrinking (as cv2.INTER_AREA and PIL do);
-            'linear' and 'cubic' (a = -0.75) do not (as cv2 does not), nor does 'catmull_rom'
-            (a = -0.5, as PIL's BICUBIC when growing).
+        kernel: one of `KERNELS`. When downscaling, 'area' and 'lanczos3' low-pass filter, as
+            cv2.INTER_AREA and Pillow do; 'linear' and 'cubic' (a = -0.75) do not, as in OpenCV,
+            nor does 'catmull_rom' (a = -0.5, Pillow's BICUBIC when upscaling).
 
     Returns:
         (..., h, w) float.
@@ -50,14 +50,14 @@ def resize(x: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
 
 
 def resize_uint8(rgb: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
-    """Resize a picture as those libraries do with which publishers resize theirs, to bytes.
+    """Resize uint8 exactly as OpenCV or Pillow does, whichever the network's authors used.
 
-    On a CPU they themselves do it. Elsewhere the same kernels do, a grey level off at most.
+    On a CPU these libraries are called. On a GPU the result differs by at most one grey level.
 
     Args:
         rgb: (H, W, 3) uint8.
         size: (h, w) of the result.
-        kernel: 'area', 'linear' or 'cubic' is OpenCV's, 'catmull_rom' or 'lanczos3' Pillow's.
+        kernel: 'area', 'linear' or 'cubic' for OpenCV, 'catmull_rom' or 'lanczos3' for Pillow.
 
     Returns:
         (h, w, 3) uint8.
@@ -66,16 +66,16 @@ def resize_uint8(rgb: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
         return rgb
     if rgb.device.type != 'cpu':
         return _resize_uint8_by_torch(rgb, size, kernel)
-    picture = np.ascontiguousarray(rgb.numpy())
+    image = np.ascontiguousarray(rgb.numpy())
     if kernel in _OPENCV:
-        return torch.from_numpy(cv2.resize(picture, size[::-1], interpolation=_OPENCV[kernel]))
-    resized = Image.fromarray(picture).resize(size[::-1], _PILLOW[kernel])
+        return torch.from_numpy(cv2.resize(image, size[::-1], interpolation=_OPENCV[kernel]))
+    resized = Image.fromarray(image).resize(size[::-1], _PILLOW[kernel])
     return torch.from_numpy(np.array(resized))
 
 
 def _resize_uint8_by_torch(rgb: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
     x = rgb.permute(2, 0, 1).float()  # (3, H, W)
-    if kernel in _PILLOW:  # which makes bytes of one axis before it does the other
+    if kernel in _PILLOW:  # Pillow rounds to bytes between the two axes
         rows_first = size[0] < x.shape[1] and size[1] > x.shape[2]
         half = (size[0], x.shape[2]) if rows_first else (x.shape[1], size[1])
         x = resize(x, half, kernel).round().clamp(0, 255)
@@ -83,9 +83,9 @@ def _resize_uint8_by_torch(rgb: Tensor, size: tuple[int, int], kernel: str) -> T
 
 
 def downscale(rgb: Tensor, size: tuple[int, int]) -> Tensor:
-    """A picture's area average, for a network's small input.
+    """Downscale an image by area averaging.
 
-    On a CPU it is OpenCV's, of bytes: a tenth of the time, and less than half a grey level off.
+    On a CPU OpenCV averages bytes, in a tenth of the time and less than half a grey level off.
 
     Args:
         rgb: (H, W, C) uint8.
@@ -103,11 +103,11 @@ def downscale(rgb: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def resize_bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """A network's maps at the size of the picture, as publishers do it.
+    """Resize output maps of a network bilinearly, with align_corners False.
 
     Args:
         maps: (C, h, w) float32.
-        size: (H, W) of the result; pixels' areas agree (align_corners is False).
+        size: (H, W) of the result.
 
     Returns:
         (C, H, W) float32.
@@ -117,28 +117,28 @@ def resize_bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(maps[None], size=size, mode='bilinear', align_corners=False)[0]
 
 
-def resize_masked(values: Tensor, keep: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """A map at the size of the picture, mixed only from the pixels that are kept.
+def resize_masked(values: Tensor, mask: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Resize a map bilinearly, interpolating only between the pixels of a mask.
 
     On a CPU by OpenCV, in a tenth of torch's time and at most 1e-4 of a pixel off.
 
     Args:
         values: (h, w) float32, finite.
-        keep: (h, w) bool.
+        mask: (h, w) bool, the pixels to use.
         size: (H, W) of the result.
 
     Returns:
-        (H, W) values, NaN where there are none to mix; (H, W) bool, where most is kept.
+        Values, (H, W) float32, NaN where no pixel of the mask contributes; and (H, W) bool, True
+        where at least half of the weight comes from the mask.
     """
-    share = keep.float()
-    maps = torch.stack((values * share, share))
-    mixed, share = (
-        _by_opencv(maps, size) if maps.device.type == 'cpu' else resize_bilinear(maps, size)
-    )
-    return mixed / share, share >= 0.5  # 0 / 0 is NaN
+    weight = mask.float()
+    maps = torch.stack((values * weight, weight))
+    resize_maps = _resize_by_opencv if maps.device.type == 'cpu' else resize_bilinear
+    total, weight = resize_maps(maps, size)
+    return total / weight, weight >= 0.5  # 0 / 0 is NaN
 
 
-def _by_opencv(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def _resize_by_opencv(maps: Tensor, size: tuple[int, int]) -> Tensor:
     out = torch.empty((len(maps), *size))
     for small, large in zip(maps.numpy(), out.numpy(), strict=True):
         cv2.resize(small, size[::-1], dst=large, interpolation=cv2.INTER_LINEAR)
@@ -146,10 +146,10 @@ def _by_opencv(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def to_camera(x: Tensor, source: Camera, target: Camera, kernel: str) -> Tensor:
-    """The picture that `target` would have taken where `source` took `x`; edges are replicated.
+    """Resample an image of camera `source` to camera `target`; pixels outside repeat the edge.
 
     Args:
-        x: (..., H, W) float, taken by `source`.
+        x: (..., H, W) float, image of `source`.
         source: undistorted camera.
         target: undistorted camera with the same centre and orientation.
         kernel: as in `resize`.
@@ -165,21 +165,28 @@ def to_camera(x: Tensor, source: Camera, target: Camera, kernel: str) -> Tensor:
 
 
 def depth_to_camera(z: Tensor, source: Camera, target: Camera) -> Tensor:
-    """Depth (H, W) of `source` for the pixels of `target`, bilinear in Z.
+    """Resample depth of camera `source` to camera `target`, bilinearly in Z.
 
-    What is not finite has no weight, so that a hole stays a hole and grows over nothing; NaN where
-    most of the weight is missing, or `source` did not look.
+    Pixels that are not finite have no weight, so that holes neither grow nor shrink.
+
+    Args:
+        z: (H, W) float32, depth of `source` [m].
+        source: undistorted camera.
+        target: undistorted camera with the same centre and orientation.
+
+    Returns:
+        (h, w) float32 [m]; NaN where less than half of the weight is finite, and outside of the
+        image of `source`.
     """
     valid = torch.isfinite(z)
     weight = to_camera(valid.to(z.dtype), source, target, 'linear')
     values = to_camera(torch.where(valid, z, 0.0), source, target, 'linear') / weight
-    return torch.where(
-        (weight >= 0.5) & covered_pixels(source, target, z.device), values, torch.nan
-    )
+    valid = (weight >= 0.5) & covered_pixels(source, target, z.device)
+    return torch.where(valid, values, torch.nan)
 
 
 def covered_pixels(source: Camera, target: Camera, device: torch.device) -> Tensor:
-    """Which pixels of `target` lie inside `source`'s picture: (h, w) bool."""
+    """(h, w) bool: which pixels of camera `target` lie inside the image of camera `source`."""
     inside = []
     for n_in, n_out, axis in (
         (source.height, target.height, _axis(source.fy, source.cy, target.fy, target.cy)),
@@ -201,29 +208,29 @@ def _apply(x: Tensor, rows: Tensor, cols: Tensor) -> Tensor:
 
 
 def clear_cache() -> None:
-    """Free the matrices."""
+    """Free the cached matrices."""
     _matrix.cache_clear()
 
 
 @lru_cache(maxsize=64)
 def _matrix(kernel: str, n_in: int, n_out: int, step: float, start: float, device: str) -> Tensor:
-    """(n_out, n_in) float32 weights; output i looks at source coordinate start + i * step."""
+    """(n_out, n_in) float32 weights; output i samples source coordinate start + i * step."""
     centre = start + step * torch.arange(n_out, dtype=torch.float64)  # (n_out,)
-    shrink = max(step, 1.0) if kernel in ('area', 'lanczos3') else 1.0
+    scale = max(step, 1.0) if kernel in ('area', 'lanczos3') else 1.0
     if kernel == 'area' and step <= 1:
-        kernel = 'linear'  # a box narrower than a pixel would only repeat pixels
+        kernel = 'linear'  # a box narrower than a pixel would be nearest-neighbour
     reach = {
-        'area': 0.5 * shrink + 0.5,
+        'area': 0.5 * scale + 0.5,
         'linear': 1.0,
         'cubic': 2.0,
         'catmull_rom': 2.0,
-        'lanczos3': 3.0 * shrink,
+        'lanczos3': 3.0 * scale,
     }[kernel]
     taps = torch.arange(int(2 * reach) + 2, dtype=torch.float64)
     index = torch.floor(centre - reach)[:, None] + taps  # (n_out, T) source columns within reach
     d = index - centre[:, None]
-    if kernel == 'area':  # overlap of pixel [j - 0.5, j + 0.5] with the box of width `shrink`
-        half = shrink / 2
+    if kernel == 'area':  # overlap of pixel [j - 0.5, j + 0.5] with the box of width `scale`
+        half = scale / 2
         weight = (
             torch.minimum(d + 0.5, d * 0 + half) - torch.maximum(d - 0.5, d * 0 - half)
         ).clamp(min=0)
@@ -232,9 +239,9 @@ def _matrix(kernel: str, n_in: int, n_out: int, step: float, start: float, devic
     elif kernel in ('cubic', 'catmull_rom'):
         weight = _cubic(d.abs(), -0.75 if kernel == 'cubic' else -0.5)
     else:
-        weight = torch.sinc(d / shrink) * torch.sinc(d / shrink / 3) * (d.abs() < reach)
+        weight = torch.sinc(d / scale) * torch.sinc(d / scale / 3) * (d.abs() < reach)
     if kernel in ('catmull_rom', 'lanczos3'):
-        # PIL leaves out what lies outside; the others replicate the edge
+        # Pillow leaves out pixels outside of the image; the others replicate the edge
         weight = weight * ((index >= 0) & (index < n_in))
     matrix = torch.zeros(n_out, n_in, dtype=torch.float64)
     matrix.scatter_add_(1, index.clamp(0, n_in - 1).long(), weight)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What flows through the pipeline: Frame -> Prediction -> DepthMap."""
+"""Data types of the pipeline: Frame -> Prediction -> DepthMap."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from depth_ros.core.errors import CameraError, InferenceError
 
 
 class Kind(enum.Enum):
-    """What a network's number means; Z is the distance along the optical axis (REP 118)."""
+    """Meaning of a network's output; Z is the depth along the optical axis (REP 118)."""
 
     METRIC = 'metric'  #: Z [m]
-    CANONICAL = 'canonical'  #: Z [m] as if the focal length were `Prediction.focal_px`
+    CANONICAL = 'canonical'  #: Z [m] for a camera of focal length `Prediction.focal_px`
     SCALE_INVARIANT = 'scale_invariant'  #: Z times an unknown factor
     AFFINE_INVERSE = 'affine_inverse'  #: a / Z + b, a and b unknown
 
@@ -28,8 +28,8 @@ class Frame:
     """An image and the camera that took it.
 
     Args:
-        rgb: (H, W, 3) uint8, on the device that infers.
-        camera: of exactly this image.
+        rgb: (H, W, 3) uint8, on the device of the network.
+        camera: intrinsics of exactly this image.
         stamp_ns: time of exposure [ns], the image's header stamp.
         frame_id: name of the optical frame (REP 103).
 
@@ -43,22 +43,25 @@ class Frame:
     frame_id: str = ''
 
     def __post_init__(self) -> None:
-        """Image and camera travel together and agree."""
+        """Check that image and camera have the same size."""
         if tuple(self.rgb.shape) != (*self.camera.size, 3):
-            raise CameraError(f'image is {tuple(self.rgb.shape)}, its camera says {self.camera}')
+            raise CameraError(
+                f'image is {tuple(self.rgb.shape)} but its camera is {self.camera}: give the '
+                'intrinsics of this image size (Camera.resized)'
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A network's answer, brought back to the frame's pixels; NaN where it has none.
+    """Output of a network, resampled to the pixels of the frame; NaN where there is none.
 
     Args:
-        values: (H, W) float32, meaning as `kind` says.
-        kind: what `values` means.
-        focal_px: CANONICAL only: (fx, fy) [px], at the frame's resolution, of the camera `values`
-            are metres for.
-        confidence: (H, W) float32, larger is surer, in the network's own unit, or None.
-        sky: (H, W) bool, True where nothing is in range; None if the network does not say.
+        values: (H, W) float32, in the unit of `kind`.
+        kind: meaning of `values`.
+        focal_px: CANONICAL only: (fx, fy) of the camera for which `values` are metres [px], at the
+            resolution of the frame.
+        confidence: (H, W) float32, larger is more certain, in the network's unit; or None.
+        sky: (H, W) bool, True for sky; None if the network does not detect it.
     """
 
     values: Tensor
@@ -70,16 +73,16 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class DepthMap:
-    """Metres along the optical axis.
+    """Metric depth along the optical axis.
 
     Args:
-        z: (H, W) float32 [m]; NaN invalid, +Inf nothing in range, -Inf too near (REP 117).
-        camera: pinhole without distortion whose pixels `z` and `rgb` are.
-        rgb: (H, W, 3) uint8, the (undistorted) image.
-        confidence: (H, W) float32 or None.
-        pose: where the second camera stood [m]; None for depth of one view.
-        has_finite: () bool on the device, whether there is any number in the network's answer; to
-            look at it waits for the network.
+        z: (H, W) float32 [m]; NaN invalid, +Inf sky or beyond range, -Inf too near (REP 117).
+        camera: undistorted camera of `z` and `rgb`.
+        rgb: (H, W, 3) uint8, the undistorted image.
+        confidence: (H, W) float32, as in `Prediction`; or None.
+        pose: pose of the second camera [m]; None for depth from one view.
+        has_finite: () bool on the device, whether the network's output has any finite value;
+            reading it waits for the network. None if it was not checked.
     """
 
     z: Tensor
@@ -90,28 +93,28 @@ class DepthMap:
     has_finite: Tensor | None = None
 
     def ensure_finite(self) -> None:
-        """Wait for the network.
+        """Wait for the network and check its output.
 
         Raises:
-            InferenceError: its answer has no number in it.
+            InferenceError: the output has no finite value.
         """
         if self.has_finite is not None and not self.has_finite:
             raise InferenceError(
-                'the network answered no finite number at all; with fp16 try precision fp32 or '
-                'bf16, otherwise the checkpoint is broken'
+                'the output of the network has no finite value; with precision fp16 try fp32 or '
+                'bf16, otherwise the checkpoint is damaged: download it again'
             )
 
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where a second camera stood, seen from the first; lengths in the unit of a `Pair`, or [m].
+    """Pose of a second camera in the optical frame of the first; in the unit of `Pair`, or [m].
 
     Args:
-        T_first_second: (4, 4) float64, maps points of the second optical frame into the first.
-        covariance: (6, 6) float64, in the order of geometry_msgs: x y z, then rotations about the
-            x y z axes of the first frame [rad]. The unit's own error is not in it.
-        inliers: share of the compared pixels that agree with the pose, 0..1.
-        compared: how many pixels that were.
+        T_first_second: (4, 4) float64, maps points of the second optical frame to the first.
+        covariance: (6, 6) float64 in the order of geometry_msgs: x y z, then rotations about the
+            x y z axes of the first frame [rad]. It does not include the error of the unit.
+        inliers: fraction of the compared pixels that agree with the pose, 0..1.
+        compared: number of compared pixels.
     """
 
     T_first_second: NDArray[np.float64]
@@ -121,22 +124,22 @@ class Pose:
 
     @property
     def length(self) -> float:
-        """Distance of the cameras."""
+        """Distance between the cameras."""
         return float(np.linalg.norm(self.T_first_second[:3, 3]))
 
     @property
     def length_std(self) -> float:
-        """Standard deviation of `length`; in every direction's worst where there is no length."""
+        """Standard deviation of `length`; if it is 0, of the least certain direction."""
         t, c = self.T_first_second[:3, 3], self.covariance[:3, :3]
         along = t @ c @ t / (t @ t) if self.length > 0 else np.linalg.eigvalsh(c)[-1]
         return float(np.sqrt(max(along, 0.0)))
 
     def scaled(self, factor: float, error: float = 0.0) -> Pose:
-        """The pose in another unit.
+        """The pose in another unit of length.
 
         Args:
-            factor: what one unit of now is in the new one.
-            error: standard deviation of `factor` as a part of it; it makes the length less sure.
+            factor: new units per present unit.
+            error: relative standard deviation of `factor`; it is added to the covariance.
         """
         units = np.array([factor] * 3 + [1.0] * 3)
         covariance = self.covariance * np.outer(units, units)
@@ -148,15 +151,15 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two views at once, up to one unknown factor common to all lengths; NaN where unknown.
+    """Output of a network of two views, up to one scale factor for all lengths; NaN if unknown.
 
     Args:
-        z: (H, W) float32, along the optical axis of the first view, for its pixels.
-        confidence: (H, W) float32, larger is surer, in the network's own unit.
-        points_second: (H2, W2, 3) float32, what the second view's pixels show, in the optical
-            frame of the first.
-        confidence_second: (H2, W2) float32.
-        pose: of the second camera; None where the pictures do not show enough in common.
+        z: (H, W) float32, depth of the first view's pixels along its optical axis.
+        confidence: (H, W) float32, larger is more certain, in the network's unit.
+        points_second: (H2, W2, 3) float32, points of the second view's pixels in the optical frame
+            of the first.
+        confidence_second: (H2, W2) float32, as `confidence`.
+        pose: pose of the second camera; None if the images overlap too little.
     """
 
     z: Tensor
