@@ -48,7 +48,7 @@ def refused(process, **parameters):
             ["'as_is' cannot use canonical", 'canonical_focal'],
         ),
         ({'scaling__shift': 0.5}, ['scaling.shift', 'set it to 0']),
-        ({'model': 'fake_always_nan'}, ['no finite number']),
+        ({'model': 'fake_always_nan'}, ['no finite value']),
         ({'model': 'fastdepth_nyu'}, ['weights', '.onnx']),
         ({'model': 'onnx', 'weights': '/no/such/net.onnx'}, ['/no/such/net.onnx']),
         (
@@ -204,7 +204,7 @@ def trouble_while_sending(source, collect, graph, message, described, expected):
 @pytest.mark.parametrize(
     ('model', 'expected'),
     [
-        ('fake_late_nan', 'no finite number'),
+        ('fake_late_nan', 'no finite value'),
         ('fake_late_empty', 'the network answered (0,) for a frame of (48, 64)'),
     ],
 )
