@@ -6,7 +6,7 @@
 #   make test-jazzy   the tests on ROS 2 Jazzy
 #   make check        format, lint and types
 #   make bench        all that is measured, on a quiet machine; `make bench ARGS='--parts stages'`
-#   make docs         config/depth.yaml, the generated parts of README and docs/
+#   make docs         generated parts of README and docs/, config/depth.yaml, site in build/site
 #   make clean        remove what make and colcon made here
 PYTHON ?= python3
 ARGS ?=
@@ -39,6 +39,7 @@ bench: .venv/ready
 
 docs: .venv/ready
 	.venv/bin/python -m tools.docs --write
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf .venv .venv-jazzy build install log demo

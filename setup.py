@@ -28,6 +28,8 @@ EXTRAS = {
     'report': ['plotly'],
     # what our networks are measured beside
     'bench': ['onnxscript', 'transformers>=5'],
+    # `make docs` builds the site
+    'docs': ['mkdocs-material'],
     'test': ['mypy', 'onnx', 'pytest', 'rosbags', 'ruff'],
 }
 
