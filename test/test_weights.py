@@ -174,7 +174,7 @@ def test_presets_without_weights_take_none():
 
 
 def test_a_network_of_your_own_must_be_given():
-    with pytest.raises(WeightsError, match=r'set weights to the \.onnx file'):
+    with pytest.raises(WeightsError, match=r'set weights to your \.onnx file'):
         find_weights('', PRESETS['onnx'].source)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Download of one file from a publisher's own server, resumed where it broke off."""
+"""Download one file from a publisher's server; interrupted downloads are resumed."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from depth_ros.core.errors import WeightsError
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 4  #: a broken connection is taken up again this often
+ATTEMPTS = 4  #: connections per download, each resumes where the previous one broke
 TIMEOUT_S = 30.0
-_BLOCK = 1 << 18
+_BLOCK = 1 << 18  # bytes
 
 
 def cache_directory() -> Path:
-    """Where downloads stay: $DEPTH_ROS_CACHE, else depth_ros in $XDG_CACHE_HOME or ~/.cache."""
-    usual = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'depth_ros'
-    return Path(os.environ.get('DEPTH_ROS_CACHE') or usual).expanduser()
+    """Folder of downloads: $DEPTH_ROS_CACHE, else depth_ros in $XDG_CACHE_HOME or ~/.cache."""
+    default = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'depth_ros'
+    return Path(os.environ.get('DEPTH_ROS_CACHE') or default).expanduser()
 
 
 def cached(url: str) -> Path | None:
-    """The file at `url` if it was downloaded before."""
+    """Path of the file at `url` if it is in the cache, else None."""
     path = cache_directory() / unquote(url.rpartition('/')[2])
     return path if path.is_file() else None
 
 
 def fetch(url: str, md5: str = '') -> Path:
-    """The file at `url`, from the cache or the network.
+    """Path of the file at `url`, from the cache or downloaded.
 
     Args:
-        url: of one file.
-        md5: its checksum, where known.
+        url: address of one file.
+        md5: its expected checksum; '' if not known.
 
     Raises:
-        WeightsError: the server cannot be reached or does not have it, the connection breaks again
-            and again, the content is not the published one, or there is no room for it.
+        WeightsError: the cache cannot be written, the server cannot be reached or lacks the file,
+            the connection breaks `ATTEMPTS` times, or the content is wrong.
     """
     path = cached(url)
     if path is not None:
@@ -53,54 +53,56 @@ def fetch(url: str, md5: str = '') -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WeightsError(
-            f'{path.parent} cannot be made ({error.strerror}): set DEPTH_ROS_CACHE to a folder '
-            f'that can be written, or download {url} by hand and set weights:=<path>'
+            f'{path.parent} cannot be created ({error.strerror}): set DEPTH_ROS_CACHE to a '
+            f'writable folder, or download {url} by hand and set weights:=<path>'
         ) from error
     part = path.with_name(path.name + '.part')
     for _ in range(ATTEMPTS):
-        if _continue(url, part):
+        if _resume(url, part):
             break
-        log.info('%s broke off at %.1f MB, taken up again', url, part.stat().st_size / 1e6)
+        log.info('%s: connection lost at %.1f MB, resuming', url, part.stat().st_size / 1e6)
     else:
         raise WeightsError(
-            f'{url} broke off {ATTEMPTS} times; what came is kept in {part}: start again later'
+            f'{url}: connection lost {ATTEMPTS} times; {part} is kept, start again to resume'
         )
     if md5 and checksum(part, 'md5') != md5:
         part.unlink()
-        raise WeightsError(f'{url}: md5 is not that of the published file; it was deleted')
-    if path.suffix == '.zip' and not zipfile.is_zipfile(part):  # a web page, say
+        raise WeightsError(
+            f'{url}: md5 is not that of the published file; it was deleted: start again'
+        )
+    if path.suffix == '.zip' and not zipfile.is_zipfile(part):  # for example a web page
         part.unlink()
         raise WeightsError(
-            f'{url}: what came is no zip; it was deleted: start again, or download it '
-            'elsewhere and set weights:=<path>'
+            f'{url}: the download is no zip and was deleted: start again, or download it with a '
+            'browser and set weights:=<path>'
         )
     part.rename(path)
     return path
 
 
-def _continue(url: str, part: Path) -> bool:
-    """Append what is missing to `part`; False if the connection broke."""
+def _resume(url: str, part: Path) -> bool:
+    """Append the missing bytes to `part`; False if the connection was lost."""
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={'Range': f'bytes={have}-'} if have else {})
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
-            if answer.status != 206:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:
+            if response.status != 206:
                 have = 0  # the server starts from the beginning
-            total = have + int(answer.headers.get('Content-Length') or 0)
+            total = have + int(response.headers.get('Content-Length') or 0)
             with part.open('ab' if have else 'wb') as file:
-                shown = 0
-                while block := answer.read(_BLOCK):
+                logged = 0  # tenths
+                while block := response.read(_BLOCK):
                     file.write(block)
                     have += len(block)
-                    if total and have * 10 // total > shown:
-                        shown = have * 10 // total
-                        log.info('%s: %d %% of %.0f MB', part.stem, 10 * shown, total / 1e6)
+                    if total and have * 10 // total > logged:
+                        logged = have * 10 // total
+                        log.info('%s: %d %% of %.0f MB', part.stem, 10 * logged, total / 1e6)
         return have >= total
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # all of it was there already
+        if error.code == 416:  # the file was complete already
             return True
         raise WeightsError(
-            f'{url}: the server says {error.code} {error.reason}; download it elsewhere and set '
+            f'{url}: HTTP error {error.code} {error.reason}; download it elsewhere and set '
             'weights:=<path>'
         ) from error
     except urllib.error.URLError as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a preset's checkpoint is: a file, a folder, the hub, or its publisher's server."""
+"""Find or download the checkpoint of a preset."""
 
 from __future__ import annotations
 
@@ -9,50 +9,53 @@ import re
 from pathlib import Path
 
 from depth_ros.checkpoints.download import cached, fetch
-from depth_ros.checkpoints.hub import ask_licence, checksum, download
+from depth_ros.checkpoints.hub import check_licence, checksum, download
 from depth_ros.checkpoints.source import Source
 from depth_ros.core.errors import ConfigError, WeightsError
 
 log = logging.getLogger(__name__)
 
-#: of files, which no hub id ends with
+#: suffixes of files; hub ids do not end with them
 _WEIGHT_SUFFIXES = ('.safetensors', '.pth', '.pt', '.bin', '.ckpt', '.onnx')
 _HUB_ID = re.compile(r'[\w][\w.-]*/[\w][\w.-]*')
 
 
 def find_weights(weights: str, source: Source, licence_accepted: bool = False) -> Path | None:
-    """The checkpoint file, downloaded to the hub's cache if it has to be.
+    """Path of the checkpoint file; it is downloaded to a cache if necessary.
 
     Args:
-        weights: '' for the preset's own source, or a file, a folder, or a hub id owner/name.
-        source: of the preset that is to be loaded.
-        licence_accepted: the user agrees to a licence that restricts use.
+        weights: '' for the preset's published weights; or a file, a folder, or a hub id
+            owner/name.
+        source: published weights of the preset.
+        licence_accepted: the user accepts a licence that restricts use.
 
     Returns:
-        The file; None for presets that need none.
+        The file; None for presets without weights.
 
     Raises:
-        ConfigError: the preset takes no weights.
-        WeightsError: there is no such file, folder or hub repository, it cannot be reached, or its
-            licence was not accepted.
+        ConfigError: weights were given to a preset that has none.
+        WeightsError: the file, folder or hub repository does not exist or cannot be reached, or
+            its licence was not accepted.
     """
     if not weights and (source.packaged or not source.needed):
         return source.packaged
     if not source.needed:
-        raise ConfigError(f'weights is {weights!r}, but {source.preset} has none; leave it empty')
+        raise ConfigError(
+            f'weights is {weights!r} but {source.preset} has no weights; leave it empty'
+        )
     by_hand = f'download {source.url}, unzip it and set weights:=<folder>, or to the zip itself'
     if not weights:
         if source.url:
             if not cached(source.url):
-                ask_licence(source, licence_accepted)
+                check_licence(source, licence_accepted)
                 log.info('downloading %s; licence: %s', source.url, source.licence)
             return fetch(source.url, source.md5)
         if not source.repo:
             raise WeightsError(
-                f'{source.preset} has no weights of its own; set weights to the .onnx file'
+                f'{source.preset} has no published weights; set weights to your .onnx file'
             )
         return download(source.repo, source, licence_accepted)
-    # those of os.path take any text for a path, pathlib's raise where there is no such user
+    # os.path accepts any text as a path; pathlib raises for ~name if there is no such user
     path = Path(os.path.expanduser(weights))
     if os.path.isdir(path):
         return _in_folder(path, source)
@@ -62,8 +65,8 @@ def find_weights(weights: str, source: Source, licence_accepted: bool = False) -
             log.warning('%s is not the published file of that name (sha256 differs)', path)
         return path
     if source.url or not _HUB_ID.fullmatch(weights) or path.suffix in _WEIGHT_SUFFIXES:
-        give = by_hand if source.url else 'give a file, a folder or a hub id owner/name'
-        raise WeightsError(f'weights: {path.absolute()} does not exist; {give}')
+        remedy = by_hand if source.url else 'give a file, a folder or a hub id owner/name'
+        raise WeightsError(f'weights: {path.absolute()} does not exist; {remedy}')
     return download(weights, source, licence_accepted)
 
 
@@ -73,9 +76,9 @@ def _in_folder(folder: Path, source: Source) -> Path:
     found = sorted(p for p in folder.iterdir() if p.suffix in source.suffixes and p.is_file())
     if len(found) == 1:
         return found[0]
-    no_file = 'no ' + ' or '.join(f'*{suffix}' for suffix in source.suffixes)
-    what = ', '.join(p.name for p in found) or no_file
-    named = f' and no {source.file}' if source.file else ''
+    none = 'no ' + ' or '.join(f'*{suffix}' for suffix in source.suffixes)
+    content = ', '.join(p.name for p in found) or none
+    published = f' and no {source.file}' if source.file else ''
     raise WeightsError(
-        f'weights: {folder.absolute()} holds {what}{named}; set weights to one file'
+        f'weights: {folder.absolute()} holds {content}{published}; set weights to one file'
     )

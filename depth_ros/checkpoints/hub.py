@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Downloads from the Hugging Face hub, or from what its client keeps of earlier ones."""
+"""Download checkpoints from the Hugging Face hub, or take them from its client's cache."""
 
 from __future__ import annotations
 
@@ -13,38 +13,39 @@ from depth_ros.core.errors import WeightsError
 
 log = logging.getLogger(__name__)
 
-#: Names many publishers use, which say nothing about the content.
+#: File names that many publishers use, so that they do not identify the content.
 GENERIC_FILES = ('model.safetensors', 'pytorch_model.bin')
 
 _SPACE_FOLDER = re.compile(r'spaces/([^/]+/[^/]+)/tree/main/(.+)')
 
 
 def download(repo: str, source: Source, licence_accepted: bool = False) -> Path:
-    """`source.file` (or the usual name) of a hub repository, from its cache or the network.
+    """Path of a checkpoint in a hub repository, from the local cache or downloaded.
 
     Args:
-        repo: hub id; the source's own, or another with the same kind of checkpoint.
-        source: of what is to be loaded.
-        licence_accepted: the user agrees to the licence where it restricts use.
+        repo: hub id: `source.repo`, or another repository with the same kind of checkpoint.
+        source: published weights of the preset.
+        licence_accepted: the user accepts a licence that restricts use.
 
     Raises:
-        WeightsError: there is no such repository or file, it may not be read or cannot be
-            reached, its content is not the published one, or its licence was not accepted.
+        WeightsError: the repository or file does not exist, is not accessible or cannot be
+            reached, its sha256 is wrong, or its licence was not accepted.
     """
-    own = repo == source.repo
-    usual = f'model{source.suffixes[0]}'
-    names = [source.file] if own else list(dict.fromkeys(filter(None, (source.file, usual))))
-    path = _try(repo, names, own, cached=True)
+    is_published = repo == source.repo
+    names = [source.file]
+    if not is_published:
+        names = list(dict.fromkeys(filter(None, (source.file, f'model{source.suffixes[0]}'))))
+    path = _find_first(repo, names, is_published, cached=True)
     if path is None:
-        ask_licence(source, licence_accepted)  # also for what others made of the same weights
+        check_licence(source, licence_accepted)  # also for other people's versions of the weights
         log.info('downloading %s from %s; licence: %s', names[0], repo, source.licence)
-        path = _try(repo, names, own, cached=False)
+        path = _find_first(repo, names, is_published, cached=False)
     if path is None:
         raise WeightsError(
             f'{repo} has no {" and no ".join(names)}; set weights to a downloaded file'
         )
-    if own and source.sha256 and checksum(path, 'sha256') != source.sha256:
-        # the cache's name is a link: while its target stays, no download replaces it
+    if is_published and source.sha256 and checksum(path, 'sha256') != source.sha256:
+        # the path is a link into the cache: while its target exists, nothing is downloaded again
         path.resolve().unlink()
         path.unlink(missing_ok=True)
         raise WeightsError(
@@ -55,8 +56,8 @@ def download(repo: str, source: Source, licence_accepted: bool = False) -> Path:
     return path
 
 
-def ask_licence(source: Source, accepted: bool) -> None:
-    """Refuse to download what may not be used for everything, until the user agrees.
+def check_licence(source: Source, accepted: bool) -> None:
+    """Refuse to download weights whose licence restricts use before the user accepts it.
 
     Raises:
         WeightsError: the licence restricts use and was not accepted.
@@ -64,13 +65,13 @@ def ask_licence(source: Source, accepted: bool) -> None:
     if source.restricted and not accepted:
         raise WeightsError(
             f'the weights of {source.preset} are licensed {source.licence!r}, which restricts '
-            'their use. If you agree, set accept_licence to true and they are downloaded, or '
+            'their use. To accept it and download them, set accept_licence to true; or '
             f'download {source.url or source.repo} and set weights:=<path>'
         )
 
 
-def _try(repo: str, names: list[str], own: bool, cached: bool) -> Path | None:
-    """The first of `names` there is; None if there is none."""
+def _find_first(repo: str, names: list[str], is_published: bool, cached: bool) -> Path | None:
+    """The first of `names` that exists in the cache or repository; None if there is none."""
     try:
         from huggingface_hub import errors, hf_hub_download
     except ImportError as error:
@@ -81,19 +82,19 @@ def _try(repo: str, names: list[str], own: bool, cached: bool) -> Path | None:
     remedy = (
         f'download {names[0]} by hand from https://huggingface.co/{repo} and set weights:=<path>'
     )
-    where, kind, folder = _place(repo)
+    repo_id, repo_type, folder = _parse_repo(repo)
     offline: Exception | None = None
     for name in names:
         try:
             path = hf_hub_download(
-                where, name, repo_type=kind, subfolder=folder, local_files_only=cached
+                repo_id, name, repo_type=repo_type, subfolder=folder, local_files_only=cached
             )
         except errors.GatedRepoError as error:
             raise WeightsError(
                 f'{repo}: accept the licence on the hub and run hf auth login, or {remedy}'
             ) from error
         except errors.RepositoryNotFoundError as error:
-            nor = '' if own else f', and {Path(repo).absolute()} is no file either'
+            nor = '' if is_published else f', and {Path(repo).absolute()} is no file either'
             raise WeightsError(
                 f'{repo} is not on the hub, or private{nor}; or {remedy}'
             ) from error
@@ -103,14 +104,14 @@ def _try(repo: str, names: list[str], own: bool, cached: bool) -> Path | None:
         except errors.EntryNotFoundError:
             log.debug('%s has no %s', repo, name)
             continue
-        except Exception as error:  # the hub's client raises its HTTP library's errors as they are
-            # its first line only: the others advise what can be done in Python
+        except Exception as error:  # the hub's client passes on errors of its HTTP library
+            # only the first line: the others give advice for Python code
             reason = f'{type(error).__name__}: {error}'.partition('\n')[0]
             raise WeightsError(
                 f'{repo}: {name} failed ({reason}); start again, or {remedy}'
             ) from error
-        if not own and not cached and name in GENERIC_FILES:
-            _config_too(repo)
+        if not is_published and not cached and name in GENERIC_FILES:
+            _download_config(repo)
         return Path(path)
     if offline and not cached:
         raise WeightsError(
@@ -119,8 +120,8 @@ def _try(repo: str, names: list[str], own: bool, cached: bool) -> Path | None:
     return None
 
 
-def _config_too(repo: str) -> None:
-    """config.json tells which variant a file of a generic name is; a help, not a need."""
+def _download_config(repo: str) -> None:
+    """Download config.json, which identifies the variant of a generic file name; optional."""
     from huggingface_hub import hf_hub_download
 
     try:
@@ -129,14 +130,14 @@ def _config_too(repo: str) -> None:
         log.debug('%s: no config.json (%s)', repo, error)
 
 
-def _place(repo: str) -> tuple[str, str | None, str | None]:
-    """Hub id, kind and folder of a hub id, or of the address of a folder of a Space."""
+def _parse_repo(repo: str) -> tuple[str, str | None, str | None]:
+    """Hub id, repository type and folder; `repo` is a hub id or spaces/<id>/tree/main/<folder>."""
     match = _SPACE_FOLDER.fullmatch(repo)
     return (match[1], 'space', match[2]) if match else (repo, None, None)
 
 
 def checksum(path: Path, algorithm: str) -> str:
-    """Hexadecimal digest of a file; `algorithm` as in hashlib."""
+    """Hexadecimal digest of a file; `algorithm` is a name in hashlib, such as 'sha256'."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with path.open('rb') as file:
         while block := file.read(1 << 20):

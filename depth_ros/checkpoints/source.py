@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the weights of a preset are published, and what their licence allows."""
+"""Where the weights of a preset are published, and under which licence."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ class Source:
     """The published weights of one preset.
 
     Args:
-        preset: its name, for messages.
-        licence: of the weights, as the publisher states it.
-        restricted: whether the licence forbids some uses, such as commercial ones.
-        repo: hub id of the published weights, or spaces/<id>/tree/main/<folder>; '' if there is
-            none.
+        preset: name of the preset, for messages.
+        licence: licence of the weights, as the publisher states it.
+        restricted: the licence forbids some uses, such as commercial ones.
+        repo: Hugging Face hub id, or spaces/<id>/tree/main/<folder>; '' if not on the hub.
         file: name of the checkpoint in `repo`, or in the zip at `url`.
-        sha256: of that file, where known.
-        url: of a zip on the publisher's own server, for weights that are in no `repo`.
-        md5: of that zip, where known.
-        megabytes: of the file or zip; 0 if not known.
-        packaged: the file, for weights that are installed with depth_ros.
-        needed: False for presets that are only geometry.
-        suffixes: of files that may hold such weights.
+        sha256: checksum of `file`; '' if not known.
+        url: zip on the publisher's server, for weights that are not on the hub.
+        md5: checksum of the zip at `url`; '' if not known.
+        megabytes: size of the download [MB]; 0 if not known.
+        packaged: path of weights that are installed with depth_ros, else None.
+        needed: False for presets without a network.
+        suffixes: suffixes of files that may be checkpoints of the preset.
     """
 
     preset: str
@@ -42,5 +41,5 @@ class Source:
 
     @property
     def published(self) -> str:
-        """Where the weights are published, for a message: '<file> of <repo>', or the zip."""
-        return f'{self.file} of {self.repo}' if self.repo else f'those of {self.url}'
+        """'<file> of <repo>', or the zip, for messages."""
+        return f'{self.file} of {self.repo}' if self.repo else f'the files of {self.url}'
