@@ -174,7 +174,7 @@ def test_without_weights_the_message_says_what_to_fetch():
         assert part in str(error.value)
     with pytest.raises(WeightsError, match=r'/some/one does not exist; download https'):
         find_weights('some/one', PRESETS[BOTH].source)
-    with pytest.raises(ConfigError, match='needs weights; set weights to those of https'):
+    with pytest.raises(ConfigError, match='needs weights; set weights to the files of https'):
         load(BOTH, ModelOptions())
 
 
