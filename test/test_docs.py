@@ -13,9 +13,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 import yaml
+from torch.utils.flop_counter import FlopCounterMode
 
-from depth_ros.models import PRESETS
+from depth_ros.models import PRESETS, depth_anything
 from depth_ros.parameters import layers
 from depth_ros.parameters.layers import _flat, parameters
 from depth_ros.parameters.settings import Settings
@@ -118,6 +120,23 @@ def test_with_figures_from_a_gpu_the_page_does_not_deny_them(results):
 @pytest.mark.parametrize(('ms', 'text'), [(3.71, '3.7 ms'), (999, '1 s'), (121040, '120 s')])
 def test_a_duration_has_two_digits(ms, text):
     assert docs._duration(ms) == text
+
+
+def test_the_work_of_networks_is_as_torch_counts_it():
+    text = (ROOT / 'docs/networks.md').read_text()
+    row = r'^\| `(\w+)` \| (\d+)x(\d+) \| ([\d.]+) TFLOP \| (\d+) M \| ([\d.]+) GB \|$'
+    rows = re.findall(row, text, re.MULTILINE)
+    assert rows
+    for name, width, height, tflop, millions, gigabytes in rows:
+        with torch.device('meta'):  # counts without computing
+            network = depth_anything.build(depth_anything.Variant.of(PRESETS[name])).eval()
+            x = torch.zeros(1, 3, int(height), int(width))
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network(x)
+        parameters_ = sum(p.numel() for p in network.parameters())
+        assert float(tflop) == pytest.approx(counter.get_total_flops() / 1e12, rel=0.04), name
+        assert float(millions) == pytest.approx(parameters_ / 1e6, rel=0.02), name
+        assert float(gigabytes) == pytest.approx(2 * parameters_ / 1e9, abs=0.006), name
 
 
 # The README

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from depth_ros.cli import table
-from depth_ros.models import PRESETS
+from depth_ros.models import PRESETS, nano
 from depth_ros.parameters.layers import Parameter, parameters
 from tools.bench import tables
 
@@ -168,6 +168,27 @@ def presets_table() -> str:
     return '\n'.join(rows) + '\n'
 
 
+def nano_table() -> str:
+    """How good nano is, from the figures of its card."""
+    figures = json.loads((Path(nano.__file__).parent / 'card.figures.json').read_text())
+    real = figures['real']
+    count = len(real['nano']) - 1  # without the mean
+    same = f'the same {count} images'
+    rows = {
+        f'{figures["scenes"]} held-out synthetic scenes': figures['held_out']['nano'],
+        f'{count} real indoor images': real['nano']['mean'],
+        f'{same}, a constant guess': real['constant']['mean'],
+        f'{same}, the median depth of each row': real['depth per row']['mean'],
+        f'{same}, `fastdepth_nyu`': real['fastdepth_nyu']['mean'],
+    }
+    columns = ('abs_rel', 'delta1', 'abs_rel_median', 'delta1_median')
+    text = '| scored on | AbsRel | delta1 | AbsRel, median-scaled | delta1, median-scaled |\n'
+    text += '|---|---|---|---|---|\n'
+    for name, score in rows.items():
+        text += f'| {name} | {" | ".join(f"{score[column]:.2f}" for column in columns)} |\n'
+    return text
+
+
 def newest(results: Path) -> dict[Path, dict[str, Any]]:
     """The newest result with a GPU, then the newest without one, as far as there are any."""
     latest: dict[bool, tuple[Path, dict[str, Any]]] = {}
@@ -203,16 +224,18 @@ def replaced(text: str, part: str, new: str) -> str:
 def generated() -> dict[Path, str]:
     """Every file with a generated part -> the text it should have."""
     results = ROOT / 'benchmarks' / 'results'
-    parts = {
-        'docs/parameters.md': ('parameters', parameters_tables()),
-        'docs/measured.md': ('measured', measured_tables(results)),
-        'docs/networks.md': ('presets', presets_table()),
-        'README.md': ('expectations', expectations(results)),
-    }
-    return {ROOT / 'config' / 'depth.yaml': yaml_text()} | {
-        ROOT / name: replaced((ROOT / name).read_text(), part, text)
-        for name, (part, text) in parts.items()
-    }
+    parts = (
+        ('docs/parameters.md', 'parameters', parameters_tables()),
+        ('docs/measured.md', 'measured', measured_tables(results)),
+        ('docs/networks.md', 'nano', nano_table()),
+        ('docs/networks.md', 'presets', presets_table()),
+        ('README.md', 'expectations', expectations(results)),
+    )
+    texts = {ROOT / 'config' / 'depth.yaml': yaml_text()}
+    for name, part, text in parts:
+        path = ROOT / name
+        texts[path] = replaced(texts.get(path) or path.read_text(), part, text)
+    return texts
 
 
 def main() -> None:
@@ -262,12 +285,12 @@ def _duration(ms: float) -> str:
 
 
 def _folded(part: tables.Table) -> str:
-    """A table as Markdown; a long one opens on request."""
+    """A table as Markdown under its title; a long one opens on request."""
+    body = part.markdown().split('\n\n', 1)[1]
     if len(part.rows) <= LONG:
-        return part.markdown()
-    return (
-        f'<details markdown="1"><summary>{part.title}</summary>\n\n{part.markdown()}\n</details>\n'
-    )
+        return f'### {part.title}\n\n{body}'
+    summary = f'<summary>{len(part.rows)} rows</summary>'
+    return f'### {part.title}\n\n<details markdown="1">{summary}\n\n{body}\n</details>\n'
 
 
 def _parameter_row(p: Parameter) -> str:

@@ -21,8 +21,9 @@ from depth_ros.sim.film import Take, shoot
 from tools.demo import pictures
 
 EVERY, RATE = 3, 10  #: n-th view of the film; shown a second
-SIZE = 992  #: width [px]
-QUALITY = 78  #: of WebP
+SIZE = 1000  #: width [px]
+QUALITY = 70  #: of WebP
+SWINGS = 4  #: how far the viewer of the cloud moves to either side, in `pictures.SWAY`
 
 
 def check(path: Path) -> None:
@@ -64,15 +65,18 @@ def write(path: Path, take: Take, model: str, show: Callable[[str], None]) -> No
         depth = answer(Frame(torch.from_numpy(rgb).to(answer.device), camera))
         z = depth.z.cpu()
         points = back_project(z, depth.camera).reshape(-1, 3).numpy()
-        sway = math.sin(math.pi * (n / max(1, views[-1]) - 0.5))
-        cloud = pictures.draw_cloud(points, rgb.reshape(-1, 3), camera, distance, sway)
-        colours = pictures.colourise(z.numpy(), near, far)
-        row = [
+        left = np.concatenate((
             pictures.panel('image', rgb),
-            pictures.panel(f'depth of {model}', colours, legend),
-            pictures.panel('its points, from the side', cloud),
-        ]
-        sheet = pictures.sheet([row])
+            pictures.panel(f'depth by {model}', pictures.colourise(z.numpy(), near, far), legend),
+        ))  # fmt: skip
+        height = left.shape[0] - pictures.BAR - pictures.FOOT
+        width = math.ceil(height * camera.width / camera.height)
+        sway = SWINGS * math.sin(math.pi * (n / max(1, views[-1]) - 0.5))
+        cloud = pictures.draw_cloud(
+            points, rgb.reshape(-1, 3), camera, distance, sway, width=width
+        )
+        right = pictures.panel('point cloud', cloud, width=width)
+        sheet = pictures.sheet([[left, right[: left.shape[0]]]])
         height = round(sheet.shape[0] * SIZE / sheet.shape[1])
         small = cv2.resize(sheet, (SIZE, height), interpolation=cv2.INTER_AREA)
         frames.append(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))

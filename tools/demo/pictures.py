@@ -124,6 +124,7 @@ def draw_cloud(
     distance: float,
     sway: float = 0.0,
     stride: int = 1,
+    width: int = WIDTH,
 ) -> Picture:
     """A coloured cloud seen from the side, and the camera it came from.
 
@@ -132,10 +133,12 @@ def draw_cloud(
         rgb: (N, 3) uint8.
         camera: that took them; the picture has its aspect.
         distance: of most points [m], which says where to look from.
-        sway: where the onlooker is between left, -1, and right, 1.
+        sway: position of the viewer around the cloud, in units of `SWAY`; negative is left.
         stride: of the points.
+        width: of the picture [px].
     """
-    width, height = 2 * WIDTH, 2 * round(WIDTH * camera.height / camera.width)  # smoothed below
+    # smoothed below
+    width, height = 2 * width, 2 * round(width * camera.height / camera.width)
     target = np.array(TARGET) * distance
     c, s = math.cos(SWAY * sway), math.sin(SWAY * sway)
     turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
@@ -177,19 +180,21 @@ def draw_cloud(
     return cv2.resize(canvas, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
 
 
-def fitted(picture: Picture) -> Picture:
-    """The picture `WIDTH` wide."""
-    how = cv2.INTER_AREA if picture.shape[1] > WIDTH else cv2.INTER_CUBIC
-    height = round(WIDTH * picture.shape[0] / picture.shape[1])
-    return cv2.resize(picture, (WIDTH, height), interpolation=how)
+def fitted(picture: Picture, width: int = WIDTH) -> Picture:
+    """The picture `width` wide."""
+    how = cv2.INTER_AREA if picture.shape[1] > width else cv2.INTER_CUBIC
+    height = round(width * picture.shape[0] / picture.shape[1])
+    return cv2.resize(picture, (width, height), interpolation=how)
 
 
-def panel(caption: str, picture: Picture, legend: Picture | None = None) -> Picture:
-    """A picture `WIDTH` wide between its caption and its legend, or room for one."""
-    head = np.full((BAR, WIDTH, 3), BACKGROUND, np.uint8)
+def panel(
+    caption: str, picture: Picture, legend: Picture | None = None, width: int = WIDTH
+) -> Picture:
+    """A picture `width` wide between its caption and its legend, or room for one."""
+    head = np.full((BAR, width, 3), BACKGROUND, np.uint8)
     _write(head, caption, (2, BAR - 11), 0.62)
-    foot = np.full((FOOT, WIDTH, 3), BACKGROUND, np.uint8) if legend is None else legend
-    return np.concatenate((head, fitted(picture), foot))
+    foot = np.full((FOOT, width, 3), BACKGROUND, np.uint8) if legend is None else legend
+    return np.concatenate((head, fitted(picture, width), foot))
 
 
 def sheet(rows: Sequence[Sequence[Picture]]) -> Picture:
