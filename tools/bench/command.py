@@ -33,7 +33,8 @@ def call(given: argparse.Namespace) -> None:
     print()
     for table in tables.tables(result):
         print(table.text())
-    print(f'{tables.conditions(result)}\nwritten to {path}; `make docs` puts it into the README')
+    print(tables.conditions(result))
+    print(f'written to {path}; `make docs` puts it into docs/measured.md')
 
 
 def measured(wanted: Options) -> tuple[Path, dict[str, Any]]:

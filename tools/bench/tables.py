@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results as tables: the same rows in the terminal and, as Markdown, in the README."""
+"""Results as tables: the same rows in the terminal and, as Markdown, in docs/measured.md."""
 
 from __future__ import annotations
 

@@ -187,7 +187,9 @@ def main() -> int:
     parser.add_argument('--weights', default='', help="a file instead of the preset's own")
     parser.add_argument('--scenes', type=count, default=500)
     parser.add_argument('--first-seed', type=count, default=TEST, help='of the scenes')
-    parser.add_argument('--images', type=Path, help='a folder of real ones: see train/real.py')
+    parser.add_argument(
+        '--images', type=Path, help='real images with depth; layout in docs/evaluation.md'
+    )
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--threads', type=count, default=1)
     parser.add_argument('--out', type=Path, default=Path('evaluation.json'))
