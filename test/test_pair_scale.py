@@ -51,6 +51,11 @@ def views(mode, model, **parameters):
     return kind(Pipeline(model, chosen), chosen.two_views)
 
 
+def run(views, *arguments, why=''):
+    extra = {'why': why} if why else {}
+    return views(*arguments, snapshot=views.pipeline.snapshot, **extra)
+
+
 def frame(centimetres=0, stamp_s=0.0):
     rgb = torch.full((48, 64, 3), centimetres, dtype=torch.uint8)
     return Frame(rgb, CAM, round(stamp_s * S))
@@ -64,7 +69,7 @@ def pose(centimetres):
 
 def test_a_known_distance_makes_metres_and_a_metric_pose():
     stereo = views('stereo', Wall())
-    depth = stereo(frame(0), frame(12), 0.12)
+    depth = run(stereo, frame(0), frame(12), 0.12)
     np.testing.assert_allclose(depth.z, 2.0, rtol=1e-5)
     assert depth.pose.length == pytest.approx(0.12)
     assert depth.confidence is not None
@@ -73,7 +78,7 @@ def test_a_known_distance_makes_metres_and_a_metric_pose():
 
 def test_a_user_s_own_factor_needs_no_baseline():
     stereo = views('stereo', Wall(), scaling__method='constant', scaling__scale=0.5)
-    depth = stereo(frame(0), frame(12), 0.24)  # whatever the cameras' distance
+    depth = run(stereo, frame(0), frame(12), 0.24)  # whatever the cameras' distance
     np.testing.assert_allclose(depth.z, 2.0)
     assert depth.pose.length == pytest.approx(0.12)
 
@@ -81,16 +86,16 @@ def test_a_user_s_own_factor_needs_no_baseline():
 def test_before_a_scale_there_is_no_depth_and_a_reason():
     stereo = views('stereo', Wall(inliers=0.3))
     with pytest.raises(ScaleError, match='30% inliers; the least is 50%'):
-        stereo(frame(0), frame(12), 0.12)
+        run(stereo, frame(0), frame(12), 0.12)
     assert stereo.report()['baseline scale [m a unit]'] == 'not known yet'
 
 
 def test_a_pair_that_tells_no_scale_has_the_last_one():
     model = Wall()
     stereo = views('stereo', model)
-    stereo(frame(0), frame(12), 0.12)
+    run(stereo, frame(0), frame(12), 0.12)
     model.inliers = 0.1
-    depth = stereo(frame(0), frame(24), 0.12)
+    depth = run(stereo, frame(0), frame(24), 0.12)
     np.testing.assert_allclose(depth.z, 2.0, rtol=1e-5)
     assert depth.pose is None  # nor is its pose believed
     assert 'inliers' in stereo.report()['latest pair refused for scale']
@@ -102,12 +107,12 @@ def test_a_moving_camera_takes_earlier_frames_with_parallax():
     with pytest.raises(
         ScaleError, match=r'with 1\.5 to 25 deg of parallax; the camera has to move'
     ):
-        moving(frame(0, 0.0), pose(0))
+        run(moving, frame(0, 0.0), pose(0))
     with pytest.raises(ScaleError):  # 3 cm of way are too little
-        moving(frame(3, 0.1), pose(3))
+        run(moving, frame(3, 0.1), pose(3))
     assert model.pairs == 0
     for k in range(10):
-        depth = moving(frame(20 + 4 * k, 0.2 + 0.1 * k), pose(20 + 4 * k))
+        depth = run(moving, frame(20 + 4 * k, 0.2 + 0.1 * k), pose(20 + 4 * k))
     np.testing.assert_allclose(depth.z, 2.0, rtol=1e-5)
     assert model.pairs == 10 and depth.pose.T_first_second[0, 3] < 0
     assert 'deg of parallax' in moving.report()['views']
@@ -117,10 +122,10 @@ def test_nobody_knowing_the_way_leaves_one_view_with_the_last_scale():
     moving = views('motion', Wall())
     for k in range(3):
         try:
-            moving(frame(20 * k, k / 10), pose(20 * k))
+            run(moving, frame(20 * k, k / 10), pose(20 * k))
         except ScaleError:
             assert k == 0
-    depth = moving(frame(60, 0.4), None, 'no odometry')
+    depth = run(moving, frame(60, 0.4), None, why='no odometry')
     np.testing.assert_allclose(depth.z, 2.0, rtol=1e-5)
     assert depth.pose is None
     assert moving.report()['views'] == 'one: no odometry'
@@ -129,17 +134,17 @@ def test_nobody_knowing_the_way_leaves_one_view_with_the_last_scale():
 def test_time_that_goes_back_forgets_the_scale():
     moving = views('motion', Wall())
     with pytest.raises(ScaleError):
-        moving(frame(0, 5.0), pose(0))
-    moving(frame(20, 5.1), pose(20))
+        run(moving, frame(0, 5.0), pose(0))
+    run(moving, frame(20, 5.1), pose(20))
     with pytest.raises(ScaleError):
-        moving(frame(40, 1.0), pose(40))
+        run(moving, frame(40, 1.0), pose(40))
     assert moving.scale.scale is None
 
 
 def test_a_network_s_nonsense_is_named():
     model = Wall(wall_m=float('nan'))
     with pytest.raises(InferenceError, match='no finite value'):
-        views('stereo', model)(frame(0), frame(12), 0.12)
+        run(views('stereo', model), frame(0), frame(12), 0.12)
 
 
 def test_a_model_of_one_view_is_refused():
@@ -154,7 +159,7 @@ def test_a_model_of_one_view_is_refused():
 
 
 def test_two_views_measure_unless_told_otherwise():
-    assert views('motion', Wall()).pipeline.scaling.method == 'baseline'
+    assert views('motion', Wall()).pipeline.snapshot.scaling.method == 'baseline'
     with pytest.raises(ConfigError, match=r"two_views\.mode is 'off'"):
         Pipeline(Wall(), settings('off', scaling__method='baseline'))
 

@@ -158,11 +158,15 @@ class Choosy:
         return Prediction(torch.ones(frame.camera.size), self.kind)
 
 
+def run(pipeline, frames):
+    return pipeline.many(frames, pipeline.snapshot)
+
+
 def test_a_frame_that_is_refused_costs_the_others_nothing():
     cameras = [Camera(w, 8, 10.0, 10.0, w / 2, 4.0) for w in (16, 8, 20)]
     frames = [Frame(torch.zeros((*c.size, 3), dtype=torch.uint8), c) for c in cameras]
     model = Choosy()
-    wide, narrow, wider = Pipeline(model, Settings()).many(frames)
+    wide, narrow, wider = run(Pipeline(model, Settings()), frames)
     assert wide.z.shape == (8, 16) and wider.z.shape == (8, 20) and model.asked == 3
     assert isinstance(narrow, CameraError)
 

@@ -98,13 +98,14 @@ def build(
     pipeline = Pipeline(model, settings, device)
     # the first run allocates and compiles: better now than with a frame, and a broken one shows
     with torch.inference_mode():
-        pipeline.depth_map(model.predict(frame), frame).ensure_finite()
+        prediction = model.predict(frame)
+        pipeline.depth_map(prediction, frame, pipeline.snapshot).ensure_finite()
         if settings.two_views.mode != 'off' and isinstance(model, TakesPairs):
             model.predict_pair(frame, frame)
     choices = Choices(
         model=settings.model,
         kind=pipeline.model.kind.value,
-        scaling=pipeline.scaling.method,
+        scaling=pipeline.snapshot.scaling.method,
         device=describe(device),
         precision=precision,
         weights=str(path) if path else 'none needed',

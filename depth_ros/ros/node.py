@@ -44,6 +44,11 @@ class DepthNode(LifecycleNode):
         if self.session is not None:
             self.session.update(settings)
 
+    @property
+    def _configured(self) -> Session:
+        assert self.session is not None  # the lifecycle activates only what is configured
+        return self.session
+
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the network; FAILURE with the reason if it cannot be, to be tried again."""
         return self._attempt('configure', self._configure)
@@ -55,17 +60,17 @@ class DepthNode(LifecycleNode):
         pipeline, choices = build(settings, lambda: camera_size(self, info))
         self.get_logger().info(str(choices))
         self.get_logger().info(f'middleware: {fastdds.describe()}')
-        self.session = Session(self, pipeline, choices, settings)
+        self.session = Session(self, pipeline, choices)
         self.parameters.configured = True
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start the worker."""
         result = super().on_activate(state)
-        return result if result != SUCCESS else self._attempt('activate', self.session.start)
+        return result if result != SUCCESS else self._attempt('activate', self._configured.start)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe and wait for the worker."""
-        result = self._attempt('deactivate', self.session.stop)
+        result = self._attempt('deactivate', self._configured.stop)
         return result if result != SUCCESS else super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -93,7 +93,7 @@ class Parameters:
         model = self.explicit.get('model', defaults['model'])
         return {**defaults, **layers.preset_values(model), **self.explicit}
 
-    def _on_set(self, changes: list[RosParameter]) -> SetParametersResult:
+    def _on_set(self, changes: list[RosParameter[Any]]) -> SetParametersResult:
         """Accept all of the changes, in force from now on, or none with the reason."""
         values = {}
         try:
@@ -139,6 +139,7 @@ def _descriptor(parameter: Parameter) -> ParameterDescriptor:
         bounds = FloatingPointRange(from_value=parameter.low, to_value=parameter.high)
         descriptor.floating_point_range = [bounds]
     elif isinstance(parameter.default, int) and not isinstance(parameter.default, bool):
+        assert parameter.low is not None and parameter.high is not None  # a test looks at each
         bounds = IntegerRange(from_value=int(parameter.low), to_value=int(parameter.high), step=1)
         descriptor.integer_range = [bounds]
     return descriptor

@@ -3,37 +3,69 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from depth_ros.core.stamps import nanoseconds
 from depth_ros.core.types import DepthMap, Frame
 from depth_ros.models.batched_model import BatchedModel
+from depth_ros.models.interface import EstimatesCamera
 from depth_ros.parameters.settings import Settings
-from depth_ros.pipeline.depth_pipeline import Pipeline
+from depth_ros.pipeline.depth_pipeline import Pipeline, Snapshot
 from depth_ros.pipeline.steady_camera import SteadyCamera
-from depth_ros.ros.diagnostics import Timing
+from depth_ros.ros.diagnostics import CameraState
 from depth_ros.ros.inputs.camera_model import CameraModelSource
-from depth_ros.ros.inputs.newest import Counters, LatestImage, View
-from depth_ros.ros.inputs.pairs import LatestPair
-from depth_ros.ros.inputs.second_view import Motion, PoseOutputs, Stereo
-from depth_ros.ros.inputs.stamps import RateLimit, nanoseconds
+from depth_ros.ros.inputs.images import Upload
+from depth_ros.ros.inputs.newest import LatestImage, Slot, View
+from depth_ros.ros.inputs.second_view import Motion, Stereo
 from depth_ros.ros.inputs.subscription import Input
-from depth_ros.ros.inputs.upload import Upload
-from depth_ros.ros.outputs.publishers import Outputs, Ready
+from depth_ros.ros.outputs.demand import Demand, DemandGate
+from depth_ros.ros.outputs.publishers import Outputs, PendingMessages
+from depth_ros.ros.outputs.relative_pose import TwoViewOutputs
+from depth_ros.ros.statistics import Statistics
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One image, or pair of images, on its way from the subscription to the outputs.
+
+    Args:
+        stream: of its camera.
+        views: the messages; the depth is that of the first.
+        demand: which outputs are wanted.
+        snapshot: the settings for all of its way.
+        started_s: monotonic time when work on it began [s].
+    """
+
+    stream: Stream
+    views: list[View]
+    demand: Demand
+    snapshot: Snapshot
+    started_s: float
+
+    @property
+    def header(self) -> Any:
+        """Of the image whose depth is made; the outputs carry it."""
+        return self.views[0].image.header
 
 
 class Stream:
-    """Subscriptions, newest image and publishers of a camera; the worker calls the middle part.
+    """Subscriptions, newest image and publishers of a camera.
+
+    The executor's thread starts and stops it. The worker's thread calls `admit`, `frames`,
+    `prepare` and `send`, in this order.
 
     Args:
         node: owner of publishers and subscriptions.
         pipeline: for the device frames must be on, and for estimated intrinsics.
-        settings: parameters; may be replaced at any time.
-        name: goes before the names of all topics; '' for none.
-        views: where a second view comes from, if one does.
+        settings: of the publishers.
+        name: before the names of all topics; '' for none.
+        second_view: where a second view comes from; None for one view.
     """
 
     def __init__(
@@ -42,64 +74,57 @@ class Stream:
         pipeline: Pipeline,
         settings: Settings,
         name: str = '',
-        views: Stereo | Motion | None = None,
+        second_view: Stereo | Motion | None = None,
     ) -> None:
-        """Create the publishers; `start` subscribes."""
         self.node = node
         self.pipeline = pipeline
-        self.settings = settings
         self.name = name
-        self.views = views
+        self.second_view = second_view
         self._prefix = f'{name}/' if name else ''
-        self.outputs = (PoseOutputs if views else Outputs)(node, settings, self._prefix)
+        self.outputs = (TwoViewOutputs if second_view else Outputs)(node, settings, self._prefix)
         self.inputs: list[Input] = []
-        self.lenses: list[CameraModelSource] = []
+        self.cameras: list[CameraModelSource] = []
         self._uploads: list[Upload] = []
-        self._renew()
+        self._start_again()
 
     @property
-    def ahead(self) -> bool:
-        """Whether the next frame is begun before this one is sent.
+    def overlaps_inference(self) -> bool:
+        """Whether the network starts on the next frame before this one is sent.
 
-        A GPU works on it meanwhile. On a CPU, and where a network waits for its own answers, this
-        one would only be later.
+        That pays on a GPU. On a CPU, and where a network waits for its own results, it would only
+        delay this frame.
         """
-        alone = self.views is None and isinstance(self.pipeline.model, BatchedModel)
-        return alone and self.pipeline.device.type == 'cuda'
+        batched = self.second_view is None and isinstance(self.pipeline.model, BatchedModel)
+        return batched and self.pipeline.device.type == 'cuda'
 
-    def _renew(self) -> None:
-        self.counters = Counters()
-        self.timing = Timing()
-        self.trouble = ''  #: what is wrong with the images now; '' for nothing
-        self._rate = RateLimit()
+    def _start_again(self) -> None:
+        self.statistics = Statistics()
+        self._gate = DemandGate()
         self._started_s = time.monotonic()
 
-    def start(self) -> LatestImage | LatestPair:
-        """Subscribe; the inbox that is filled from now on."""
-        self._renew()
-        node, settings, views = self.node, self.settings, self.views
+    def start(self, settings: Settings) -> Slot:
+        """Subscribe; returns the slot that holds the newest image from now on."""
+        self._start_again()
+        node, second_view, counters = self.node, self.second_view, self.statistics.counters
         estimate = None
         if settings.intrinsics == 'estimated':
-            estimate = SteadyCamera(self.pipeline.model.estimate_camera)
-        inbox = (
-            views.inbox(self.counters)
-            if views
-            else LatestImage(self.counters, needs_info=not estimate)
-        )
+            assert isinstance(self.pipeline.model, EstimatesCamera)  # `build` refuses others
+            estimate = SteadyCamera(self.pipeline.model.estimated_camera)
+        slot = second_view.slot(counters) if second_view else LatestImage(counters, not estimate)
         compressed = settings.image_transport == 'compressed'
         kind, topic = (CompressedImage, 'image/compressed') if compressed else (Image, 'image')
         topic, info = f'{self._prefix}{topic}', f'{self._prefix}camera_info'
-        self.inputs = [Input(node, kind, topic, inbox.put_image, 1, settings.image_reliability)]
+        self.inputs = [Input(node, kind, topic, slot.put_image, 1, settings.image_reliability)]
         if not estimate:
-            self.inputs.append(Input(node, CameraInfo, info, inbox.put_info, 10, once=True))
-        self.inputs += views.inputs(node, settings) if views else []
-        self.lenses = [
-            CameraModelSource(node.get_logger(), source.topic, settings.rectification, estimate)
-            for source in self.inputs
-            if source.message_type is kind
+            self.inputs.append(Input(node, CameraInfo, info, slot.put_info, 10, once=True))
+        self.inputs += second_view.inputs(node, settings) if second_view else []
+        self.cameras = [
+            CameraModelSource(node.get_logger(), i.topic, settings.rectification, estimate)
+            for i in self.inputs
+            if i.message_type is kind
         ]
-        self._uploads = [Upload(self.pipeline.device) for _ in self.lenses]
-        return inbox
+        self._uploads = [Upload(self.pipeline.device) for _ in self.cameras]
+        return slot
 
     def stop(self) -> None:
         """Unsubscribe."""
@@ -108,65 +133,98 @@ class Stream:
         self.inputs = []
 
     def close(self) -> None:
-        """Remove the publishers, too, and let go of the network."""
+        """Remove the publishers as well, and release the network."""
         self.stop()
         self.outputs.close()
         del self.pipeline
 
-    def frames(self, images: list[View]) -> list[Frame]:
-        """Decoded, with their cameras; none if this image is to be left out.
+    def admit(self, views: list[View], snapshot: Snapshot, started_s: float) -> Work:
+        """Decide what is wanted of an image."""
+        stamp_ns = nanoseconds(views[0].image.header.stamp)
+        demand = self._gate.decide(self.outputs.subscribed(), stamp_ns, snapshot.settings)
+        return Work(self, views, demand, snapshot, started_s)
+
+    def frames(self, work: Work) -> list[Frame]:
+        """Decode the images and find their cameras; an empty list if no output is wanted.
 
         Raises:
-            DepthRosError: the image or its camera_info cannot be.
+            ImageError: an image cannot be decoded.
+            CameraError: its camera_info cannot be used.
         """
-        if not self.outputs.watched():
-            self.counters.unwatched += 1
-            self._glance(images)
-            return []
-        stamp_ns = nanoseconds(images[0][0].header.stamp)
-        if not self._rate.admits(stamp_ns, self.outputs.rate(self.settings)):
-            self.counters.limited += 1
-            return []
-        seers = zip(images, self.lenses, self._uploads, strict=True)
-        return [self._frame(*view, lens, upload) for view, lens, upload in seers]
+        if work.demand:
+            seen = zip(work.views, self.cameras, self._uploads, strict=True)
+            return [_frame(view, camera, upload) for view, camera, upload in seen]
+        counters = self.statistics.counters
+        if work.demand.subscribed:
+            counters.limited += 1
+        else:
+            self._check_cameras(work.views)
+            counters.unwatched += 1
+        return []
 
-    def prepare(self, depth: DepthMap, header: Any) -> Ready:
-        """Messages of the depth of the image with this header, on their way."""
-        if self.settings.frame_id:
-            header = type(header)(stamp=header.stamp, frame_id=self.settings.frame_id)
-        return self.outputs.prepare(depth, header, self.settings)
+    def prepare(self, depth: DepthMap, work: Work) -> PendingMessages:
+        """The messages of a depth map; on a GPU their data are being copied."""
+        header, settings = work.header, work.snapshot.settings
+        if settings.frame_id:
+            header = type(header)(stamp=header.stamp, frame_id=settings.frame_id)
+        return self.outputs.prepare(depth, header, work.demand, settings)
 
-    def send(self, ready: Ready, header: Any, busy_since_s: float) -> None:
-        """Publish them; work on the image with this header began at `busy_since_s`."""
-        self.outputs.send(ready)
-        self.counters.published += 1
-        self.trouble = ''
+    def send(self, pending: PendingMessages, work: Work) -> None:
+        """Publish the messages and count the frame.
+
+        Raises:
+            InferenceError: the depth holds no number.
+        """
+        self.outputs.send(pending)
+        self.statistics.counters.published += 1
+        self.statistics.trouble = ''
         now_ns = self.node.get_clock().now().nanoseconds
-        # with use_sim_time and no /clock yet it is the year 1970, and there is no latency to tell
-        latency_s = (now_ns - nanoseconds(header.stamp)) * 1e-9 if now_ns else float('nan')
+        # with use_sim_time and no /clock yet the time is 0, and the latency unknown
+        latency_s = (now_ns - nanoseconds(work.header.stamp)) * 1e-9 if now_ns else float('nan')
         now_s = time.monotonic()
-        self.timing.add(now_s, latency_s, now_s - busy_since_s)
+        self.statistics.timing.add(now_s, latency_s, now_s - work.started_s)
 
-    def silence(self, now_s: float) -> str:
-        """Why there is no depth although the node is active; '' if there is nothing to say."""
+    def silence(self, now_s: float, patience_s: float) -> str:
+        """Why no images arrive although the node is active; '' if they do."""
         reasons = []
         for source in self.inputs:
             quiet_s = source.quiet_s(now_s, self._started_s)
-            if quiet_s > self.settings.patience:
+            if quiet_s > patience_s:
                 reasons.append(f'no {source.relative} for {quiet_s:.0f} s: {source.why_silent()}')
-        if not reasons and self.inputs and self.views is not None:
-            return self.views.why_silent()
+        if not reasons and self.inputs and self.second_view is not None:
+            return self.second_view.why_silent()
         return '; '.join(reasons)
 
-    def _frame(self, message: Any, info: Any, lens: CameraModelSource, upload: Upload) -> Frame:
-        pixels = upload(message)
-        header = message.header
-        camera = lens.of(header, info, pixels)
-        return Frame(pixels, camera, nanoseconds(header.stamp), header.frame_id)
+    def state(self, silence: str, now_s: float, second_view: dict[str, Any]) -> CameraState:
+        """What the diagnostics show.
 
-    def _glance(self, images: list[View]) -> None:
-        """What is wrong with a camera is said also while nobody listens."""
-        for (message, info), lens in zip(images, self.lenses, strict=True):
-            if info is not None and hasattr(message, 'width'):
-                lens.described(message.header, info, message.width, message.height)
-                self.trouble = ''
+        Args:
+            silence: why no images arrive; '' if they do.
+            now_s: monotonic time [s].
+            second_view: the state of two views, by name.
+        """
+        topics = {i.relative: (i.topic, i.qos.reliability.name.lower()) for i in self.inputs}
+        known = bool(self.cameras) and self.cameras[0].camera is not None
+        return CameraState(
+            name=self.name,
+            topics=topics,
+            camera=' and '.join(str(c.camera) for c in self.cameras) if known else '',
+            intrinsics=self.cameras[0].source if self.cameras else '',
+            trouble=silence or self.statistics.trouble,
+            counters=dataclasses.asdict(self.statistics.counters),
+            summary=self.statistics.timing.summary(now_s),
+            second_view=second_view,
+        )
+
+    def _check_cameras(self, views: list[View]) -> None:
+        """Report a bad camera_info also while no output has subscribers."""
+        for view, camera in zip(views, self.cameras, strict=True):
+            if view.info is not None and hasattr(view.image, 'width'):
+                camera.from_camera_info(view, view.image.width, view.image.height)
+                self.statistics.trouble = ''
+
+
+def _frame(view: View, camera: CameraModelSource, upload: Upload) -> Frame:
+    rgb = upload(view.image)
+    header = view.image.header
+    return Frame(rgb, camera.camera_of(view, rgb), nanoseconds(header.stamp), header.frame_id)

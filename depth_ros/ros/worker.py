@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from rclpy.lifecycle import LifecycleNode
 
@@ -15,149 +15,156 @@ from depth_ros.core.errors import DepthRosError, ScaleError
 from depth_ros.core.types import DepthMap, Frame
 from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.ros.inputs.newest import LatestImages, View
-from depth_ros.ros.outputs.publishers import Ready, mark
+from depth_ros.ros.inputs.second_view import Motion, Stereo
+from depth_ros.ros.outputs.publishers import PendingMessages, record_event
 from depth_ros.ros.process.log import Throttle
-from depth_ros.ros.stream import Stream
+from depth_ros.ros.stream import Stream, Work
 
-Depths = list[DepthMap | Exception]
-#: whose it is, its depth or why there is none, header of the image, when work on it began [s]
-Inferred = tuple[Stream, DepthMap | Exception, Any, float]
-#: whose it is, messages on their way, header of the image, when work on it began [s]
-Job = tuple[Stream, Ready, Any, float]
+T = TypeVar('T')
 
 
 class Worker:
-    """From `inboxes` through the network to the cameras' outputs, until the inboxes are closed.
+    """From the newest images through the network to the outputs, until `images` is closed.
+
+    Each image is admitted, inferred, prepared and sent. Whatever goes wrong with it ends in
+    `_report`.
 
     Args:
         node: for its log.
-        streams: the cameras, in the order of `inboxes`.
-        inboxes: where images come from.
-        pipeline: what makes depth of frames.
-        two_views: what makes depth of the frames of one camera and a second view, if that is
-            wanted.
+        streams: the cameras, in the order of `images`.
+        images: where images come from.
+        pipeline: makes depth of frames.
+        second_view: makes depth of the frames of one camera and a second view; None for one view.
     """
 
     def __init__(
         self,
         node: LifecycleNode,
         streams: list[Stream],
-        inboxes: LatestImages,
+        images: LatestImages,
         pipeline: Pipeline,
-        two_views: Callable[..., DepthMap] | None = None,
+        second_view: Stereo | Motion | None = None,
     ) -> None:
-        """Start the thread."""
         self.node = node
         self.log = node.get_logger()
         self.streams = streams
-        self.inboxes = inboxes
+        self.images = images
         self.pipeline = pipeline
-        self.two_views = two_views
-        self.ahead = any(stream.ahead for stream in streams)
+        self.second_view = second_view
         self._throttle = Throttle()
         self._thread = threading.Thread(target=self._run, name='depth')
         self._thread.start()
 
     def join(self) -> None:
-        """Wait for the frames at hand; close the inboxes first."""
+        """Wait for the frames in progress; close `images` first."""
         self._thread.join()
 
     def _run(self) -> None:
-        under_way: list[Job] = []
-        while (fresh := self.inboxes.take(wait=not under_way)) is not None:
-            inferred = self._infer([(self.streams[k], images) for k, images in fresh])
-            self._send(under_way)  # while a GPU is at those
-            under_way = self._prepare(inferred)
-            if not self.ahead:
-                self._send(under_way)
-                under_way = []
-        self._send(under_way)
+        overlaps = any(stream.overlaps_inference for stream in self.streams)
+        in_flight: list[tuple[Work, PendingMessages]] = []
+        while (fresh := self.images.take(wait=not in_flight)) is not None:
+            depths = self._infer(self._admit(fresh))
+            self._send(in_flight)  # while a GPU infers
+            in_flight = self._prepare(depths)
+            if not overlaps:
+                self._send(in_flight)
+                in_flight = []
+        self._send(in_flight)
 
-    def _infer(self, fresh: list[tuple[Stream, list[View]]]) -> list[Inferred]:
-        """Decode all and infer at once; a GPU may be at work yet."""
-        started_s = time.monotonic()
-        todo = []
-        for stream, images in fresh:
-            if frames := self._tried(stream, stream.frames, images):
-                todo.append((stream, images[0][0].header, frames))
-        depths = self._depths([frames for _, _, frames in todo]) if todo else []
-        return [
-            (stream, depth, header, started_s)
-            for (stream, header, _), depth in zip(todo, depths, strict=True)
-        ]
+    def _admit(self, fresh: list[tuple[int, list[View]]]) -> list[tuple[Work, list[Frame]]]:
+        """Decode the images of which an output is wanted."""
+        started_s, snapshot = time.monotonic(), self.pipeline.snapshot
+        admitted = []
+        for k, views in fresh:
+            work = self.streams[k].admit(views, snapshot, started_s)
+            if frames := self._guarded(work, work.stream.frames, work):
+                admitted.append((work, frames))
+        return admitted
 
-    def _prepare(self, inferred: list[Inferred]) -> list[Job]:
-        """The messages of each; on a GPU on their way, when its network is done."""
-        jobs = []
-        for stream, depth, header, started_s in inferred:
-            if ready := self._tried(stream, self._messages, stream, depth, header):
-                jobs.append((stream, ready, header, started_s))
-        if jobs and self.pipeline.device.type == 'cuda':
-            # an image taken before would wait for the network, and be no longer the newest
-            self._tried(jobs[0][0], lambda: mark(self.pipeline.device).synchronize())
-        return jobs
+    def _infer(self, admitted: list[tuple[Work, list[Frame]]]) -> list[tuple[Work, DepthMap]]:
+        """The depth of each; a GPU may not have finished."""
+        inferred = []
+        for (work, _), outcome in zip(admitted, self._outcomes(admitted), strict=True):
+            if isinstance(outcome, DepthMap):
+                inferred.append((work, outcome))
+            else:
+                self._report(work, outcome)
+        return inferred
 
-    def _send(self, jobs: list[Job]) -> None:
-        """Publish each."""
-        for stream, *job in jobs:
-            self._tried(stream, stream.send, *job)
+    def _prepare(self, depths: list[tuple[Work, DepthMap]]) -> list[tuple[Work, PendingMessages]]:
+        """The messages of each; on a GPU when its network is done, their data being copied."""
+        prepared = []
+        for work, depth in depths:
+            if pending := self._guarded(work, work.stream.prepare, depth, work):
+                prepared.append((work, pending))
+        if prepared and self.pipeline.device.type == 'cuda':
+            # an image taken earlier would wait for the network, and no longer be the newest
+            device = self.pipeline.device
+            self._guarded(prepared[0][0], lambda: record_event(device).synchronize())
+        return prepared
 
-    def _depths(self, todo: list[list[Frame]]) -> Depths:
-        """Depth of each camera's frame, or frame and second view; or why there is none."""
+    def _send(self, prepared: list[tuple[Work, PendingMessages]]) -> None:
+        for work, pending in prepared:
+            self._guarded(work, work.stream.send, pending, work)
+
+    def _outcomes(self, admitted: list[tuple[Work, list[Frame]]]) -> list[DepthMap | Exception]:
+        """The depth of each camera's frames, or why there is none."""
+        if not admitted:
+            return []
+        snapshot = admitted[0][0].snapshot
         try:
-            if self.two_views is not None:
-                return [self.two_views(*frames) for frames in todo]
-            return list(self.pipeline.many([frame for (frame,) in todo]))
+            if self.second_view is not None:
+                return [self.second_view(frames, snapshot) for _, frames in admitted]
+            return [*self.pipeline.many([frame for _, (frame,) in admitted], snapshot)]
         except Exception as error:
-            if len(todo) < 2:
-                return [error for _ in todo]
-            trouble = f'{type(error).__name__}: {error}'
-            if self._throttle.due(trouble, f'{len(todo)} at once'):
-                self.log.warning(f'{len(todo)} cameras at once: {trouble}; each is tried alone')
-            _let_go(error)
-        # what is wrong with one camera is no reason to lose the others
-        return [self._depths([frames])[0] for frames in todo]
+            if len(admitted) == 1:
+                return [error]
+            reason = _with_type(error)
+            if self._throttle.due(reason, f'{len(admitted)} at once'):
+                self.log.warning(f'{len(admitted)} cameras at once: {reason}; each is tried alone')
+            _release_frames(error)
+        # the fault of one camera must not cost the others their frames
+        return [self._outcomes([one])[0] for one in admitted]
 
-    def _messages(self, stream: Stream, depth: DepthMap | Exception, header: Any) -> Ready:
-        if isinstance(depth, Exception):
-            raise depth
-        return stream.prepare(depth, header)
+    def _guarded(self, work: Work, action: Callable[..., T], *args: Any) -> T | None:
+        """The action's result; None if it failed, which is reported.
 
-    def _tried(self, stream: Stream, action: Callable[..., Any], *args: Any) -> Any:
-        """The action's result; None if it failed, which is said and counted.
-
-        The last edge: whatever a driver throws at one frame, the next one is tried.
+        The last resort: whatever one image causes, the next one is processed.
         """
         try:
             return action(*args)
-        except ScaleError as error:
-            stream.counters.unscaled += 1
-            if text := self._news(stream, str(error)):
-                self.log.warning(text)
-            _let_go(error)
-        except DepthRosError as error:
-            self._fail(stream, str(error))
-            _let_go(error)
         except Exception as error:
-            if self.node.context.ok():  # else it is shut down in mid-frame: nothing to publish to
-                self._fail(stream, f'{type(error).__name__}: {error}')
-                self.log.debug(''.join(traceback.format_exception(error)))
-            _let_go(error)
-        return None
+            self._report(work, error)
+            return None
 
-    def _fail(self, stream: Stream, trouble: str) -> None:
-        stream.counters.failed += 1
-        if text := self._news(stream, trouble):
-            self.log.error(text)
+    def _report(self, work: Work, error: Exception) -> None:
+        """Log, count and show in diagnostics why an image has no depth."""
+        stream, counters = work.stream, work.stream.statistics.counters
+        message = str(error) if isinstance(error, DepthRosError) else _with_type(error)
+        if not self.node.context.ok():  # shut down in mid-frame: nothing to publish to
+            _release_frames(error)
+            return
+        unscaled = isinstance(error, ScaleError)
+        counters.unscaled += unscaled
+        counters.failed += not unscaled
+        stream.statistics.trouble = message
+        if self._throttle.due(message, stream.name):
+            text = f'{stream.name}: {message}' if stream.name else message
+            # one line of code for each severity: rclpy refuses to change it
+            if unscaled:
+                self.log.warning(text)
+            else:
+                self.log.error(text)
+        if not isinstance(error, DepthRosError):
+            self.log.debug(''.join(traceback.format_exception(error)))
+        _release_frames(error)
 
-    def _news(self, stream: Stream, trouble: str) -> str:
-        """What to log; '' if it was said a moment ago."""
-        stream.trouble = trouble
-        text = f'{stream.name}: {trouble}' if stream.name else trouble
-        return text if self._throttle.due(trouble, stream.name) else ''
+
+def _with_type(error: Exception) -> str:
+    return f'{type(error).__name__}: {error}'
 
 
-def _let_go(error: BaseException | None) -> None:
-    """Cut the cycle from a kept error to the pictures in the frames it passed through."""
+def _release_frames(error: BaseException | None) -> None:
+    """Drop the tracebacks of an error, which refer to the images it passed through."""
     while error is not None:
         error.__traceback__, error = None, error.__cause__ or error.__context__

@@ -75,8 +75,12 @@ class SyntheticCamera(Node):
 
     def play(self) -> None:
         """Render, then publish until `count` images are out or the context is shut down."""
-        say, camera = self.get_logger().info, self.take.camera
-        self.film = shoot(self.take, lambda done: say(f'{done} of {self.take.frames} rendered'))
+        log, camera = self.get_logger(), self.take.camera
+
+        def show(done: int) -> None:
+            log.info(f'{done} of {self.take.frames} rendered')
+
+        self.film = shoot(self.take, show)
         self._pictures = [encodings.encode(rgb, self.encoding) for rgb in self.film.rgb]
         self._image = image_message(camera, self.encoding, self._pictures[0], self._header)
         self._truth = image_message(camera, '32FC1', self.film.depth[0], self._header)
@@ -89,7 +93,7 @@ class SyntheticCamera(Node):
         self._info_publisher = self.create_publisher(CameraInfo, 'camera_info', self._qos)
         self._truth_publisher = self.create_publisher(Image, 'true_depth', 1)
         self._truth_info_publisher = self.create_publisher(CameraInfo, 'true_depth/camera_info', 1)
-        say(f'publishing {self.take} at {self.rate:g} Hz; {camera}')
+        log.info(f'publishing {self.take} at {self.rate:g} Hz; {camera}')
         self.create_timer(1 / self.rate, self._publish)
         executor = SingleThreadedExecutor()
         executor.add_node(self)

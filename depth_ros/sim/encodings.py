@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +43,7 @@ def encode(rgb: Bytes, encoding: str) -> Bytes:
     if encoding == 'rgb8':
         return rgb.reshape(height, -1)
     if encoding in _CONVERSIONS:
-        return cv2.cvtColor(rgb, _CONVERSIONS[encoding]).reshape(height, -1)
+        return _converted(rgb, _CONVERSIONS[encoding]).reshape(height, -1)
     if encoding == 'mono16':
         return (cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype('<u2') * 257).view(np.uint8)
     if encoding.startswith('bayer'):
@@ -50,11 +52,17 @@ def encode(rgb: Bytes, encoding: str) -> Bytes:
             cell = slice(n // 2, None, 2), slice(n % 2, None, 2)
             mosaic[cell] = rgb[(*cell, 'rgb'.index(colour))]
         return mosaic
-    planes = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)
+    planes = _converted(rgb, cv2.COLOR_RGB2YUV_I420)
     y, uv = planes[:height], planes[height:].reshape(2, height // 2, width // 2)
     # the two chroma values of a pair of columns, one after the other: (H / 2, W)
-    chroma = np.stack(uv[::-1] if encoding == 'nv21' else uv, -1).reshape(height // 2, width)
+    chroma = np.stack(list(uv[::-1] if encoding == 'nv21' else uv), -1).reshape(height // 2, width)
     if encoding.startswith('nv'):
         return np.concatenate((y, chroma))
     pair = (chroma.repeat(2, 0), y)
     return np.stack(pair if encoding in ('uyvy', 'yuv422') else pair[::-1], -1).reshape(height, -1)
+
+
+def _converted(rgb: Bytes, code: int) -> Bytes:
+    converted: Any = cv2.cvtColor(rgb, code)
+    pixels: Bytes = converted
+    return pixels

@@ -15,7 +15,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -173,7 +173,7 @@ def _rendered(take: Take, show: Callable[[int], None]) -> Film:
     jobs = [(take, chunk) for chunk in chunks]
     workers = min(len(chunks) // 4, os.cpu_count() or 1)  # each takes seconds to start
     with contextlib.ExitStack() as stack:
-        answers = map(_render, jobs)
+        answers: Iterator[tuple[Picture, Depth]] = map(_render, jobs)
         if workers > 1:
             # spawned: forks of a process with threads, such as those of DDS, may hang
             context = multiprocessing.get_context('spawn')

@@ -26,7 +26,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from depth_ros.core.camera import Camera
-from depth_ros.ros.inputs.stamps import nanoseconds  # noqa: F401  (for the tests)
+from depth_ros.core.stamps import nanoseconds  # noqa: F401  (for the tests)
 from depth_ros.ros.process import fastdds
 from tools.demo.processes import end_with_parent
 

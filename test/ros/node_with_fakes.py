@@ -130,6 +130,6 @@ if __name__ == '__main__':
     from depth_ros.ros.stream import Stream
 
     if 'AHEAD' in os.environ:  # a frame is begun before the last one is sent, as on a GPU
-        Stream.ahead = True
+        Stream.overlaps_inference = True
 
     main()

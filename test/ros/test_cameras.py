@@ -7,7 +7,7 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import CameraError
-from depth_ros.ros.inputs.camera_info import CameraInfos, camera_from, to_message
+from depth_ros.ros.inputs.camera_info import CameraInfoCache, camera_from, to_message
 
 RAW = Camera(640, 480, 500.0, 510.0, 322.0, 238.0, 'plumb_bob', (-0.2, 0.05, 0.001, 0.002, 0.0))
 
@@ -75,7 +75,7 @@ def test_the_published_camera_info_reads_back_as_the_same_camera():
 
 
 def test_the_exact_stamp_is_preferred_then_frame_and_size():
-    infos = CameraInfos()
+    infos = CameraInfoCache()
     small = info(RAW.resized(320, 240), 3)
     other = info(RAW, 4, 'other_optical_frame')
     for message in (info(RAW, 1), info(RAW, 2), small, other):
@@ -86,7 +86,7 @@ def test_the_exact_stamp_is_preferred_then_frame_and_size():
     assert infos.nearest(header(9), (320, 240)) is small
     assert infos.nearest(header(9)) is small
     assert infos.nearest(header(9, 'unknown')) is other
-    assert CameraInfos().nearest(header(9)) is None
+    assert CameraInfoCache().nearest(header(9)) is None
 
 
 def test_received_messages_are_not_changed():

@@ -144,7 +144,7 @@ def test_the_last_row_may_come_without_padding():
     [
         ('32SC4', {}, "'32SC4' is not supported; supported: rgb8, bgr8"),
         ('rgb8', {'step': 3}, 'step is 3 but a row of 16 px rgb8 takes 48'),
-        ('rgb8', {'height': 99}, 'takes 4752; mend the publisher'),
+        ('rgb8', {'height': 99}, 'takes 4752; fix the publisher'),
         ('rgb8', {'width': 0, 'height': 0}, 'empty'),
         ('yuyv', {'width': 15}, 'must be even'),
         ('nv12', {'height': 11}, 'must be even'),

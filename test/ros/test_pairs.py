@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from graph import camera, image, info, nanoseconds
 
-from depth_ros.ros.inputs.newest import Counters, LatestImage, LatestImages
+from depth_ros.ros.inputs.newest import LatestImage, LatestImages
 from depth_ros.ros.inputs.pairs import LatestPair
+from depth_ros.ros.statistics import Counters
 
 CAM = camera(8, 6)
 RGB = np.zeros((6, 8, 3), np.uint8)
@@ -16,81 +17,89 @@ MS = 1_000_000
 
 
 @pytest.fixture
-def inbox():
-    inbox = LatestPair(Counters(), 0.01)
+def slot():
+    slot = LatestPair(Counters(), 0.01)
     for side in (0, 1):
-        inbox.put_info(info(CAM, 0), side)
-    return inbox
+        slot.put_info(info(CAM, 0), side)
+    return slot
 
 
-def put(inbox, side, *stamps_ms):
+def put(slot, side, *stamps_ms):
     for stamp in stamps_ms:
-        inbox.put_image(image(RGB, stamp * MS), side)
+        slot.put_image(image(RGB, stamp * MS), side)
 
 
-def taken(inbox):
+def taken(slot):
     """Stamps of what is taken [ms]; the waiting ends when there is nothing."""
-    inboxes = LatestImages([inbox])
-    closing = threading.Timer(0.3, inboxes.close)
+    images = LatestImages([slot])
+    closing = threading.Timer(0.3, images.close)
     closing.start()
-    fresh = inboxes.take()
+    fresh = images.take()
     closing.cancel()
     if fresh is None:
         return None
     ((_, views),) = fresh
-    return [nanoseconds(message.header.stamp) // MS for message, _ in views]
+    return [nanoseconds(view.image.header.stamp) // MS for view in views]
 
 
-def test_the_newest_two_that_agree_are_taken_and_older_ones_forgotten(inbox):
-    put(inbox, 0, 100, 200, 300)
-    put(inbox, 1, 103, 207, 420)
-    assert taken(inbox) == [200, 207]
-    assert inbox.counters.received == 3 and inbox.counters.dropped == 1
-    put(inbox, 1, 305)  # older than its predecessor: time went back, and began anew
-    assert taken(inbox) == [300, 305]
-    assert taken(inbox) is None
+def test_the_newest_two_that_agree_are_taken_and_older_ones_forgotten(slot):
+    put(slot, 0, 100, 200, 300)
+    put(slot, 1, 103, 207, 420)
+    assert taken(slot) == [200, 207]
+    assert slot.counters.received == 3 and slot.counters.dropped == 1
+    put(slot, 1, 305)  # another overtook it
+    assert taken(slot) is None
 
 
-def test_a_camera_that_lags_by_a_period_still_finds_its_partner(inbox):
-    put(inbox, 0, 100)
+def test_after_time_went_back_pairs_are_of_the_new_run(slot):
+    put(slot, 0, 5000, 5100)
+    put(slot, 1, 5300)
+    put(slot, 0, 100)
+    put(slot, 1, 102)
+    assert slot.counters.dropped == 2
+    assert taken(slot) == [100, 102]
+
+
+def test_a_camera_that_lags_by_a_period_still_finds_its_partner(slot):
+    put(slot, 0, 100)
     for k in range(2, 8):
-        put(inbox, 0, 100 * k)
-        put(inbox, 1, 100 * (k - 1) + 2)
-        assert taken(inbox) == [100 * (k - 1), 100 * (k - 1) + 2]
+        put(slot, 0, 100 * k)
+        put(slot, 1, 100 * (k - 1) + 2)
+        assert taken(slot) == [100 * (k - 1), 100 * (k - 1) + 2]
 
 
 def test_a_pair_waits_for_the_camera_info_of_both():
-    inbox = LatestPair(Counters(), 0.01)
-    put(inbox, 0, 100)
-    put(inbox, 1, 100)
-    inbox.put_info(info(CAM, 0), 0)
-    threading.Timer(0.05, lambda: inbox.put_info(info(CAM, 0), 1)).start()
-    assert taken(inbox) == [100, 100]
+    slot = LatestPair(Counters(), 0.01)
+    put(slot, 0, 100)
+    put(slot, 1, 100)
+    slot.put_info(info(CAM, 0), 0)
+    threading.Timer(0.05, lambda: slot.put_info(info(CAM, 0), 1)).start()
+    assert taken(slot) == [100, 100]
 
 
-def test_stamps_that_never_agree_are_explained(inbox):
-    put(inbox, 0, 100)
-    put(inbox, 1, 150)
-    assert inbox.why_none() == ''  # it may still come
-    put(inbox, 0, 200, 300, 400)
-    put(inbox, 1, 250, 350, 450)
-    assert taken(inbox) is None
-    assert 'differ by 0.05 s at least, two_views.max_offset is 0.01 s' in inbox.why_none()
+def test_stamps_that_never_agree_are_explained(slot):
+    put(slot, 0, 100)
+    put(slot, 1, 150)
+    assert slot.why_none() == ''  # it may still come
+    put(slot, 0, 200, 300, 400)
+    put(slot, 1, 250, 350, 450)
+    assert taken(slot) is None
+    assert 'differ by 0.05 s at least, two_views.max_offset is 0.01 s' in slot.why_none()
 
 
 def test_without_a_need_for_camera_info_an_image_is_taken_at_once():
-    inbox = LatestImage(Counters(), needs_info=False)
-    inbox.put_image(image(RGB, 100 * MS))
-    ((message, described),) = inbox.newest()
-    assert nanoseconds(message.header.stamp) == 100 * MS and described is None
+    slot = LatestImage(Counters(), needs_info=False)
+    slot.put_image(image(RGB, 100 * MS))
+    (view,) = slot.newest()
+    assert nanoseconds(view.image.header.stamp) == 100 * MS and view.info is None
 
 
 def test_what_is_fresh_of_several_cameras_is_taken_without_waiting_for_the_others():
     front, left, dead = (LatestImage(Counters(), needs_info=False) for _ in range(3))
-    inboxes = LatestImages([front, left, dead])
+    images = LatestImages([front, left, dead])
 
     def stamps():
-        return [(k, nanoseconds(v[0][0].header.stamp) // MS) for k, v in inboxes.take()]
+        return [(k, nanoseconds(v[0].image.header.stamp) // MS) for k, v in images.take()]
 
     front.put_image(image(RGB, 100 * MS))
     left.put_image(image(RGB, 101 * MS))

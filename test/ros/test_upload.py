@@ -8,8 +8,7 @@ from graph import image
 from sensor_msgs.msg import Image
 
 from depth_ros.core.errors import ImageError
-from depth_ros.ros.inputs.images import to_rgb
-from depth_ros.ros.inputs.upload import CHANNELS, Upload, in_order
+from depth_ros.ros.inputs.images import ENCODINGS, Upload, in_order, to_rgb
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason='torch sees no GPU')
 DEVICES = ['cpu', pytest.param('cuda', marks=NO_GPU)]
@@ -24,9 +23,9 @@ def message(encoding, count, height=6, width=10, padding=0):
 
 @pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize('padding', [0, 7])
-@pytest.mark.parametrize('encoding', CHANNELS)
+@pytest.mark.parametrize('encoding', [name for name, e in ENCODINGS.items() if e.rgb])
 def test_channels_are_put_in_order_as_opencv_does(encoding, padding, device):
-    count, order = CHANNELS[encoding]
+    count, order = ENCODINGS[encoding].channels, ENCODINGS[encoding].rgb
     given = message(encoding, count, padding=padding)
     expected = torch.from_numpy(np.array(to_rgb(given)))
     raw = np.frombuffer(given.data, np.uint8).reshape(6, -1)[:, : 10 * count].reshape(6, 10, count)

@@ -8,7 +8,7 @@ from graph import Source, camera
 from sensor_msgs.msg import Image
 
 from depth_ros.ros.process.log import Throttle
-from depth_ros.ros.worker import _let_go
+from depth_ros.ros.worker import _release_frames
 
 
 def test_the_same_trouble_of_another_camera_is_news():
@@ -44,7 +44,7 @@ def test_an_error_that_is_kept_does_not_keep_pictures():
         try:
             raise results[0]
         except RuntimeError as error:
-            _let_go(error)
+            _release_frames(error)
 
     gc.disable()
     try:

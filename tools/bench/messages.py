@@ -19,7 +19,8 @@ from typing import Any
 import rclpy
 from rclpy.lifecycle import LifecycleNode
 from rclpy.serialization import serialize_message
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
 from depth_ros.core import encode
 from depth_ros.core.errors import DepthRosError
@@ -29,9 +30,11 @@ from depth_ros.parameters.settings import Points, ScalingSettings, Settings
 from depth_ros.pipeline.build import DTYPES, choose_precision
 from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
-from depth_ros.ros.inputs.upload import Upload
+from depth_ros.ros.inputs.images import Upload
+from depth_ros.ros.outputs.demand import Demand
 from depth_ros.ros.outputs.message_buffer import MessageBuffer
-from depth_ros.ros.outputs.publishers import FIELDS, POINT_STEP, Outputs
+from depth_ros.ros.outputs.messages import POINT_STEP, cloud_message, image_message
+from depth_ros.ros.outputs.publishers import Outputs
 from depth_ros.ros.process import fastdds
 from tools.bench import random_weights
 from tools.bench.options import Options
@@ -55,13 +58,18 @@ def rows(depth: DepthMap, width: int, height: int) -> list[dict[str, Any]]:
         ('depth image', depth.z, 'depth/image'),
         ('cloud', points, 'points'),
     ):
-        data, size = MessageBuffer(), 4 * tensor.numel()
-        message = _image(depth, data.fill(tensor)) if tensor is depth.z else _cloud(points, data)
+        buffer, size = MessageBuffer(), 4 * tensor.numel()
+        height, width_ = tensor.shape[:2]
+        if tensor is depth.z:
+            message = image_message(Header(), height, width_, '32FC1', 4 * width_)
+        else:
+            message = cloud_message(Header(), height, width_)
         kind = type(message)
         wait = waiter(tensor.device)
+        buffer.copy_from(tensor)
         wait()
-        data.settle()  # from now on it is written where it is
-        fill = {'stage': lambda d=data, t=tensor: d.fill(t), 'memcpy': Copier(size)}
+        buffer.give_to(message)  # from now on it is written in place
+        fill = {'stage': lambda b=buffer, t=tensor: b.copy_from(t), 'memcpy': Copier(size)}
         pack_up = {'stage': lambda m=message: serialize_message(m), 'memcpy': Copier(size)}
         timed = {
             f'fill {name}': take_turns(fill, budget_s=BUDGET_S, wait=wait),
@@ -72,14 +80,6 @@ def rows(depth: DepthMap, width: int, height: int) -> list[dict[str, Any]]:
             timed[f'publish {name}'] = take_turns(to_all, budget_s=PUBLISH_S, pause_s=PACE_S)
         found += [stage_row(stage, width, height, size, times) for stage, times in timed.items()]
     return found
-
-
-class Heard(Outputs):
-    """As if somebody listened to the cloud."""
-
-    def watched(self, name: str = '') -> bool:
-        """Whether it is the cloud, or any."""
-        return name in ('points', '')
 
 
 def whole(frame: Frame, preset: str, options: Options) -> dict[str, Any]:
@@ -109,13 +109,14 @@ def whole(frame: Frame, preset: str, options: Options) -> dict[str, Any]:
     )
     upload, size = Upload(device), POINT_STEP * height * width
     with lone_node() as node:
-        outputs = Heard(node, settings)
+        outputs, demand = Outputs(node, settings), Demand(frozenset({'points'}), True)
 
         def once() -> None:
-            (depth,) = pipeline.many([Frame(upload(image), frame.camera)])
+            frames = [Frame(upload(image), frame.camera)]
+            (depth,) = pipeline.many(frames, pipeline.snapshot)
             if isinstance(depth, DepthRosError):
                 raise depth
-            outputs.settle(outputs.prepare(depth, image.header, settings))
+            outputs.complete(outputs.prepare(depth, image.header, demand, settings))
 
         times = take_turns({'stage': once, 'memcpy': Copier(size)}, budget_s=BUDGET_S)
         outputs.close()
@@ -161,20 +162,3 @@ def publisher(kind: type, topic: str) -> Iterator[Any]:
             for name in set(os.environ) - set(before):
                 del os.environ[name]
             os.environ.update(before)
-
-
-def _image(depth: DepthMap, data: Any) -> Image:
-    height, width = depth.camera.size
-    return Image(height=height, width=width, encoding='32FC1', step=4 * width, data=data)
-
-
-def _cloud(points: Any, data: MessageBuffer) -> PointCloud2:
-    height, width = points.shape[:2]
-    return PointCloud2(
-        height=height,
-        width=width,
-        fields=FIELDS,
-        point_step=POINT_STEP,
-        row_step=POINT_STEP * width,
-        data=data.fill(points),
-    )

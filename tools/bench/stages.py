@@ -131,7 +131,11 @@ def inference(frame: Frame, device: torch.device) -> Iterator[Stage]:
                 lambda: nano.network_input(frame))  # fmt: skip
     yield Stage(f'network: nano, {precision}', 0, lambda: network(x))
     yield Stage('resize, nano and back', 0, lambda: nano.predict(frame))
-    yield Stage('scaling and range', depth_bytes, lambda: pipeline.depth_map(prediction, frame))
+    yield Stage(
+        'scaling and range',
+        depth_bytes,
+        lambda: pipeline.depth_map(prediction, frame, pipeline.snapshot),
+    )
 
 
 def after(frame: Frame) -> Iterator[Stage]:

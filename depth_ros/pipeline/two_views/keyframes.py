@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from depth_ros.core.camera import Camera
+from depth_ros.core.stamps import went_back
 from depth_ros.core.types import Frame
 from depth_ros.pipeline.two_views.poses import Pose4x4
 
@@ -111,6 +112,8 @@ class Keyframes:
         """
         self._forget(frame.stamp_ns)
         if self._kept:
+            if frame.stamp_ns < self._kept[-1].frame.stamp_ns:
+                return False  # it came late
             step = T_odom_camera[:3, 3] - self._kept[-1].T_odom_camera[:3, 3]
             if not np.linalg.norm(step) >= self._min_motion_m:
                 return False
@@ -150,7 +153,7 @@ class Keyframes:
         return abs(math.log(match.parallax_deg / self._wanted_parallax_deg))
 
     def _forget(self, now_ns: int) -> None:
-        if self._kept and now_ns < self._kept[-1].frame.stamp_ns:
+        if self._kept and went_back(now_ns, self._kept[-1].frame.stamp_ns):
             log.info('time went back: %d earlier frames dropped', len(self._kept))
             self.clear()  # a bag started again, and its odometry with it
         since = now_ns - self._max_age_ns

@@ -10,12 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depth_ros.core.errors import ConfigError
+from depth_ros.core.stamps import went_back
 
 Pose4x4 = NDArray[np.float64]  # (4, 4)
 Quaternion = NDArray[np.float64]  # (4,) x y z w, of length 1
-
-#: time that goes back by so much has started anew; by less, messages overtook each other [ns]
-JUMP_NS = 1_000_000_000
 
 
 def pose_from_quaternion(x: float, y: float, z: float, *quaternion: float) -> Pose4x4:
@@ -107,7 +105,7 @@ class PoseBuffer:
         another run of a bag or a simulation, and what was known is dropped.
         """
         if self._times_ns and stamp_ns <= self._times_ns[-1]:
-            if self._times_ns[-1] - stamp_ns < JUMP_NS:
+            if not went_back(stamp_ns, self._times_ns[-1]):
                 return
             self._times_ns, self._poses = [], []
         self._times_ns.append(stamp_ns)

@@ -17,13 +17,14 @@ from torch import Tensor
 
 from depth_ros.core.errors import ConfigError, ScaleError
 from depth_ros.core.geometry import undistort
+from depth_ros.core.stamps import went_back
 from depth_ros.core.types import DepthMap, Frame, Pose, Prediction
 from depth_ros.models import TakesPairs
 from depth_ros.parameters.settings import TwoViewSettings
-from depth_ros.pipeline.depth_pipeline import Pipeline
+from depth_ros.pipeline.depth_pipeline import Pipeline, Snapshot
 from depth_ros.pipeline.two_views.baseline import BaselineScale
 from depth_ros.pipeline.two_views.keyframes import Keyframes
-from depth_ros.pipeline.two_views.poses import JUMP_NS, Pose4x4
+from depth_ros.pipeline.two_views.poses import Pose4x4
 
 #: the parallax a second view has at best, if the limits allow it [deg]
 WANTED_PARALLAX_DEG = 7.0
@@ -64,13 +65,13 @@ class TwoViews:
             'latest pair refused for scale': scale.refused,
         }
 
-    def _factor(self) -> float | None:
+    def _factor(self, snapshot: Snapshot) -> float | None:
         """Metres a unit; None where the method needs none.
 
         Raises:
             ScaleError: it is not known yet.
         """
-        if self.pipeline.scaling.method != 'baseline':
+        if snapshot.scaling.method != 'baseline':
             return None
         if self.scale.scale is None:
             why = self.scale.refused or 'no pair of views yet'
@@ -83,23 +84,24 @@ class TwoViews:
         second: Frame,
         known: NDArray[Any] | float,
         seen: Tensor | None,
+        snapshot: Snapshot,
     ) -> DepthMap:
         """Depth of `first`, both undistorted; the scale takes the pair into account."""
         pair = self.model.predict_pair(first, second)
         self.scale.update(pair.pose, known)
-        factor = self._factor()
+        factor = self._factor(snapshot)
         kind = self.pipeline.model.kind
         prediction = Prediction(pair.z, kind, confidence=pair.confidence)
-        depth = self.pipeline.depth_map(prediction, first, seen, factor)
+        depth = self.pipeline.depth_map(prediction, first, snapshot, seen, factor)
         depth.ensure_finite()
         # a pair that was not believed has no pose to tell either
         believed = None if self.scale.refused else pair.pose
-        pose = self._metric(believed, factor) if believed else None
+        pose = self._metric(believed, factor, snapshot) if believed else None
         return replace(depth, pose=pose)
 
-    def _metric(self, pose: Pose, factor: float | None) -> Pose:
+    def _metric(self, pose: Pose, factor: float | None, snapshot: Snapshot) -> Pose:
         if factor is None:  # the user's own
-            return pose.scaled(self.pipeline.settings.scaling.scale)
+            return pose.scaled(snapshot.settings.scaling.scale)
         return pose.scaled(factor, self.scale.spread)
 
 
@@ -107,13 +109,16 @@ class SecondCamera(TwoViews):
     """Two cameras at once, their distance known."""
 
     @torch.inference_mode()
-    def __call__(self, first: Frame, second: Frame, known: Pose4x4 | float) -> DepthMap:
+    def __call__(
+        self, first: Frame, second: Frame, known: Pose4x4 | float, snapshot: Snapshot
+    ) -> DepthMap:
         """Depth of `first`.
 
         Args:
             first: as it came.
             second: taken at the same time.
             known: T_first_second (4, 4) [m], or only the distance of the cameras [m].
+            snapshot: the settings of this frame.
 
         Raises:
             ScaleError: no pair has told the scale yet.
@@ -122,7 +127,7 @@ class SecondCamera(TwoViews):
         first, seen = undistort(first)
         second, _ = undistort(second)
         self.views = 'two cameras'
-        return self._pair(first, second, known, seen)
+        return self._pair(first, second, known, seen, snapshot)
 
 
 class EarlierFrame(TwoViews):
@@ -143,26 +148,30 @@ class EarlierFrame(TwoViews):
         )
         self._limits = f'{low:g} to {high:g} deg'
         self._depth_m: float | None = None  # the scene's, by the latest depth map
-        self._stamp_ns = 0
+        self._newest_ns = 0
 
     @torch.inference_mode()
-    def __call__(self, frame: Frame, T_odom_camera: Pose4x4 | None, why: str = '') -> DepthMap:
+    def __call__(
+        self, frame: Frame, T_odom_camera: Pose4x4 | None, snapshot: Snapshot, why: str = ''
+    ) -> DepthMap:
         """Depth of `frame`.
 
         Args:
             frame: as it came.
             T_odom_camera: (4, 4) pose of its optical frame [m]; None where nobody knows it.
-            why: nobody does.
+            snapshot: the settings of this frame.
+            why: the pose is not known.
 
         Raises:
             ScaleError: no pair has told the scale yet.
             InferenceError: the network's answer is no depth map.
         """
         frame, seen = undistort(frame)
-        if frame.stamp_ns < self._stamp_ns - JUMP_NS:  # another run of a bag: another scene
+        if went_back(frame.stamp_ns, self._newest_ns):  # another run of a bag: another scene
             self.keyframes.clear()
             self.scale.reset()
-        self._stamp_ns = frame.stamp_ns
+            self._newest_ns = 0
+        self._newest_ns = max(self._newest_ns, frame.stamp_ns)
         match = None
         if T_odom_camera is not None:
             match = self.keyframes.best(frame, T_odom_camera, self._depth_m)
@@ -172,19 +181,20 @@ class EarlierFrame(TwoViews):
                 'the camera has to move'
             )
         if match is None:
-            depth = self._alone(frame, seen, why)
+            depth = self._alone(frame, seen, why, snapshot)
         else:
             self.views = f'two, {match.parallax_deg:.1f} deg of parallax'
-            depth = self._pair(frame, match.keyframe.frame, match.T_first_second, seen)
+            depth = self._pair(frame, match.keyframe.frame, match.T_first_second, seen, snapshot)
         some = depth.z[::8, ::8]
         some = some[torch.isfinite(some)]
         if len(some) and self.scale.scale is not None:
             self._depth_m = float(some.median())
         return depth
 
-    def _alone(self, frame: Frame, seen: Tensor | None, why: str) -> DepthMap:
+    def _alone(self, frame: Frame, seen: Tensor | None, why: str, snapshot: Snapshot) -> DepthMap:
         self.views = f'one: {why}'
         if self.scale.scale is None:
             self.scale.refused = why
-        factor = self._factor()
-        return self.pipeline.depth_map(self.pipeline.model.predict(frame), frame, seen, factor)
+        factor = self._factor(snapshot)
+        prediction = self.pipeline.model.predict(frame)
+        return self.pipeline.depth_map(prediction, frame, snapshot, seen, factor)

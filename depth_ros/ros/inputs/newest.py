@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The newest image and its camera_info: one slot for each camera, never a queue."""
+"""The newest image of each camera and its camera_info; never a queue."""
 
 from __future__ import annotations
 
@@ -11,47 +11,57 @@ from typing import Any, Protocol
 
 from sensor_msgs.msg import CameraInfo
 
-from depth_ros.ros.inputs.camera_info import CameraInfos
-
-#: how long an image waits for a camera_info better than the one at hand [s]
-INFO_WAIT_S = 0.1
-
-#: an image and its camera_info, which is None where none is wanted
-View = tuple[Any, CameraInfo | None]
+from depth_ros.ros.inputs.camera_info import INFO_WAIT_S, CameraInfoCache
+from depth_ros.ros.statistics import Counters
 
 
-@dataclass(slots=True)
-class Counters:
-    """What became of the images since the node was activated."""
+@dataclass(frozen=True, slots=True)
+class View:
+    """An image message and the camera_info that belongs to it.
 
-    received: int = 0
-    dropped: int = 0  #: overwritten by a newer one while the network was busy
-    limited: int = 0  #: not taken because of `rate`
-    unwatched: int = 0  #: not taken because nobody listens
-    published: int = 0
-    unscaled: int = 0  #: not published because their metres were not known
-    failed: int = 0
+    Args:
+        image: sensor_msgs/Image or CompressedImage.
+        info: None where the intrinsics are estimated from the image.
+    """
+
+    image: Any
+    info: CameraInfo | None
 
 
 class Slot(Protocol):
-    """What `LatestImages` takes from; both are called with `changed` held."""
+    """Holds the newest image, or pair of images, of one camera.
+
+    `LatestImages` calls `newest` and `waiting_for_camera_info` with `changed` held.
+    """
 
     changed: threading.Condition
 
+    def put_image(self, message: Any) -> None:
+        """Keep an image."""
+        ...
+
+    def put_info(self, message: CameraInfo) -> None:
+        """Keep a camera_info."""
+        ...
+
     def newest(self) -> list[View] | None:
-        """The newest image, or pair of them, with camera_info; taken out. None for none yet."""
+        """Take out the newest image, or pair of images; None if there is none yet."""
         ...
 
     def waiting_for_camera_info(self) -> bool:
-        """Whether what is there waits for a camera_info only, which may still come."""
+        """Whether there is an image that lacks only its camera_info, which may still come."""
         ...
 
 
 class LatestImages:
-    """The inboxes of all cameras; filled by the executor's thread, emptied by the worker's."""
+    """The slots of all cameras; filled by the executor's thread, emptied by the worker's.
+
+    Args:
+        slots: of the cameras, in the worker's order. They share one condition, so that the worker
+            can wait for any of them.
+    """
 
     def __init__(self, slots: Sequence[Slot]) -> None:
-        """One condition for all, so that the worker can wait for any."""
         self.closed = False
         self._slots = slots
         self._changed = threading.Condition()
@@ -59,14 +69,15 @@ class LatestImages:
             slot.changed = self._changed
 
     def take(self, wait: bool = True) -> list[tuple[int, list[View]]] | None:
-        """Wait for the first camera, then take what there is of all; None when closed.
+        """Wait for the first camera, then take the newest of all; None when closed.
+
+        A slow or dead camera delays no other.
 
         Args:
-            wait: False to take what there is at once, which may be nothing.
+            wait: False returns at once, with an empty list if there is no new image.
 
         Returns:
-            Number of the camera and its image or pair, for each that has a fresh one. Nobody
-            waits for a slow or a dead camera.
+            Index of the camera and its image or pair, for each that has a new one.
         """
         with self._changed:
             while not self.closed:
@@ -94,16 +105,15 @@ class LatestImage:
     """
 
     def __init__(self, counters: Counters, needs_info: bool = True) -> None:
-        """Start empty."""
         self.counters = counters
         self.changed = threading.Condition()
-        self.choice = InfoChoice()
+        self._infos = CameraInfoCache()
         self._needs_info = needs_info
         self._image: Any = None
         self._waiting_since_s = 0.0  # when the slot was filled; a newer image does not renew it
 
     def put_image(self, message: Any) -> None:
-        """Keep `message`, dropping an older one that nobody took."""
+        """Keep `message`; an older one that was not taken is dropped and counted."""
         with self.changed:
             self.counters.received += 1
             if self._image is None:
@@ -116,7 +126,7 @@ class LatestImage:
     def put_info(self, message: CameraInfo) -> None:
         """Keep a camera_info."""
         with self.changed:
-            self.choice.infos.add(message)
+            self._infos.add(message)
             self.changed.notify()
 
     def newest(self) -> list[View] | None:
@@ -125,43 +135,12 @@ class LatestImage:
         if image is None:
             return None
         if self._needs_info:
-            info = self.choice.info_for(image, time.monotonic() - self._waiting_since_s)
+            info = self._infos.info_for(image, time.monotonic() - self._waiting_since_s)
             if info is None:
                 return None
         self._image = None
-        return [(image, info)]
+        return [View(image, info)]
 
     def waiting_for_camera_info(self) -> bool:
         """See `Slot`."""
-        return self._image is not None and len(self.choice.infos) > 0
-
-
-class InfoChoice:
-    """Which of the received camera_info belongs to an image."""
-
-    def __init__(self) -> None:
-        """Start with none."""
-        self.infos = CameraInfos()
-        self._settled: set[Any] = set()  # pairs that were taken after waiting in vain
-
-    def info_for(self, image: Any, waited_s: float) -> CameraInfo | None:
-        """The camera_info of an image that waited for one; None while it may still come.
-
-        The one of the same stamp if it is there; one of the same frame and size at once; any other
-        after `INFO_WAIT_S`, in case the right one is on its way; from then on at once.
-        """
-        info = self.infos.exact(image.header)
-        if info is not None:
-            return info
-        # a compressed image does not tell its size before it is decoded
-        size = (image.width, image.height) if hasattr(image, 'width') else None
-        info = self.infos.nearest(image.header, size)
-        if info is None:
-            return None
-        described = (info.width, info.height)
-        if info.header.frame_id == image.header.frame_id and size in (None, described):
-            return info
-        pair = (image.header.frame_id, size, info.header.frame_id, described)
-        if waited_s >= INFO_WAIT_S:
-            self._settled.add(pair)
-        return info if pair in self._settled else None
+        return self._image is not None and len(self._infos) > 0

@@ -10,18 +10,20 @@ from typing import Any
 
 from sensor_msgs.msg import CameraInfo
 
-from depth_ros.ros.inputs.newest import Counters, InfoChoice, View
-from depth_ros.ros.inputs.stamps import nanoseconds
+from depth_ros.core.stamps import nanoseconds, went_back
+from depth_ros.ros.inputs.camera_info import CameraInfoCache
+from depth_ros.ros.inputs.newest import View
+from depth_ros.ros.statistics import Counters
 
 #: images kept of each camera, because one camera's arrive later than the other's
 KEPT = 4
 
 
 class LatestPair:
-    """An `LatestImage` for two cameras.
+    """As `LatestImage`, for the two cameras of a stereo pair.
 
-    A pair is two images whose stamps agree. The newest pair is the next one; what is older than it
-    is forgotten, whether it found its partner or not.
+    A pair is two images whose stamps agree. The newest pair is the next one; images older than it
+    are dropped, with or without a partner.
 
     Args:
         counters: where the first camera's images are counted.
@@ -29,12 +31,11 @@ class LatestPair:
     """
 
     def __init__(self, counters: Counters, max_offset_s: float) -> None:
-        """Start empty."""
         self.counters = counters
         self.changed = threading.Condition()
         self._max_offset_ns = round(max_offset_s * 1e9)
         self._images: tuple[deque[Any], deque[Any]] = (deque(maxlen=KEPT), deque(maxlen=KEPT))
-        self._choices = (InfoChoice(), InfoChoice())
+        self._infos = (CameraInfoCache(), CameraInfoCache())
         self._waiting_since_s = 0.0  # when the oldest untaken image came
         self._unpaired = 0  # images of the first camera since the last pair
         self._offset_ns: int | None = None  # the least between those at hand
@@ -44,20 +45,28 @@ class LatestPair:
         with self.changed:
             if not any(self._images):
                 self._waiting_since_s = time.monotonic()
+            recent = self._images[camera]
+            newest_ns = nanoseconds(recent[-1].header.stamp) if recent else 0
+            stamp_ns = nanoseconds(message.header.stamp)
+            late = stamp_ns < newest_ns and not went_back(stamp_ns, newest_ns)
+            lost = int(late)
+            if went_back(stamp_ns, newest_ns):
+                lost = len(recent)
+                recent.clear()
+            elif not late:
+                lost = int(len(recent) == KEPT)
             if camera == 0:
                 self.counters.received += 1
                 self._unpaired += 1
-                self.counters.dropped += len(self._images[0]) == KEPT
-            recent = self._images[camera]
-            if recent and nanoseconds(message.header.stamp) < nanoseconds(recent[-1].header.stamp):
-                recent.clear()  # time went back
-            recent.append(message)
-            self.changed.notify()
+                self.counters.dropped += lost
+            if not late:
+                recent.append(message)
+                self.changed.notify()
 
     def put_info(self, message: CameraInfo, camera: int = 0) -> None:
         """Keep a camera_info of the first or the second camera."""
         with self.changed:
-            self._choices[camera].infos.add(message)
+            self._infos[camera].add(message)
             self.changed.notify()
 
     def newest(self) -> list[View] | None:
@@ -66,16 +75,16 @@ class LatestPair:
         if pair is None:
             return None
         waited_s = time.monotonic() - self._waiting_since_s
-        chosen = zip(self._choices, pair, strict=True)
-        infos = [choice.info_for(image, waited_s) for choice, image in chosen]
+        chosen = zip(self._infos, pair, strict=True)
+        infos = [cache.info_for(image, waited_s) for cache, image in chosen]
         if None in infos:
             return None
-        self._forget_up_to(pair)
-        return list(zip(pair, infos, strict=True))
+        self._drop_up_to(pair)
+        return [View(image, info) for image, info in zip(pair, infos, strict=True)]
 
     def waiting_for_camera_info(self) -> bool:
         """See `Slot`."""
-        return self._newest() is not None and all(len(c.infos) for c in self._choices)
+        return self._newest() is not None and all(len(cache) for cache in self._infos)
 
     def why_none(self) -> str:
         """Why images of both cameras came and yet no pair; '' if that is not so."""
@@ -91,6 +100,7 @@ class LatestPair:
     def _newest(self) -> tuple[Any, Any] | None:
         """The newest two images that agree."""
         first, second = ([(nanoseconds(m.header.stamp), m) for m in i] for i in self._images)
+        least: int | None = None
         self._offset_ns = None
         for ns, image in reversed(first):
             if not second:
@@ -99,11 +109,11 @@ class LatestPair:
             offset = abs(other_ns - ns)
             if offset <= self._max_offset_ns:
                 return image, other
-            least = self._offset_ns
-            self._offset_ns = offset if least is None else min(least, offset)
+            least = offset if least is None else min(least, offset)
+        self._offset_ns = least
         return None
 
-    def _forget_up_to(self, pair: tuple[Any, Any]) -> None:
+    def _drop_up_to(self, pair: tuple[Any, Any]) -> None:
         before = len(self._images[0])
         for images, taken in zip(self._images, pair, strict=True):
             while images and images.popleft() is not taken:

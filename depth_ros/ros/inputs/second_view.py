@@ -1,34 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two views through ROS: a second camera, or odometry; and the relative pose that comes out."""
+"""The second view: a second camera (stereo), or an earlier frame and odometry (motion)."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
-from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depth_ros.core.errors import ConfigError, ScaleError
-from depth_ros.core.types import DepthMap, Frame, Pose
+from depth_ros.core.stamps import nanoseconds
+from depth_ros.core.types import DepthMap, Frame
 from depth_ros.parameters.settings import Settings
-from depth_ros.pipeline.depth_pipeline import Pipeline
-from depth_ros.pipeline.two_views.poses import (
-    Pose4x4,
-    PoseBuffer,
-    pose_from_quaternion,
-    quaternion_from_rotation,
-)
+from depth_ros.pipeline.depth_pipeline import Pipeline, Snapshot
+from depth_ros.pipeline.two_views.poses import Pose4x4, PoseBuffer, pose_from_quaternion
 from depth_ros.pipeline.two_views.views import EarlierFrame, SecondCamera
-from depth_ros.ros.inputs.newest import Counters, LatestImage
+from depth_ros.ros.inputs.newest import LatestImage
 from depth_ros.ros.inputs.pairs import LatestPair
-from depth_ros.ros.inputs.stamps import nanoseconds
 from depth_ros.ros.inputs.subscription import Input
 from depth_ros.ros.inputs.tf import Transforms, pose_of
-from depth_ros.ros.outputs.publishers import Outputs
+from depth_ros.ros.statistics import Counters
 
 #: how long an image waits for the odometry of its time, which comes later [s]
 ODOMETRY_WAIT_S = 0.15
@@ -44,7 +37,6 @@ class Stereo:
     """
 
     def __init__(self, node: LifecycleNode, pipeline: Pipeline, settings: Settings) -> None:
-        """Listen to TF if need be; `inputs` does the rest."""
         self.settings = settings.two_views
         distance, least = self.settings.baseline, self.settings.min_baseline
         if 0 < distance < least:
@@ -57,41 +49,41 @@ class Stereo:
         if not distance:
             instead = 'two_views.baseline to the distance of the cameras [m]'
             self._transforms = Transforms(node, instead)
-        self._inbox: LatestPair | None = None
+        self._slot: LatestPair | None = None
 
-    def inbox(self, counters: Counters) -> LatestPair:
-        """A new one; the worker takes from it."""
-        self._inbox = LatestPair(counters, self.settings.max_offset)
-        return self._inbox
+    def slot(self, counters: Counters) -> LatestPair:
+        """A new slot, from which the worker takes."""
+        self._slot = LatestPair(counters, self.settings.max_offset)
+        return self._slot
 
     def inputs(self, node: LifecycleNode, settings: Settings) -> list[Input]:
         """Subscribe; the image first."""
         compressed = settings.image_transport == 'compressed'
         kind, topic = (CompressedImage, 'image_2/compressed') if compressed else (Image, 'image_2')
-        inbox = self._inbox
+        slot = self._slot
+        assert slot is not None  # `Stream.start` makes it first
         return [
             Input(
-                node, kind, topic, lambda m: inbox.put_image(m, 1), 1, settings.image_reliability
+                node, kind, topic, lambda m: slot.put_image(m, 1), 1, settings.image_reliability
             ),
-            Input(
-                node, CameraInfo, 'camera_info_2', lambda m: inbox.put_info(m, 1), 10, once=True
-            ),
+            Input(node, CameraInfo, 'camera_info_2', lambda m: slot.put_info(m, 1), 10, once=True),
         ]
 
     def why_silent(self) -> str:
         """Why images come and no pairs; '' if they do."""
-        return self._inbox.why_none() if self._inbox else ''
+        return self._slot.why_none() if self._slot else ''
 
-    def __call__(self, first: Frame, second: Frame) -> DepthMap:
-        """Depth of `first` [m].
+    def __call__(self, frames: list[Frame], snapshot: Snapshot) -> DepthMap:
+        """Depth of the first of two frames [m].
 
         Raises:
             ScaleError: nobody knows the metres yet.
         """
+        first, second = frames
         known: Pose4x4 | float = self.settings.baseline
         if self._transforms is not None:
             known = self._transforms.between(first.frame_id, second.frame_id)
-        return self.views(first, second, known)
+        return self.views(first, second, known, snapshot)
 
     def close(self) -> None:
         """Listen to TF no more."""
@@ -107,7 +99,6 @@ class Motion:
     """
 
     def __init__(self, node: LifecycleNode, pipeline: Pipeline, settings: Settings) -> None:
-        """Listen to TF if need be; `inputs` does the rest."""
         try:
             from nav_msgs.msg import Odometry
         except ImportError:
@@ -122,17 +113,17 @@ class Motion:
         if self._T_base_camera is None:
             instead = "two_views.camera_pose to the camera's pose in the child frame of odom"
             self._transforms = Transforms(node, instead)
-        self._forget()
+        self._start_again()
 
-    def _forget(self) -> None:
+    def _start_again(self) -> None:
         self._poses = PoseBuffer()
         self._arrived_s = 0.0
         self._child, self._bad = '', ''
         self._changed = threading.Condition()
 
-    def inbox(self, counters: Counters) -> LatestImage:
-        """A new one; the worker takes from it."""
-        self._forget()
+    def slot(self, counters: Counters) -> LatestImage:
+        """A new slot, from which the worker takes."""
+        self._start_again()
         return LatestImage(counters)
 
     def inputs(self, node: LifecycleNode, settings: Settings) -> list[Input]:
@@ -158,22 +149,32 @@ class Motion:
             self._poses.add(nanoseconds(message.header.stamp), T_odom_base)
             self._changed.notify()
 
-    def __call__(self, frame: Frame) -> DepthMap:
-        """Depth of `frame` [m].
+    def __call__(self, frames: list[Frame], snapshot: Snapshot) -> DepthMap:
+        """Depth of the one frame [m].
 
         Raises:
             ScaleError: nobody knows the metres yet.
         """
+        (frame,) = frames
         T_odom_base, why = self._base_at(frame.stamp_ns)
         if T_odom_base is None:
-            return self.views(frame, None, why)
-        T_base_camera = self._T_base_camera
-        if T_base_camera is None:
-            try:
-                T_base_camera = self._transforms.between(self._child, frame.frame_id)
-            except ScaleError as error:
-                return self.views(frame, None, str(error))
-        return self.views(frame, T_odom_base @ T_base_camera)
+            return self.views(frame, None, snapshot, why)
+        try:
+            T_base_camera = self._camera_pose(frame.frame_id)
+        except ScaleError as error:
+            return self.views(frame, None, snapshot, str(error))
+        return self.views(frame, T_odom_base @ T_base_camera, snapshot)
+
+    def _camera_pose(self, frame_id: str) -> Pose4x4:
+        """T_base_camera: the parameter, else TF.
+
+        Raises:
+            ScaleError: TF does not connect the two.
+        """
+        if self._T_base_camera is not None:
+            return self._T_base_camera
+        assert self._transforms is not None  # without the parameter `__init__` listens to TF
+        return self._transforms.between(self._child, frame_id)
 
     def _base_at(self, stamp_ns: int) -> tuple[Pose4x4 | None, str]:
         """T_odom_base of that time, or None and why."""
@@ -202,7 +203,7 @@ class Motion:
             self._transforms.close()
 
 
-def two_views_for(
+def second_view_for(
     node: LifecycleNode, pipeline: Pipeline, settings: Settings
 ) -> Stereo | Motion | None:
     """What `two_views.mode` asks for; None for one view.
@@ -210,7 +211,8 @@ def two_views_for(
     Raises:
         ConfigError: it cannot be.
     """
-    kind = {'stereo': Stereo, 'motion': Motion}.get(settings.two_views.mode)
+    kinds: dict[str, type[Stereo] | type[Motion]] = {'stereo': Stereo, 'motion': Motion}
+    kind = kinds.get(settings.two_views.mode)
     return kind(node, pipeline, settings) if kind else None
 
 
@@ -228,27 +230,3 @@ def camera_pose(values: list[float]) -> Pose4x4 | None:
         return pose_from_quaternion(*values)
     except ConfigError as error:
         raise ConfigError(f'two_views.camera_pose: {error}') from None
-
-
-class PoseOutputs(Outputs):
-    """`Outputs`, and the pose of the second camera on `relative_pose`."""
-
-    topics: ClassVar = {**Outputs.topics, 'relative_pose': PoseWithCovarianceStamped}
-
-    def _messages(
-        self, depth: DepthMap, header: Any, settings: Settings
-    ) -> Iterator[tuple[str, Any]]:
-        yield from super()._messages(depth, header, settings)
-        if depth.pose is not None and self.watched('relative_pose'):
-            yield 'relative_pose', pose_message(depth.pose, header)
-
-
-def pose_message(pose: Pose, header: Any) -> PoseWithCovarianceStamped:
-    """Position [m] and axes of the second optical frame in the first, which `header` names."""
-    message = PoseWithCovarianceStamped(header=header)
-    position, orientation = message.pose.pose.position, message.pose.pose.orientation
-    position.x, position.y, position.z = map(float, pose.T_first_second[:3, 3])
-    turn = quaternion_from_rotation(pose.T_first_second[:3, :3])
-    orientation.x, orientation.y, orientation.z, orientation.w = map(float, turn)
-    message.pose.covariance = pose.covariance.reshape(36)
-    return message

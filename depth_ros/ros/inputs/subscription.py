@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import rclpy
 from rclpy.node import Node
 from rclpy.qos import (
     DurabilityPolicy,
@@ -15,6 +14,7 @@ from rclpy.qos import (
     ReliabilityPolicy,
     qos_profile_sensor_data,
 )
+from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CameraInfo
 
 from depth_ros.ros.process import fastdds
@@ -141,7 +141,7 @@ class Input:
                 f'{self.topic} is published best effort but subscribed reliable, which never '
                 'connects: set image_reliability to auto'
             )
-        if not rclpy.get_rmw_implementation_identifier().startswith('rmw_fastrtps'):
+        if not get_rmw_implementation_identifier().startswith('rmw_fastrtps'):
             return f'{len(publishers)} publisher(s) of {self.topic} match but nothing arrives'
         return (
             f'{len(publishers)} publisher(s) of {self.topic} match but nothing arrives: the '

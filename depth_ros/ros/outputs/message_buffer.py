@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory of message data, used again from message to message."""
+"""Memory of message data, reused from message to message."""
 
 from __future__ import annotations
 
 import array
 import contextlib
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,26 +14,63 @@ from torch import Tensor
 
 
 class MessageBuffer:
-    """Message data that are used again for the next message: a tensor is copied straight in.
+    """The data of one message at a time: filled from a tensor, then given to the message.
 
-    `array.array('B')` is the one type that message setters take without looking at each byte, on
-    every distribution, and rclpy has copied the data when `publish` returns.
+    `array.array('B')` is the one type that messages of every distribution hold without looking at
+    each byte. rclpy has serialised it when `publish` returns, so the next message may reuse it.
     """
 
     def __init__(self) -> None:
-        """Start empty."""
         self.data = array.array('B')
-        self._locked = self._tried = False  # in memory, for a GPU to write to
-        self._stage = torch.empty(0, dtype=torch.uint8)
-        self._late: Tensor | None = None  # on its way to there
+        self._locked = self._lock_tried = False  # pages, for a GPU to write to
+        self._staging = torch.empty(0, dtype=torch.uint8)
+        self._pending_copy: Tensor | None = None  # part of `_staging`, being written by a GPU
 
     def floats(self, *shape: int) -> Tensor:
         """The data as a float32 tensor of this shape on the CPU, to be written to."""
+        self._pending_copy = None
         self._resize(4 * math.prod(shape))
         return torch.from_numpy(np.frombuffer(self.data, np.float32)).view(shape)
 
+    def copy_from(self, tensor: Tensor) -> None:
+        """Copy a tensor of any shape and dtype from wherever it is.
+
+        From a GPU the copy may still be in progress. When it is done, call `give_to`.
+        """
+        self._pending_copy = None  # of a frame that failed
+        source = tensor.contiguous().view(torch.uint8).reshape(-1)
+        if not source.is_cuda or len(self.data) == len(source):
+            self._resize(len(source))
+            if source.is_cuda and len(source) and not self._lock_tried:
+                self._lock(source.device)
+            target = torch.from_numpy(np.frombuffer(self.data, np.uint8))
+            target.copy_(source, non_blocking=True)
+            return
+        # of another size than the data, as a dense cloud is at every frame
+        if len(self._staging) < len(source):
+            self._staging = torch.empty(len(source), dtype=torch.uint8, pin_memory=True)
+        self._pending_copy = self._staging[: len(source)].copy_(source, non_blocking=True)
+
+    def give_to(self, message: Any) -> None:
+        """Make the data those of an Image or PointCloud2; the copy from a GPU must be done.
+
+        The message holds this very memory. Its constructor would copy the data, and so would
+        its setter up to Kilted.
+        """
+        if self._pending_copy is not None:
+            self._resize(len(self._pending_copy))
+            np.copyto(np.frombuffer(self.data, np.uint8), self._pending_copy.numpy())
+            self._pending_copy = None
+        message._data = self.data
+
+    def free(self) -> None:
+        """Unlock the pages, before they are returned to the system."""
+        if self._locked:
+            _cudart().cudaHostUnregister(self.data.buffer_info()[0])
+        self._locked = self._lock_tried = False
+
     def _resize(self, size: int) -> None:
-        """In place where it can be: a dense cloud has another size at every frame."""
+        """In place where possible: a dense cloud has another size at every frame."""
         more = size - len(self.data)
         if not more:
             return
@@ -42,57 +80,22 @@ class MessageBuffer:
                 self.data.frombytes(bytes(more))
             else:
                 del self.data[more:]
-        except BufferError:  # somebody looks at it yet
+        except BufferError:  # a tensor or array still refers to it
             self.data = array.array('B', bytes(size))
-
-    def fill(self, tensor: Tensor) -> array.array[int]:
-        """Copy a contiguous tensor from wherever it is.
-
-        From a GPU it may still be on its way; when it has arrived `settle` is to be called.
-        """
-        source = tensor.contiguous().view(torch.uint8).reshape(-1)
-        if len(self.data) == len(source):
-            target = torch.from_numpy(np.frombuffer(self.data, np.uint8))
-            if source.is_cuda and len(source) and not self._tried:
-                self._lock(source.device)
-            target.copy_(source, non_blocking=True)
-        else:
-            self.free()
-            self.data = array.array('B')  # the message before may be looked at yet
-            self._late = self._here(source)
-            if not source.is_cuda:
-                self.settle()
-        return self.data
-
-    def settle(self) -> None:
-        """Take in what has arrived beside the data: what is of another size at every frame."""
-        if self._late is not None:
-            self.data.frombytes(self._late.numpy().data)
-        self._late = None
-
-    def _here(self, source: Tensor) -> Tensor:
-        """`source` on the CPU, from a GPU on its way to locked memory that is used again."""
-        if not source.is_cuda:
-            return source
-        if len(self._stage) < len(source):
-            self._stage = torch.empty(len(source), dtype=torch.uint8, pin_memory=True)
-        return self._stage[: len(source)].copy_(source, non_blocking=True)
 
     def _lock(self, device: torch.device) -> None:
         """Lock the pages: a GPU writes to them at twice the rate and without the CPU.
 
-        Where it cannot be (ulimit -l, some Jetsons) copies take longer, and are right.
+        Where that is not allowed (ulimit -l, some Jetsons) copies take longer, and are correct.
         """
-        self._tried = True
+        self._lock_tried = True
         address, count = self.data.buffer_info()
         with torch.cuda.device(device):
-            self._locked = torch.cuda.cudart().cudaHostRegister(address, count, 0) == 0
-            if not self._locked:  # CUDA keeps the failure for the next kernel: let this have it
+            self._locked = _cudart().cudaHostRegister(address, count, 0) == 0
+            if not self._locked:  # CUDA reports the failure to the next kernel: let it be this one
                 with contextlib.suppress(RuntimeError):
                     torch.ones(1, device=device)
 
-    def free(self) -> None:
-        """Unlock the pages, before they are given back."""
-        if self._locked:
-            torch.cuda.cudart().cudaHostUnregister(self.data.buffer_info()[0])
-        self._locked = self._tried = False
+
+def _cudart() -> Any:
+    return torch.cuda.cudart()  # type: ignore[no-untyped-call]

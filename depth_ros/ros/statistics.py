@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What became of a camera's images: counts, rates and latencies."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(slots=True)
+class Counters:
+    """What became of the images since the node was activated; each is counted once."""
+
+    received: int = 0
+    dropped: int = 0  #: replaced by a newer one while the network was busy
+    limited: int = 0  #: not processed because of `rate`
+    unwatched: int = 0  #: not processed because no output has subscribers
+    published: int = 0
+    unscaled: int = 0  #: not published because the metric scale was not known
+    failed: int = 0
+
+
+class Timing:
+    """Publication times, latencies and processing times of the latest frames.
+
+    The worker's thread writes, the executor's reads.
+
+    Args:
+        size: frames that are kept.
+    """
+
+    def __init__(self, size: int = 120) -> None:
+        self._lock = threading.Lock()
+        self._frames: deque[tuple[float, float, float]] = deque(maxlen=size)
+
+    def add(self, now_s: float, latency_s: float, busy_s: float) -> None:
+        """Add a frame.
+
+        Args:
+            now_s: monotonic time of its publication [s].
+            latency_s: since its stamp [s]; NaN if unknown.
+            busy_s: processing time [s].
+        """
+        with self._lock:
+            self._frames.append((now_s, latency_s, busy_s))
+
+    def summary(self, now_s: float, window_s: float = 5.0) -> Summary | None:
+        """Of the frames published in the last `window_s`; None for fewer than two."""
+        with self._lock:
+            frames = [f for f in self._frames if now_s - f[0] <= window_s]
+        if len(frames) < 2:
+            return None
+        t, latency, busy = np.array(frames).T
+        known = bool(np.isfinite(latency).all())
+        p50, p99 = np.percentile(latency, (50, 99)) if known else (np.nan, np.nan)
+        return Summary(
+            rate_hz=(len(frames) - 1) / max(t[-1] - t[0], 1e-9),
+            busy_p50_s=float(np.median(busy)),
+            latency_p50_s=float(p50),
+            latency_p99_s=float(p99),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Rate [Hz], and medians and 99th percentiles of processing time and latency [s].
+
+    Latencies are NaN where the node's clock is not known yet (`use_sim_time` without /clock).
+    """
+
+    rate_hz: float
+    busy_p50_s: float
+    latency_p50_s: float
+    latency_p99_s: float
+
+
+class Statistics:
+    """Counters, timing and the present trouble of one camera; new at each activation."""
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self.timing = Timing()
+        self.trouble = ''  #: what is wrong with the images now; '' for nothing
