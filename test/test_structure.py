@@ -33,6 +33,7 @@ def modules(folder: str) -> dict[str, Path]:
 
 
 MODULES = modules('depth_ros')
+OURS = {*MODULES, *modules('tools'), 'tools'}
 
 
 def imports(path: Path) -> set[str]:
@@ -43,7 +44,7 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names = {f'{node.module}.{alias.name}' for alias in node.names}
-            found |= {name if name in MODULES else node.module for name in names}
+            found |= {name if name in OURS else node.module for name in names}
     return found
 
 
@@ -76,6 +77,17 @@ def test_no_import_circle():
         for name in done:
             del left[name]
     assert not left, f'these import each other: {sorted(left)}'
+
+
+def test_every_import_of_ours_exists():
+    lost = [
+        f'{path.relative_to(ROOT)} imports {name}'
+        for folder in ('depth_ros', 'tools', 'test', 'launch')
+        for path in (ROOT / folder).rglob('*.py')
+        for name in imports(path)
+        if name.startswith(('depth_ros', 'tools')) and name not in OURS
+    ]
+    assert not lost
 
 
 def test_nothing_installed_imports_the_tools():

@@ -135,7 +135,7 @@ class Pipeline:
             InferenceError: the prediction is not of the frame's size.
         """
         settings = snapshot.settings
-        answered = _check(prediction, frame)
+        has_finite = _check(prediction, frame)
         z = snapshot.scaling(prediction, frame.camera)
         if factor is not None:
             z = z * factor
@@ -147,7 +147,7 @@ class Pipeline:
             z = torch.where(prediction.confidence < settings.min_confidence, nan, z)
         if seen is not None:
             z = torch.where(seen, z, nan)
-        return DepthMap(z, frame.camera, frame.rgb, prediction.confidence, has_finite=answered)
+        return DepthMap(z, frame.camera, frame.rgb, prediction.confidence, has_finite=has_finite)
 
 
 def _tried(action: Callable[..., T], *args: Any) -> T | DepthRosError:

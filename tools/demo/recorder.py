@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
-from depth_ros.ros.inputs.stamps import nanoseconds
+from depth_ros.core.stamps import nanoseconds
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from numpy.typing import NDArray

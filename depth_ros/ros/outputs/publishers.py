@@ -38,7 +38,7 @@ class PendingMessages:
 
     Args:
         outgoing: in the order of publication.
-        depth: what they were made of; on a GPU its `answered` is a copy on the CPU.
+        depth: what they were made of; on a GPU its `has_finite` is a copy on the CPU.
         source: the depth as it was; kept because its memory must not be reused before.
         arrived: CUDA event after all copies; None on a CPU.
     """
@@ -192,11 +192,11 @@ def record_event(device: torch.device) -> torch.cuda.Event:
     return event
 
 
-def _to_locked_memory(answered: Tensor | None) -> Tensor | None:
+def _to_locked_memory(flag: Tensor | None) -> Tensor | None:
     """A copy on the CPU, in progress: reading the GPU's own would wait for all queued work."""
-    if answered is None:
+    if flag is None:
         return None
-    return torch.empty((), dtype=torch.bool, pin_memory=True).copy_(answered, non_blocking=True)
+    return torch.empty((), dtype=torch.bool, pin_memory=True).copy_(flag, non_blocking=True)
 
 
 def _overriding(node: LifecycleNode, topic: str) -> QoSOverridingOptions | None:
