@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-DATA = Path(
-    os.environ.get('DEPTH_ROS_DATA', Path(__file__).resolve().parents[2] / 'shared' / 'data')
-)
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get('DEPTH_ROS_DATA', ROOT.parent / 'shared' / 'data'))
+# child processes import this tree, also where depth_ros is installed from another
+os.environ['PYTHONPATH'] = os.pathsep.join((str(ROOT), os.environ.get('PYTHONPATH', '')))
 
 
 @pytest.fixture(scope='session')

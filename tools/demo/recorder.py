@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import rclpy
-from depth_ros.core.stamps import nanoseconds
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
+from depth_ros.core.stamps import nanoseconds
 from depth_ros.ros.inputs.images import to_rgb
 from depth_ros.ros.process.fastdds import prepare
 from depth_ros.ros.process.malloc import keep_freed_memory
