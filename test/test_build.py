@@ -30,13 +30,15 @@ CPU = torch.device('cpu')
 def test_build_says_what_was_chosen():
     built, choices = build(Settings(model='flat_wall'))
     assert (built(trial_frame(CPU)).z == 2).all()
-    assert str(choices).startswith('model flat_wall (metric, scaling as_is) on ')
+    assert str(choices).startswith(
+        'model flat_wall (metric, scaling as_is; chosen by the caller) on '
+    )
     assert 'licence: Apache-2.0' in str(choices)
 
 
-def test_without_a_word_it_is_the_network_in_the_package_and_says_what_else_there_is(caplog):
+def test_the_network_in_the_package_says_what_else_there_is(caplog):
     caplog.set_level('INFO')
-    _, choices = build(Settings(device='cpu'))
+    _, choices = build(Settings(model='nano', device='cpu'))
     assert choices.model == 'nano' and choices.weights.endswith('nano.safetensors')
     (said,) = (r.getMessage() for r in caplog.records if 'synthetic world' in r.getMessage())
     assert said.startswith('nano (Apache-2.0): ')

@@ -39,7 +39,10 @@ def test_run_writes_metres_millimetres_colours_and_a_cloud(tmp_path):
     command = [sys.executable, '-m', 'depth_ros.cli', 'run', str(tmp_path / 'yard.png')]
     command += ['--model', 'flat_ground', '--fx', '50', '-p', 'range.max:=30']
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert 'model flat_ground (metric, scaling as_is) on ' in done.stdout
+    assert (
+        'model flat_ground (metric, scaling as_is; chosen by the parameter model) on '
+        in done.stdout
+    )
     z = np.load(tmp_path / 'yard_depth.npy')
     assert z.shape == (48, 64) and np.isinf(z[0]).all()
     assert z[-1, 0] == pytest.approx(1.2 * 50 / 23.5)

@@ -6,7 +6,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import socket
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from depth_ros.checkpoints.source import Source
 from depth_ros.core.errors import WeightsError
@@ -38,6 +41,7 @@ def download(repo: str, source: Source, licence_accepted: bool = False) -> Path:
     path = _find_first(repo, names, is_published, cached=True)
     if path is None:
         check_licence(source, licence_accepted)  # also for other people's versions of the weights
+        _check_connection(repo, names)
         log.info('downloading %s from %s; licence: %s', names[0], repo, source.licence)
         path = _find_first(repo, names, is_published, cached=False)
     if path is None:
@@ -79,9 +83,7 @@ def _find_first(repo: str, names: list[str], is_published: bool, cached: bool) -
             f'{repo} is on the Hugging Face hub: pip install huggingface_hub, or download '
             f'{names[0]} by hand and set weights:=<path>'
         ) from error
-    remedy = (
-        f'download {names[0]} by hand from https://huggingface.co/{repo} and set weights:=<path>'
-    )
+    remedy = _by_hand(repo, names)
     repo_id, repo_type, folder = _parse_repo(repo)
     offline: Exception | None = None
     for name in names:
@@ -118,6 +120,33 @@ def _find_first(repo: str, names: list[str], is_published: bool, cached: bool) -
             f'{repo}: cannot reach the hub, and its cache lacks {" and ".join(names)}; {remedy}'
         ) from offline
     return None
+
+
+def _check_connection(repo: str, names: list[str], timeout_s: float = 5.0) -> None:
+    """Refuse at once what the hub's client tries for half a minute.
+
+    Raises:
+        WeightsError: no connection to the hub can be opened.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or getproxies():  # the client knows what to do with either
+        return
+    hub = urlsplit(constants.ENDPOINT)
+    port = hub.port or {'https': 443, 'http': 80}[hub.scheme]
+    try:
+        socket.create_connection((hub.hostname or '', port), timeout_s).close()
+    except OSError as error:
+        raise WeightsError(
+            f'{repo}: cannot reach the hub ({hub.netloc}: {error}), and its cache lacks '
+            f'{" and ".join(names)}; {_by_hand(repo, names)}'
+        ) from error
+
+
+def _by_hand(repo: str, names: list[str]) -> str:
+    return (
+        f'download {names[0]} by hand from https://huggingface.co/{repo} and set weights:=<path>'
+    )
 
 
 def _download_config(repo: str) -> None:

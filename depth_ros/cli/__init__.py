@@ -19,6 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_to(commands)
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stderr)
+    logging.getLogger('huggingface_hub').propagate = False  # it has a handler, too
     try:
         given.call(given)
     except DepthRosError as error:

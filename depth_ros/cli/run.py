@@ -21,7 +21,7 @@ from depth_ros.core.types import DepthMap, Frame
 from depth_ros.models import EstimatesCamera
 from depth_ros.parameters import layers
 from depth_ros.parameters.settings import Settings
-from depth_ros.pipeline.build import build
+from depth_ros.pipeline.build import load
 
 #: arguments that describe the camera
 CAMERA = ('fx', 'fy', 'cx', 'cy', 'hfov')
@@ -56,24 +56,27 @@ def call(given: argparse.Namespace) -> None:
     bgr = cv2.imread(str(given.image), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if bgr is None:
         raise ImageError(f'{given.image} is no picture that OpenCV can read')
-    values = {'model': given.model, 'weights': given.weights, 'device': given.device}
-    described = any(getattr(given, name) is not None for name in CAMERA)
-    if not described and models.get(given.model).estimates_camera:
-        values['intrinsics'] = 'estimated'
+    values: dict[str, Any] = {
+        'model': given.model, 'weights': given.weights, 'device': given.device,
+    }  # fmt: skip
     values |= layers.parse(given.parameters)
-    settings = layers.with_values(Settings(), layers.preset_values(given.model) | values)
-    estimated = settings.intrinsics == 'estimated'
+    described = any(getattr(given, name) is not None for name in CAMERA)
+    by_name = values['model'] != 'auto'
+    if not described and by_name and models.get(values['model']).estimates_camera:
+        values.setdefault('intrinsics', 'estimated')
+    asked = layers.with_values(Settings(), values)
+    estimated = asked.intrinsics == 'estimated'
     if estimated and described:
         raise ConfigError("intrinsics is 'estimated' but the camera is given too: leave one out")
-    if settings.two_views.mode != 'off':
-        raise ConfigError(f'two_views.mode is {settings.two_views.mode!r}; this is one picture')
-    # before the network is loaded, which takes longer
+    if asked.two_views.mode != 'off':
+        raise ConfigError(f'two_views.mode is {asked.two_views.mode!r}; this is one picture')
+    # before the network is chosen and loaded, which takes longer
     height, width = bgr.shape[:2]
     camera = None if estimated else camera_of(given, width, height)
     prefix = given.output or given.image.with_suffix('')
     if not os.access(prefix.absolute().parent, os.W_OK):
         raise ConfigError(f'--output: {prefix.absolute().parent} is no folder one can write to')
-    depth_of, choices = build(settings, lambda: (width, height))
+    depth_of, choices = load(values, lambda: (width, height))
     print(choices)
     rgb = torch.from_numpy(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)).to(depth_of.device)
     if camera is None:
@@ -81,7 +84,7 @@ def call(given: argparse.Namespace) -> None:
         camera = depth_of.model.estimate_camera(rgb)
         print(f'camera {camera}, estimated by the network')
     depth = depth_of(Frame(rgb, camera))
-    for path in write(depth, prefix, settings):
+    for path in write(depth, prefix, depth_of.snapshot.settings):
         print(path)
 
 

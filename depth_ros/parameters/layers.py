@@ -174,6 +174,18 @@ def share_directory() -> Path:
     )
 
 
+def layered(given: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """The value of every parameter: the user's, else the preset's, else the default.
+
+    Args:
+        given: the user's values.
+        model: preset whose values count. The parameter `model` stays what the user gave.
+    """
+    defaults = {p.name: p.default for p in parameters()}
+    preset = {name: value for name, value in preset_values(model).items() if name != 'model'}
+    return {**defaults, **preset, **given}
+
+
 def preset_values(model: str) -> dict[str, Any]:
     """What config/models/<model>.yaml sets, flat; empty for a preset without a file.
 

@@ -272,8 +272,10 @@ class Settings:
     """All parameters of depth_node."""
 
     model: str = setting(
-        'nano',
-        'Network: a preset of docs/networks.md.',
+        'auto',
+        'Network: a preset of docs/networks.md, or auto: with a GPU '
+        'depth_anything_v3_metric_large, without one depth_anything_v2_metric_indoor_small, '
+        'and nano with a warning where their weights cannot be downloaded.',
         'You want other accuracy, speed or licence.',
     )
     cameras: list[str] = setting(

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 import cv2
 import torch
@@ -19,9 +20,10 @@ from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Frame
 from depth_ros.models import DepthModel, ModelOptions, Preset, TakesPairs
 from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.abilities import check_abilities
+from depth_ros.pipeline.choose_model import resolve
 from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
-from depth_ros.pipeline.scaling import Scaling
 
 log = logging.getLogger(__name__)
 DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
@@ -37,6 +39,7 @@ class Choices:
     """What was chosen for a pipeline; for the log and the diagnostics."""
 
     model: str
+    chosen_by: str
     kind: str
     scaling: str
     device: str
@@ -47,23 +50,43 @@ class Choices:
     def __str__(self) -> str:
         """All of it in one line."""
         return (
-            f'model {self.model} ({self.kind}, scaling {self.scaling}) on {self.device} in '
-            f'{self.precision}; weights {self.weights}, licence: {self.licence}'
+            f'model {self.model} ({self.kind}, scaling {self.scaling}; chosen by '
+            f'{self.chosen_by}) on {self.device} in {self.precision}; weights {self.weights}, '
+            f'licence: {self.licence}'
         )
 
 
 Size = tuple[int, int]  #: width and height [px]
 
 
+def load(
+    given: Mapping[str, Any], camera_size: Callable[[], Size | None] = lambda: None
+) -> tuple[Pipeline, Choices]:
+    """The pipeline for the parameters a user gives, by name; all others have their defaults.
+
+    Chooses the network where `model` is auto, and downloads its weights if need be.
+
+    Raises:
+        ConfigError: parameters that do not exist, cannot work together, or not on this machine.
+        WeightsError: a checkpoint that is missing or does not fit.
+    """
+    _, settings, choice = resolve(given)
+    return build(settings, camera_size, chosen_by=choice.reason)
+
+
 def build(
-    settings: Settings, camera_size: Callable[[], Size | None] = lambda: None
+    settings: Settings,
+    camera_size: Callable[[], Size | None] = lambda: None,
+    *,
+    chosen_by: str = 'the caller',
 ) -> tuple[Pipeline, Choices]:
     """The pipeline that `settings` describe, loaded and run once on a trial picture.
 
     Args:
-        settings: of the node.
-        camera_size: asked for that of the running camera, if half precision is to be compared with
-            fp32; None if it is not known.
+        settings: all parameters; `model` is a preset (`choose_model.resolve` replaces auto).
+        camera_size: returns the image size of the running camera, None if it is not known. Called
+            only if half precision is compared with fp32.
+        chosen_by: who chose the model and why, for log and diagnostics.
 
     Raises:
         ConfigError: parameters that cannot work together, or not on this machine.
@@ -104,6 +127,7 @@ def build(
             model.predict_pair(frame, frame)
     choices = Choices(
         model=settings.model,
+        chosen_by=chosen_by,
         kind=pipeline.model.kind.value,
         scaling=pipeline.snapshot.scaling.method,
         device=describe(device),
@@ -112,34 +136,6 @@ def build(
         licence=preset.source.licence,
     )
     return pipeline, choices
-
-
-def check_abilities(settings: Settings, preset: Preset) -> None:
-    """Refuse what the preset's network cannot do, before anything is downloaded.
-
-    Raises:
-        ConfigError: with the presets that can.
-    """
-    if settings.intrinsics == 'estimated' and not preset.estimates_camera:
-        raise ConfigError(
-            f"intrinsics is 'estimated' but {settings.model!r} cannot tell a camera from its "
-            f'picture; presets that can: {models.presets_where(lambda p: p.estimates_camera)}. '
-            "Or calibrate the camera and set intrinsics to 'camera_info'."
-        )
-    two_views = settings.two_views.mode != 'off'
-    if settings.intrinsics == 'estimated' and two_views:
-        raise ConfigError(
-            f"intrinsics is 'estimated' and two_views.mode {settings.two_views.mode!r}: a pose in "
-            "metres needs calibrated cameras; set intrinsics to 'camera_info'"
-        )
-    if two_views and not preset.takes_pairs:
-        raise ConfigError(
-            f'two_views.mode is {settings.two_views.mode!r} but {settings.model!r} takes one view '
-            f'only; presets that take two: {models.presets_where(lambda p: p.takes_pairs)}. '
-            "Or set two_views.mode to 'off'."
-        )
-    if preset.kind is not None:
-        Scaling(settings.scaling, preset.kind, two_views=two_views, takes_pairs=preset.takes_pairs)
 
 
 def load_in(

@@ -54,10 +54,12 @@ class DepthNode(LifecycleNode):
         return self._attempt('configure', self._configure)
 
     def _configure(self) -> None:
-        settings = self.parameters.resolve()
+        settings, choice = self.parameters.resolve()
         first = settings.cameras[0]
         info = f'{first}/camera_info' if first else 'camera_info'
-        pipeline, choices = build(settings, lambda: camera_size(self, info))
+        pipeline, choices = build(
+            settings, lambda: camera_size(self, info), chosen_by=choice.reason
+        )
         self.get_logger().info(str(choices))
         self.get_logger().info(f'middleware: {fastdds.describe()}')
         self.session = Session(self, pipeline, choices)

@@ -19,6 +19,7 @@ from depth_ros.core.errors import ConfigError, DepthRosError
 from depth_ros.parameters import layers
 from depth_ros.parameters.layers import Parameter
 from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.choose_model import ModelChoice, resolve
 
 #: declared and honoured by rclpy
 FOREIGN = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')
@@ -56,7 +57,7 @@ class Parameters:
                 self.explicit[name] = layers.checked(name, list_or_self(value))
             except ConfigError as error:
                 self.problems[name] = str(error)
-        values = self._layered()
+        values = layers.layered(self.explicit, self.explicit.get('model', Settings().model))
         for parameter in self.known.values():
             node.declare_parameter(
                 parameter.name,
@@ -71,27 +72,22 @@ class Parameters:
             self.settings = layers.with_values(Settings(), {'autostart': values['autostart']})
         node.add_on_set_parameters_callback(self._on_set)
 
-    def resolve(self) -> Settings:
-        """The settings to configure with; the preset's values are taken anew.
+    def resolve(self) -> tuple[Settings, ModelChoice]:
+        """The settings to configure with, and the network they are for.
 
         Raises:
-            ConfigError: parameters were given that do not exist or cannot be.
+            ConfigError: a given parameter does not exist, or its value is not possible.
         """
         if self.problems:
             raise ConfigError('; '.join(self.problems.values()))
-        values = self._layered()
+        values, settings, choice = resolve(self.explicit)
         shown = {name: self.node.get_parameter(name).value for name in values}
         changed = [n for n in values if list_or_self(shown[n]) != list_or_self(values[n])]
         explicit = dict(self.explicit)
         self.node.set_parameters([RosParameter(n, value=values[n]) for n in changed])
         self.explicit = explicit  # what the preset sets is not the user's
-        self.settings = layers.with_values(Settings(), values)
-        return self.settings
-
-    def _layered(self) -> dict[str, Any]:
-        defaults = {p.name: p.default for p in self.known.values()}
-        model = self.explicit.get('model', defaults['model'])
-        return {**defaults, **layers.preset_values(model), **self.explicit}
+        self.settings = settings
+        return settings, choice
 
     def _on_set(self, changes: list[RosParameter[Any]]) -> SetParametersResult:
         """Accept all of the changes, in force from now on, or none with the reason."""

@@ -3,7 +3,8 @@
 
 import numpy as np
 import pytest
-from graph import FRAME, camera, depth_of, image, info, noise, points_of
+from diagnostic_msgs.msg import DiagnosticArray
+from graph import FRAME, NodeProcess, camera, depth_of, image, info, noise, points_of
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from depth_ros.core.camera import Camera
@@ -169,3 +170,27 @@ def test_the_cloud_is_read_by_ros_own_reader(node, source, collect):
     theirs = reader.read_points_numpy(cloud, ('x', 'y', 'z'), skip_nans=True)
     ours = points_of(cloud)[..., :3]
     np.testing.assert_array_equal(theirs, ours[np.isfinite(ours[..., 2])])
+
+
+def test_without_a_model_and_without_weights_nano_runs_with_a_warning(
+    graph, tmp_path, monkeypatch, collect
+):
+    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    monkeypatch.setenv('HF_HUB_CACHE', str(tmp_path))
+    running = NodeProcess(graph, name='no_model', device='cpu')
+    try:
+        running.said('listening to')
+        (warning,) = (line for line in running.lines if 'is used instead' in line)
+        assert 'WARN' in warning and 'nano is used instead' in warning
+        assert 'depth_anything_v2_metric_indoor_small' in warning
+        received = collect(DiagnosticArray, '/diagnostics')
+
+        def status():
+            found = [s for m in received for s in m.status if s.name == '/no_model: depth']
+            return found and {v.key: v.value for v in found[-1].values}
+
+        values = graph.wait(status, 'diagnostics')
+        assert values['model'] == 'nano' and 'not available' in values['chosen_by']
+        assert running.get('model') == ['auto']
+    finally:
+        assert running.stop() == 0, running.log
