@@ -1,6 +1,6 @@
 # Each verb is one command you could type yourself; the environment it needs is made once.
 #   make demo         a rendered camera, depth_node and a report; needs no camera, GPU or ROS;
-#                     `make demo ARGS='--animation docs/demo.webp'` draws the README's picture
+#                     `make demo ARGS='--animation docs/demo.webp --size 640x480'` draws the README's
 #   make test         the tests, on real ROS 2 (Kilted) from PyPI; `make test ARGS='-k scaling'`
 #   make test-slow    those that take minutes
 #   make test-jazzy   the tests on ROS 2 Jazzy

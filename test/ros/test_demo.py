@@ -113,7 +113,7 @@ def test_the_animation_moves(tmp_path: Path) -> None:
         pytest.skip('OpenCV writes animations from 4.11 on')
     done = run_demo(tmp_path, '--animation', str(path), '--size', '160x120')
     assert done.returncode == 0, done.stdout + done.stderr
-    assert path.stat().st_size < 1.5e6
+    assert path.stat().st_size < 4e6  # few pixels make a cloud of dots
     _, film = cv2.imreadanimation(str(path))
     assert len(film.frames) == 58 and (film.frames[0] != film.frames[20]).any()
 

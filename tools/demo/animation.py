@@ -21,9 +21,9 @@ from depth_ros.sim.film import Take, shoot
 from tools.demo import pictures
 
 EVERY, RATE = 3, 10  #: n-th view of the film; shown a second
-SIZE = 1000  #: width [px]
-QUALITY = 70  #: of WebP
-SWINGS = 4  #: how far the viewer of the cloud moves to either side, in `pictures.SWAY`
+SIZE = 900  #: width [px]
+QUALITY = 60  #: of WebP
+LEFT, RIGHT = -1.0, 4.0  #: where the viewer of the cloud begins and turns back, in `pictures.SWAY`
 
 
 def check(path: Path) -> None:
@@ -71,7 +71,9 @@ def write(path: Path, take: Take, model: str, show: Callable[[str], None]) -> No
         ))  # fmt: skip
         height = left.shape[0] - pictures.BAR - pictures.FOOT
         width = math.ceil(height * camera.width / camera.height)
-        sway = SWINGS * math.sin(math.pi * (n / max(1, views[-1]) - 0.5))
+        # slower towards both ends, as the walk is
+        share = (1 - math.cos(math.pi * n / max(1, views[-1]))) / 2
+        sway = LEFT + (RIGHT - LEFT) * share
         cloud = pictures.draw_cloud(
             points, rgb.reshape(-1, 3), camera, distance, sway, width=width
         )
