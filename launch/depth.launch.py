@@ -11,24 +11,24 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 SWITCH = ['true', 'false']
-# name: (default, description, choices, type of a parameter); left empty, file or preset decide
+# name: (default, description, choices, type of a parameter); empty: file, preset or default decide
 ARGUMENTS = {
-    'image': ('image', 'Topic of the image; compressed ones are looked for below it.', None, None),
-    'camera_info': ('', 'Topic of its CameraInfo; empty: the sibling of image.', None, None),
-    'cameras': ('', 'Names, [front,left]; both topics are then below each.', None, list[str]),
-    'params_file': ('', 'YAML with what differs from config/depth.yaml.', None, None),
-    'model': ('', 'Preset (docs/networks.md).', None, str),
-    'weights': ('', "Checkpoint file, folder or hub id; else the preset's own.", None, str),
-    'accept_licence': ('', 'true: you agree to a licence with limits.', ['', *SWITCH], bool),
+    'image': ('image', 'Image topic; compressed images are on <image>/compressed.', None, None),
+    'camera_info': ('', 'CameraInfo topic; empty: camera_info next to image.', None, None),
+    'cameras': ('', 'Several cameras, [front,left]: prefixes of both topics.', None, list[str]),
+    'params_file': ('', 'YAML file with parameters; see config/depth.yaml.', None, None),
+    'model': ('', 'Preset of docs/networks.md, or auto.', None, str),
+    'weights': ('', 'Checkpoint: file, folder or hub id.', None, str),
+    'accept_licence': ('', 'true: you accept a restrictive licence.', ['', *SWITCH], bool),
     'device': ('', 'auto, cpu or cuda:N.', None, str),
-    'intrinsics': ('', 'camera_info, or estimated.', ['', 'camera_info', 'estimated'], str),
-    'rate': ('', 'Most depth images a second [Hz]; 0 means every frame.', None, float),
-    'autostart': ('', 'false waits for a lifecycle manager.', ['', *SWITCH], bool),
-    'use_sim_time': ('', 'true takes the time from /clock.', ['', *SWITCH], bool),
+    'intrinsics': ('', 'Source of K.', ['', 'camera_info', 'estimated'], str),
+    'rate': ('', 'Maximum rate of depth images [Hz]; 0: no limit.', None, float),
+    'autostart': ('', 'false: wait for a lifecycle manager.', ['', *SWITCH], bool),
+    'use_sim_time': ('', 'true: use the time from /clock.', ['', *SWITCH], bool),
     'namespace': ('', 'Namespace of the node and its topics.', None, None),
-    'log_level': ('info', 'Least severity.', ['debug', 'info', 'warn', 'error', 'fatal'], None),
-    'rviz': ('false', 'Also open RViz (package rviz2).', SWITCH, None),
-    'fixed_frame': ('camera_optical_frame', "Frame RViz shows: the image's.", None, None),
+    'log_level': ('info', 'Log level.', ['debug', 'info', 'warn', 'error', 'fatal'], None),
+    'rviz': ('false', 'true: also start RViz (package rviz2).', SWITCH, None),
+    'fixed_frame': ('camera_optical_frame', 'Fixed frame of RViz.', None, None),
 }
 
 
