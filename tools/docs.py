@@ -273,8 +273,8 @@ def _without_network(result: dict[str, Any]) -> str:
     if not cases:
         return ''
     return (
-        'From the stamp of the image to the arrival of the cloud the node without a network takes '
-        f'{" and ".join(cases)} ({hardware(result)}).'
+        f'On {hardware(result)} the node without a network takes {" and ".join(cases)}, from the '
+        'stamp of an image to the arrival of its cloud.'
     )
 
 
