@@ -72,7 +72,7 @@ def actions(context: LaunchContext) -> list[Node]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Arguments, then what they ask for."""
+    """The arguments, then the nodes."""
     arguments = [
         DeclareLaunchArgument(name, default_value=default, description=text, choices=choices)
         for name, (default, text, choices, _) in ARGUMENTS.items()

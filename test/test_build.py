@@ -132,9 +132,9 @@ def sensitive(monkeypatch):
 @pytest.mark.parametrize(
     ('fp16', 'bf16', 'taken'),
     [
-        (0.001, 0.01, 'fp16 (median 0.10 % from fp32, on a trial picture of 64x48)'),
-        (0.05, 0.01, 'bf16 (median 1.00 % from fp32, on a trial picture of 64x48)'),
-        (9.0, 0.01, 'bf16 (median 1.00 % from fp32, on a trial picture of 64x48)'),
+        (0.001, 0.01, 'fp16 (median 0.10 % from fp32, on a trial image of 64x48)'),
+        (0.05, 0.01, 'bf16 (median 1.00 % from fp32, on a trial image of 64x48)'),
+        (9.0, 0.01, 'bf16 (median 1.00 % from fp32, on a trial image of 64x48)'),
         (9.0, 0.05, 'fp32 (half precision is broken for sensitive on cpu)'),
     ],
 )

@@ -34,7 +34,7 @@ class Parameter:
     choices: tuple[str, ...]
 
     def checked(self, value: Any) -> Any:
-        """`value` in the parameter's type: 5 is a float where one is wanted, no more is bent.
+        """`value` in the parameter's type. int is accepted for float; there is no other coercion.
 
         Raises:
             ConfigError: another type, out of range, or none of the choices.
@@ -136,7 +136,7 @@ def check_cameras(settings: Any) -> None:
     if len(names) > 1 and settings.frame_id:
         raise ConfigError(
             f'frame_id is {settings.frame_id!r} but there are {len(names)} cameras, which cannot '
-            'all be in one frame: mend the frame_id in their drivers'
+            'all be in one frame: correct the frame_id in their drivers'
         )
     if names != [''] and settings.two_views.mode != 'off':
         raise ConfigError(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a preset's network can do what is asked."""
+"""Whether the network of a preset supports the requested settings."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from depth_ros.pipeline.scaling import Scaling
 
 
 def check_abilities(settings: Settings, preset: Preset) -> None:
-    """Refuse what the preset's network cannot do, before anything is downloaded.
+    """Refuse what the preset's network does not support, before anything is downloaded.
 
     Raises:
         ConfigError: with the presets that can.
     """
     if settings.intrinsics == 'estimated' and not preset.estimates_camera:
         raise ConfigError(
-            f"intrinsics is 'estimated' but {settings.model!r} cannot tell a camera from its "
-            f'picture; presets that can: {models.presets_where(lambda p: p.estimates_camera)}. '
+            f"intrinsics is 'estimated' but {settings.model!r} cannot estimate a camera from its "
+            f'image; presets that can: {models.presets_where(lambda p: p.estimates_camera)}. '
             "Or calibrate the camera and set intrinsics to 'camera_info'."
         )
     two_views = settings.two_views.mode != 'off'

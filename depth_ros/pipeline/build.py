@@ -27,7 +27,7 @@ from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
 
 log = logging.getLogger(__name__)
 DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
-#: what to take instead of a precision that a network cannot bear
+#: the next choice after a precision that is too inaccurate for a network
 SAFER = {'fp16': 'bf16', 'bf16': 'fp32'}
 #: median relative difference from fp32 above which a precision is refused
 TOLERANCE = 0.02
@@ -80,7 +80,7 @@ def build(
     *,
     chosen_by: str = 'the caller',
 ) -> tuple[Pipeline, Choices]:
-    """The pipeline that `settings` describe, loaded and run once on a trial picture.
+    """The pipeline that `settings` describe, loaded and run once on a trial image.
 
     Args:
         settings: all parameters; `model` is a preset (`choose_model.resolve` replaces auto).
@@ -98,7 +98,7 @@ def build(
     wanted = choose_precision(settings.precision, device, preset)
     if device.type == 'cpu':
         torch.set_num_threads(settings.threads)
-    # a picture is decoded in under a millisecond; waking other threads for it takes longer
+    # an image is decoded in under a millisecond; waking other threads takes longer
     cv2.setNumThreads(1)
     path = find_weights(settings.weights, preset.source, settings.accept_licence)
     options = ModelOptions(
@@ -141,10 +141,10 @@ def build(
 def load_in(
     name: str, options: ModelOptions, precision: str, frame: Frame
 ) -> tuple[DepthModel, str]:
-    """The network in a precision it bears, compared with fp32 on a frame.
+    """Load the network in the lowest precision that agrees with fp32 on a frame.
 
-    Half precision overflows in some networks and devices without a word. The first of `precision`,
-    bf16 and fp32 whose median difference from fp32 is at most `TOLERANCE` is taken.
+    Half precision overflows silently in some networks and on some devices. The first of
+    `precision`, bf16 and fp32 whose median difference from fp32 is at most `TOLERANCE` is used.
 
     Returns:
         The model, and its precision with the difference seen, in words.
@@ -158,7 +158,7 @@ def load_in(
 
     if precision == 'fp32':
         return load('fp32'), precision
-    size = f'on a trial picture of {frame.camera.width}x{frame.camera.height}'
+    size = f'on a trial image of {frame.camera.width}x{frame.camera.height}'
     with torch.inference_mode():
         expected = _if_there_is_room(lambda: load('fp32').predict(frame).values)
         if expected is None:
@@ -203,14 +203,14 @@ def compare(values: torch.Tensor, expected: torch.Tensor) -> float:
 def trial_frame(
     device: torch.device, width: int = USUAL_SIZE[0], height: int = USUAL_SIZE[1]
 ) -> Frame:
-    """A picture with something in it, and a usual camera."""
+    """An image with structure, and a typical camera."""
     noise = torch.Generator().manual_seed(0)
     coarse = torch.rand((1, 3, 7, 9), generator=noise)
     fine = torch.rand((1, 3, height, width), generator=noise)
     smooth = torch.nn.functional.interpolate(coarse, (height, width), mode='bicubic')
-    picture = ((0.85 * smooth + 0.15 * fine).clamp(0, 1) * 255).to(torch.uint8)
+    image = ((0.85 * smooth + 0.15 * fine).clamp(0, 1) * 255).to(torch.uint8)
     camera = Camera(width, height, 0.82 * width, 0.82 * width, width / 2 - 0.5, height / 2 - 0.5)
-    return Frame(picture[0].permute(1, 2, 0).contiguous().to(device), camera)
+    return Frame(image[0].permute(1, 2, 0).contiguous().to(device), camera)
 
 
 def describe(device: torch.device) -> str:
@@ -250,7 +250,7 @@ def choose_precision(name: str, device: torch.device, preset: Preset) -> str:
     """`auto` is fp16 on a GPU and fp32 on a CPU; families with their own arithmetic stay at fp32.
 
     Raises:
-        ConfigError: the preset cannot be run in the precision asked for.
+        ConfigError: the preset cannot run in that precision.
     """
     if not preset.casts:
         if name in ('auto', 'fp32'):

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""depth_node: a camera in, metres out.
+"""depth_node: images of a camera -> depth in metres.
 
-The executor's thread stores the newest image and answers services; a worker infers and publishes.
+The executor's thread stores the newest image and serves requests. A worker thread infers and
+publishes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ class DepthNode(LifecycleNode):
     """The lifecycle around a `Session`: configure loads the network, activate connects."""
 
     def __init__(self, **kwargs: Any) -> None:
-        """Declare parameters; nothing is loaded before configure."""
         super().__init__(
             'depth_node', automatically_declare_parameters_from_overrides=True, **kwargs
         )
@@ -50,7 +50,7 @@ class DepthNode(LifecycleNode):
         return self.session
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the network; FAILURE with the reason if it cannot be, to be tried again."""
+        """Load the network. FAILURE, with the reason in the log, allows another try."""
         return self._attempt('configure', self._configure)
 
     def _configure(self) -> None:
@@ -95,7 +95,7 @@ class DepthNode(LifecycleNode):
             self.get_logger().error(f'cannot {what}: {error}')
             return FAILURE
         except Exception as error:
-            # anything else a checkpoint, driver or GPU may throw: the node must stay configurable
+            # whatever a checkpoint, driver or GPU raises, the node must stay configurable
             self.get_logger().error(f'cannot {what}: {type(error).__name__}: {error}')
             return FAILURE
         return SUCCESS
@@ -109,7 +109,7 @@ class DepthNode(LifecycleNode):
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the node until it is told to stop; `args` instead of the command line's."""
+    """Run the node until it is shut down; `args` replaces the command line."""
     if args is None:
         refuse_others(
             'depth_node', ((p.name, p.default, p.description) for p in layers.parameters())
@@ -119,7 +119,7 @@ def main(args: list[str] | None = None) -> None:
     node = DepthNode()
     if freed:
         node.get_logger().info(
-            f'freed {freed / 2**20:.0f} MB of shared memory that killed processes had left'
+            f'freed {freed / 2**20:.0f} MB of shared memory of killed processes'
         )
     # MultiThreadedExecutor starves next to inference and EventsExecutor deadlocks (rclpy 9.1.2)
     executor = SingleThreadedExecutor()
@@ -131,7 +131,9 @@ def main(args: list[str] | None = None) -> None:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave memory behind
+        signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # a second Ctrl-C would leave shared memory behind
         node._attempt('shut down', node.close)  # a GPU that failed may fail here again
         executor.shutdown()
         node.destroy_node()

@@ -32,14 +32,18 @@ class Parameters:
     (config/models/<model>.yaml), else the default.
 
     Args:
-        node: made with `automatically_declare_parameters_from_overrides`, so that a name nobody
-            declared is seen instead of ignored.
-        apply: called with the new Settings when live parameters changed; may raise ConfigError to
+        node: made with `automatically_declare_parameters_from_overrides`, so that a misspelt name
+            is refused instead of ignored.
+        apply: called with the new Settings when live parameters change; may raise ConfigError to
             refuse them.
+
+    Attributes:
+        settings: the values in force.
+        problems: name -> what is wrong with a value that was given at the start; `resolve` reports
+            them.
     """
 
     def __init__(self, node: Node, apply: Callable[[Settings], None]) -> None:
-        """Declare everything; what is wrong is kept in `problems` for configure to report."""
         self.node = node
         self.apply = apply
         self.configured = False
@@ -68,7 +72,7 @@ class Parameters:
         self.settings: Settings
         try:
             self.settings = layers.with_values(Settings(), values)
-        except ConfigError:  # each can be, but not together: configure will say so
+        except ConfigError:  # each value is possible, but not all together: `resolve` reports it
             self.settings = layers.with_values(Settings(), {'autostart': values['autostart']})
         node.add_on_set_parameters_callback(self._on_set)
 
@@ -85,12 +89,12 @@ class Parameters:
         changed = [n for n in values if list_or_self(shown[n]) != list_or_self(values[n])]
         explicit = dict(self.explicit)
         self.node.set_parameters([RosParameter(n, value=values[n]) for n in changed])
-        self.explicit = explicit  # what the preset sets is not the user's
+        self.explicit = explicit  # without the values of the preset
         self.settings = settings
         return settings, choice
 
     def _on_set(self, changes: list[RosParameter[Any]]) -> SetParametersResult:
-        """Accept all of the changes, in force from now on, or none with the reason."""
+        """Accept all of the changes, from the next frame on, or none, with the reason."""
         values = {}
         try:
             for change in changes:
@@ -116,7 +120,7 @@ class Parameters:
 
 
 def list_or_self(value: Any) -> Any:
-    """Arrays and tuples of rclpy as lists."""
+    """A list for arrays and tuples of rclpy; other values as they are."""
     return list(value) if hasattr(value, 'typecode') or isinstance(value, tuple) else value
 
 
@@ -128,7 +132,7 @@ def _descriptor(parameter: Parameter) -> ParameterDescriptor:
         name=parameter.name,
         description=parameter.description,
         additional_constraints='; '.join(constraints),
-        # types are checked by us, with 5 taken for 5.0, which rclpy would refuse
+        # checked here, where an int is accepted for a float; rclpy would refuse it
         dynamic_typing=True,
     )
     if isinstance(parameter.default, float):

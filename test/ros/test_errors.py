@@ -248,7 +248,9 @@ def test_silence_is_explained_within_seconds(graph, collect):
     )
     other = graph.publisher(Image, '/elsewhere/image')
     try:
-        process.said('nobody publishes /front/image; Image topics here: /elsewhere/image. Remap: ')
+        process.said(
+            '/front/image has no publisher; Image topics with publishers: /elsewhere/image'
+        )
         source = Source(graph, topic='/front/image', info='/unheard')
         source.stamp_ns += 1
         process.said('no camera_info for')

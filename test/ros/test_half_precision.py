@@ -22,7 +22,7 @@ def test_the_comparison_is_at_the_size_of_the_running_camera(graph, there):
     try:
         node.said('% from fp32')
         size = '200x150' if there else '640x480'
-        assert f'on a trial picture of {size}' in node.log
+        assert f'on a trial image of {size}' in node.log
         node.said('listening to')
     finally:
         halt.set()

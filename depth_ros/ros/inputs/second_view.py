@@ -23,17 +23,22 @@ from depth_ros.ros.inputs.subscription import Input
 from depth_ros.ros.inputs.tf import Transforms, pose_of
 from depth_ros.ros.statistics import Counters
 
-#: how long an image waits for the odometry of its time, which comes later [s]
+#: how long an image waits for the odometry of its stamp [s]
 ODOMETRY_WAIT_S = 0.15
-#: odometry that has been silent for so long is not waited for [s]
+#: after this silence, images no longer wait for odometry [s]
 ODOMETRY_DEAD_S = 1.0
 
 
 class Stereo:
-    """Pairs of `image` and `image_2`, with the distance of the cameras known.
+    """Pairs of `image` and `image_2`; the distance of the cameras is a parameter or from TF.
+
+    Args:
+        node: owner of the subscriptions.
+        pipeline: of a network that takes pairs.
+        settings: all parameters.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: the distance is too small for a scale, or neither given nor available.
     """
 
     def __init__(self, node: LifecycleNode, pipeline: Pipeline, settings: Settings) -> None:
@@ -42,7 +47,7 @@ class Stereo:
         if 0 < distance < least:
             raise ConfigError(
                 f'two_views.baseline is {distance:g} m but two_views.min_baseline is {least:g}: '
-                'no pair could tell the scale'
+                'no pair could give a scale'
             )
         self.views = SecondCamera(pipeline, self.settings)
         self._transforms: Transforms | None = None
@@ -70,14 +75,14 @@ class Stereo:
         ]
 
     def why_silent(self) -> str:
-        """Why images come and no pairs; '' if they do."""
+        """Why images arrive but no pairs; '' if they do."""
         return self._slot.why_none() if self._slot else ''
 
     def __call__(self, frames: list[Frame], snapshot: Snapshot) -> DepthMap:
         """Depth of the first of two frames [m].
 
         Raises:
-            ScaleError: nobody knows the metres yet.
+            ScaleError: the metric scale is not known yet.
         """
         first, second = frames
         known: Pose4x4 | float = self.settings.baseline
@@ -86,16 +91,22 @@ class Stereo:
         return self.views(first, second, known, snapshot)
 
     def close(self) -> None:
-        """Listen to TF no more."""
+        """Unsubscribe from TF."""
         if self._transforms is not None:
             self._transforms.close()
 
 
 class Motion:
-    """Images of one camera, with odometry telling how it moved.
+    """Images of one camera that moves, and odometry.
+
+    Args:
+        node: owner of the subscriptions.
+        pipeline: of a network that takes pairs.
+        settings: all parameters.
 
     Raises:
-        ConfigError: nav_msgs is not installed, or nobody says where on the robot the camera is.
+        ConfigError: nav_msgs is not installed, or the pose of the camera on the robot is neither
+            given nor available.
     """
 
     def __init__(self, node: LifecycleNode, pipeline: Pipeline, settings: Settings) -> None:
@@ -131,7 +142,7 @@ class Motion:
         return [Input(node, self._message_type, 'odom', self.put, 50)]
 
     def why_silent(self) -> str:
-        """Odometry that never comes is its `Input`'s to tell."""
+        """Always '': its `Input` reports missing odometry."""
         return ''
 
     def put(self, message: Any) -> None:
@@ -153,7 +164,7 @@ class Motion:
         """Depth of the one frame [m].
 
         Raises:
-            ScaleError: nobody knows the metres yet.
+            ScaleError: the metric scale is not known yet.
         """
         (frame,) = frames
         T_odom_base, why = self._base_at(frame.stamp_ns)
@@ -198,7 +209,7 @@ class Motion:
             )
 
     def close(self) -> None:
-        """Listen to TF no more."""
+        """Unsubscribe from TF."""
         if self._transforms is not None:
             self._transforms.close()
 
@@ -206,10 +217,10 @@ class Motion:
 def second_view_for(
     node: LifecycleNode, pipeline: Pipeline, settings: Settings
 ) -> Stereo | Motion | None:
-    """What `two_views.mode` asks for; None for one view.
+    """The source of the second view by `two_views.mode`; None for one view.
 
     Raises:
-        ConfigError: it cannot be.
+        ConfigError: that source is not possible here.
     """
     kinds: dict[str, type[Stereo] | type[Motion]] = {'stereo': Stereo, 'motion': Motion}
     kind = kinds.get(settings.two_views.mode)

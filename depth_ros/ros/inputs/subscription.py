@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A subscription that fits its publishers' QoS, and says why nothing arrives."""
+"""A subscription whose QoS matches its publishers, and that explains why nothing arrives."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from depth_ros.ros.process import fastdds
 def camera_size(node: Node, topic: str, patience_s: float = 4.0) -> tuple[int, int] | None:
     """Width and height [px] that a camera_info says within `patience_s`; None if there is none.
 
-    For the time before the node listens to it; nothing else is served meanwhile. DDS participants
-    that miss each other's first announcements try again after 3 s, hence the patience.
+    Blocks, because the node has no subscriptions before it is active. DDS participants that miss
+    each other's first announcements try again after 3 s, hence the patience.
     """
     # rclpy's wait_for_message takes no QoS on Humble, and would miss a best-effort camera
     subscription = node.create_subscription(
@@ -44,19 +44,20 @@ def camera_size(node: Node, topic: str, patience_s: float = 4.0) -> tuple[int, i
 
 
 class Input:
-    """A subscription, made anew when other publishers want another QoS.
+    """A subscription, replaced when the publishers offer another QoS.
 
-    Best effort hears every publisher, but loses megabyte images of a driver with stock Fast DDS;
-    reliable does not lose them, but hears only reliable publishers. `auto` looks at who is there.
+    Best effort connects to every publisher, but loses megabyte images of a driver with stock Fast
+    DDS. Reliable loses none, but connects only to reliable publishers. `auto` is reliable if all
+    publishers are.
 
     Args:
-        node: owner.
+        node: owner of the subscription.
         message_type: class of the message.
         topic: relative name, before remapping.
         callback: called with each message.
-        depth: messages the middleware keeps.
+        depth: messages that the middleware keeps.
         reliability: auto, reliable or best_effort.
-        once: it may be published once for ever: later silence is none.
+        once: the topic may be published once only; silence after that is normal.
     """
 
     def __init__(
@@ -69,7 +70,6 @@ class Input:
         reliability: str = 'auto',
         once: bool = False,
     ) -> None:
-        """Subscribe at once; `refresh` adapts."""
         self.once = once
         self.last_s = 0.0  #: monotonic time of the last arrival, 0 for never
         self.node = node
@@ -79,7 +79,7 @@ class Input:
         self.depth = depth
         self.relative = topic
         self.topic = node.resolve_topic_name(topic)
-        self.qos = self._fitting()
+        self.qos = self._matching_qos()
         self._subscribe()
 
     def _subscribe(self) -> None:
@@ -92,12 +92,12 @@ class Input:
         self.callback(message)
 
     def quiet_s(self, now_s: float, since_s: float) -> float:
-        """Seconds of silence at `now_s`, of an input that is listened to from `since_s` on."""
+        """Seconds without a message at `now_s`, if subscribed since `since_s` (monotonic)."""
         return 0.0 if self.once and self.last_s else now_s - (self.last_s or since_s)
 
     def refresh(self) -> None:
-        """Subscribe anew if the publishers there are now want another QoS."""
-        qos = self._fitting()
+        """Replace the subscription if the present publishers offer another QoS."""
+        qos = self._matching_qos()
         if (qos.reliability, qos.durability) != (self.qos.reliability, self.qos.durability):
             self.node.destroy_subscription(self.subscription)
             self.qos = qos
@@ -107,31 +107,34 @@ class Input:
         """Unsubscribe."""
         self.node.destroy_subscription(self.subscription)
 
-    def _fitting(self) -> QoSProfile:
+    def _matching_qos(self) -> QoSProfile:
         offered = [info.qos_profile for info in self.node.get_publishers_info_by_topic(self.topic)]
         reliable = self.reliability == 'reliable' or (
             self.reliability == 'auto'
             and bool(offered)
             and all(qos.reliability == ReliabilityPolicy.RELIABLE for qos in offered)
         )
-        # a camera_info that is published once and kept for latecomers reaches only who asks for it
-        kept = reliable and bool(offered)
-        kept = kept and all(qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for qos in offered)
+        # a latched camera_info reaches only transient-local subscribers
+        latched = reliable and bool(offered)
+        latched = latched and all(
+            qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for qos in offered
+        )
         return QoSProfile(
             depth=self.depth,
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL if kept else DurabilityPolicy.VOLATILE,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
         )
 
     def why_silent(self) -> str:
         """One sentence with the likely reason that nothing arrives, and the remedy."""
         publishers = self.node.get_publishers_info_by_topic(self.topic)
         if not publishers:
-            return f'nobody publishes {self.topic}{self._suggestion()}'
+            return f'{self.topic} has no publisher{self._suggestion()}'
         wanted = f'{self.message_type.__module__.split(".")[0]}/msg/{self.message_type.__name__}'
         types = {info.topic_type for info in publishers}
         if wanted not in types:
-            return f'{self.topic} carries {", ".join(sorted(types))}, not {wanted}: remap it'
+            carried = ', '.join(sorted(types))
+            return f'{self.topic} carries {carried}, not {wanted}: remap the topic'
         offers = [info.qos_profile.reliability for info in publishers]
         if (
             self.qos.reliability == ReliabilityPolicy.RELIABLE
@@ -162,9 +165,10 @@ class Input:
         topics.sort(key=lambda t: ('depth' in t, 'compressed' in t, t))  # likeliest first
         if not topics:
             return (
-                f', nor any other {wanted}: is the camera driver running, in this ROS_DOMAIN_ID?'
+                f', and there is no {wanted} topic at all: is the camera driver running, with the '
+                'same ROS_DOMAIN_ID?'
             )
         return (
-            f'; {wanted} topics here: {", ".join(topics)}. '
+            f'; {wanted} topics with publishers: {", ".join(topics)}. '
             f'Remap: --ros-args -r {self.relative}:={topics[0]}'
         )

@@ -13,18 +13,17 @@ from depth_ros.pipeline.two_views.poses import Pose4x4, pose_from_quaternion
 
 
 class Transforms:
-    """What TF says lately.
+    """The latest transforms from TF.
 
     Args:
-        node: that listens.
-        instead: the parameter that does without TF, and what it holds, for the message.
+        node: owner of the subscription.
+        instead: the parameter that replaces TF, and what it holds, for the error message.
 
     Raises:
         ConfigError: tf2_ros is not installed.
     """
 
     def __init__(self, node: Node, instead: str) -> None:
-        """Listen."""
         try:
             from tf2_ros import Buffer, TransformListener
         except ImportError:
@@ -33,31 +32,30 @@ class Transforms:
         self._listener = TransformListener(self._buffer, node)
 
     def between(self, target: str, source: str) -> Pose4x4:
-        """T_target_source (4, 4) [m], the latest.
+        """The latest T_target_source, (4, 4) float64 [m].
 
         Raises:
             ScaleError: TF does not connect the two.
         """
         if target == source:
-            raise ScaleError(
-                f'both frame_ids are {target!r}: TF cannot tell where the one is in the other'
-            )
+            raise ScaleError(f'both frame_ids are {target!r}: TF has no transform between them')
         try:
             found: Any = self._buffer.lookup_transform(target, source, Time())
-        except Exception as error:  # tf2's errors, and what it makes of an empty name
-            raise ScaleError(f'TF knows no way from {source!r} to {target!r}: {error}') from error
+        except Exception as error:  # tf2's errors, and those of an empty name
+            text = f'TF has no transform from {source!r} to {target!r}: {error}'
+            raise ScaleError(text) from error
         return pose_of(found.transform.translation, found.transform.rotation)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Unsubscribe."""
         self._listener.unregister()
 
 
 def pose_of(position: Any, orientation: Any) -> Pose4x4:
-    """geometry_msgs position or translation, and quaternion -> (4, 4).
+    """geometry_msgs position or translation [m], and quaternion -> (4, 4) float64.
 
     Raises:
-        ConfigError: the quaternion is none.
+        ConfigError: the quaternion does not have length 1.
     """
     p, q = position, orientation
     return pose_from_quaternion(p.x, p.y, p.z, q.x, q.y, q.z, q.w)

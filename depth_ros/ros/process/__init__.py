@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the process needs beside the node: middleware, memory, log, command line."""
+"""Settings of the whole process: middleware, memory, log, command line."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a process must do before `rclpy.init` so that megabyte messages arrive.
+"""Fast DDS settings that make room for megabyte messages; in force before `rclpy.init`.
 
 Fast DDS gives each writer a shared-memory segment of 512 KiB by default. A 1280x720 image does not
-fit and is lost whole on best-effort topics. The segment belongs to the writer: this fixes our
-outputs, and a camera driver needs the same environment variable for its images.
+fit and is lost on best-effort topics. The segment belongs to the writer: the settings here are for
+the outputs of this node. A camera driver needs the same environment variable for its images.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ TRANSPORTS = 'FASTDDS_BUILTIN_TRANSPORTS'
 TRANSPORTS_VALUE = 'DEFAULT?sockets_size=16MB'
 #: the second is the name up to Jazzy; later Fast DDS warns of it
 PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
-#: whoever set one of these has tuned Fast DDS already
+#: if one of these is set, the user has configured Fast DDS
 TUNED_BY_USER = (TRANSPORTS, *PROFILES)
 
 
 def prepare() -> int:
-    """Widen Fast DDS's segment; call before `rclpy.init`.
+    """Enlarge Fast DDS's segment; call before `rclpy.init`.
 
-    DEPTH_ROS_NO_TUNING=1 turns it off; a Fast DDS setting of the user's own is left as it is.
+    DEPTH_ROS_NO_TUNING=1 disables it. Fast DDS settings of the user are not changed.
 
     Returns:
-        bytes of shared memory that killed processes had left, now free.
+        Freed shared memory of killed processes [bytes].
     """
     if os.environ.get('DEPTH_ROS_NO_TUNING') == '1':
         return 0
@@ -41,8 +41,8 @@ def prepare() -> int:
 def tuning() -> dict[str, str]:
     """Environment variables that make room for large messages.
 
-    In a graph kept to this machine rmw_fastrtps ignores `TRANSPORTS` and takes transports of its
-    own with the stock segment; a profiles file it does honour.
+    With discovery limited to this machine, rmw_fastrtps ignores `TRANSPORTS` and uses the default
+    segment, but it reads a profiles file.
     """
     if not _this_machine_only():
         return {TRANSPORTS: TRANSPORTS_VALUE}
@@ -52,7 +52,7 @@ def tuning() -> dict[str, str]:
 
 
 def remedy() -> str:
-    """What to set in the environment of another process, as one would type it."""
+    """The settings for another process, as typed in a shell."""
     return ' '.join(f"{name}='{value}'" for name, value in tuning().items())
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The core's log goes to the ROS log, and lasting troubles are not said at every frame."""
+"""The core's log goes to the ROS log; a lasting problem is not logged at every frame."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import time
 from typing import Any
 
-REPEAT_S = 5.0  #: a lasting trouble is logged this often
+REPEAT_S = 5.0  #: period at which a lasting problem is logged
 
 
 class _Forward(logging.Handler):
@@ -18,7 +18,7 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
-        # four lines, not one: rclpy refuses another severity from the same line of code
+        # one call for each severity: rclpy refuses two severities from one line of code
         if record.levelno >= logging.ERROR:
             self.logger.error(text)
         elif record.levelno >= logging.WARNING:
@@ -30,7 +30,7 @@ class _Forward(logging.Handler):
 
 
 def forward_to_ros(logger: Any) -> None:
-    """Send everything that `depth_ros.*` logs to a node's logger."""
+    """Send what `depth_ros.*` logs to a node's logger."""
     core = logging.getLogger('depth_ros')
     core.handlers = [_Forward(logger)]
     core.setLevel(logging.DEBUG)
@@ -38,19 +38,18 @@ def forward_to_ros(logger: Any) -> None:
 
 
 class Throttle:
-    """Lets a text through when it is new, and every `REPEAT_S` while it goes on.
+    """Admits a message when it is new, and every `REPEAT_S` while it persists.
 
-    Texts that differ in numbers only are the same: seconds count up, broken images vary in length.
+    Messages that differ in numbers only are the same: seconds count up, bad images vary in length.
     """
 
     def __init__(self) -> None:
-        """Nothing said yet."""
-        self._said: dict[str, float] = {}
+        self._logged_s: dict[str, float] = {}
 
     def due(self, text: str, of: str = '') -> bool:
-        """Whether to say `text` now; `of` is whose trouble it is."""
+        """Whether to log `text` now; `of` names the camera it is about."""
         kind, now_s = f'{of}: {re.sub(r"[0-9]+", "#", text)}', time.monotonic()
-        due = now_s - self._said.get(kind, -REPEAT_S) >= REPEAT_S
+        due = now_s - self._logged_s.get(kind, -REPEAT_S) >= REPEAT_S
         if due:
-            self._said[kind] = now_s
+            self._logged_s[kind] = now_s
         return due

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The C library's heap: memory of messages that were freed is kept for the next ones."""
+"""glibc's malloc: memory of freed messages is kept for the next ones."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 def keep_freed_memory() -> None:
     """Stop glibc from returning each message's pages to the kernel, to be faulted in again.
 
-    To be called before numpy and torch start threads: a thread that finds others would take a heap
-    beside the main one, of pieces of 64 MB that are given back whenever one is empty. In some runs
-    that was 1800 page faults a frame of 1280x720, half of its CPU time, in others none.
+    Call it before numpy and torch start threads. Later threads would get a second heap, in pieces
+    of 64 MB that are returned to the kernel whenever they are empty. In some runs that cost 1800
+    page faults per frame of 1280x720, half of the CPU time, in others none.
     """
     if os.environ.get('DEPTH_ROS_NO_TUNING') == '1':
         return
@@ -31,7 +31,7 @@ def keep_freed_memory() -> None:
 
 
 def release_memory() -> None:
-    """Give freed memory back to the kernel, as after a network was dropped."""
+    """Return freed memory to the kernel, for example that of an unloaded network."""
     gc.collect()
     with contextlib.suppress(AttributeError, OSError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)

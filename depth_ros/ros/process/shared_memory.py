@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Fast DDS leaves behind when a process is killed: segments of tens of megabytes each."""
+"""Shared-memory segments of Fast DDS that killed processes left behind."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pathlib import Path
 SHARED = Path('/dev/shm')
 #: names of Fast DDS's files there begin with: 3, and 2 (up to Jazzy)
 PREFIXES = ('fastdds_', 'fastrtps_')
-#: a lock younger than this may be one that its process is about to take [s]
+#: the process of a younger lock file may not have locked it yet [s]
 YOUNG_S = 0.5
 
 
 def remove_dead(folder: Path = SHARED) -> int:
-    """Remove the segments of this user's processes that are gone; how many bytes they took.
+    """Remove the segments of this user's ended processes; returns their size [bytes].
 
-    A living process holds a lock on the file named like its segment with `_el` at the end. Where
-    nobody does, the segment is dead; `fastdds shm clean` goes by the same.
+    A running process holds a lock on the file named like its segment with `_el` at the end. A
+    segment without a lock is dead; `fastdds shm clean` uses the same rule.
     """
     freed = 0
     for lock in (lock for prefix in PREFIXES for lock in folder.glob(f'{prefix}*_el')):
-        with contextlib.suppress(OSError):  # it lives, or went meanwhile
+        with contextlib.suppress(OSError):  # it is in use, or was removed meanwhile
             if '_port' not in lock.name and _is_ours_and_old(lock):
                 freed += _remove_if_dead(lock)
     return freed
@@ -36,10 +36,10 @@ def _is_ours_and_old(lock: Path) -> bool:
 
 
 def _remove_if_dead(lock: Path) -> int:
-    """Bytes freed.
+    """Remove a segment unless it is in use; returns its size [bytes].
 
     Raises:
-        OSError: somebody holds the lock.
+        OSError: a process holds the lock.
     """
     with lock.open('r+b') as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
