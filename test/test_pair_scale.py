@@ -191,3 +191,30 @@ def test_a_scaled_pose_keeps_its_angles_and_is_less_sure_along_the_way():
     np.testing.assert_allclose(np.diag(scaled.covariance), [4, 4.36, 4.64, 1, 1, 1])
     assert scaled.covariance[0, 3] == pytest.approx(0.2)
     assert scaled.length_std == pytest.approx(np.hypot(2, 1))
+
+
+class Changing(Wall):
+    """While it predicts, somebody sets another scaling method."""
+
+    def predict_pair(self, first, second):
+        self.interrupt()
+        return super().predict_pair(first, second)
+
+
+@pytest.mark.parametrize('to_constant', [True, False])
+def test_a_method_that_changes_during_a_pair_does_not_mix_with_the_other(to_constant):
+    constant = {'scaling__method': 'constant', 'scaling__scale': 3.75}
+    model = Changing()
+    model.interrupt = lambda: None
+    stereo = views('stereo', model)
+    run(stereo, frame(0), frame(12), 0.12)  # the scale of baseline is known: 0.5
+    before, after = {}, constant
+    if not to_constant:
+        before, after = after, before
+    stereo.pipeline.update(settings('stereo', **before))
+    model.interrupt = lambda: stereo.pipeline.update(settings('stereo', **after))
+    metres = {True: 2.0, False: 15.0}  # 4 units by 0.5, by 3.75
+    z = run(stereo, frame(0), frame(12), 0.12).z
+    np.testing.assert_allclose(z, metres[to_constant], rtol=1e-5)
+    z = run(stereo, frame(0), frame(12), 0.12).z
+    np.testing.assert_allclose(z, metres[not to_constant], rtol=1e-5)

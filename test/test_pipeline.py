@@ -190,3 +190,27 @@ def test_the_fast_way_on_a_cpu_limits_as_the_way_on_a_gpu(row, near, far):
     plain = depth_pipeline._limited_by_torch(z, near, far)
     torch.testing.assert_close(fast, plain, equal_nan=True, rtol=0, atol=0)
     assert torch.equal(z.nan_to_num(), kept.nan_to_num()), "the network's own answer stays"
+
+
+class Interrupted(Says):
+    """While it predicts, somebody sets a parameter."""
+
+    def predict(self, frame):
+        self.interrupt()
+        return self.prediction
+
+
+@pytest.mark.parametrize(
+    ('before', 'after', 'metres'),
+    [
+        ({'scaling.scale': 2.0}, {'scaling.scale': 5.0}, 2.0),
+        ({'range.max': 0.5}, {'range.max': 0.0}, inf),
+        ({'range.max': 0.0}, {'range.max': 0.5}, 1.0),
+    ],
+)
+def test_a_change_while_a_frame_is_inferred_counts_from_the_next_frame_on(before, after, metres):
+    model = Interrupted(ONES)
+    pipeline = Pipeline(model, with_values(Settings(), before))
+    model.interrupt = lambda: pipeline.update(with_values(Settings(), after))
+    assert (pipeline(FRAME).z == metres).all()
+    assert (pipeline(FRAME).z == depth(ONES, parameters=after)).all()

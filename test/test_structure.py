@@ -2,6 +2,7 @@
 """The rooms of the package: who may import whom, and what an installed package holds."""
 
 import ast
+import re
 import subprocess
 import sys
 import zipfile
@@ -140,3 +141,13 @@ except ImportError as error:
 assert state() == before and not touched, touched
 """
     subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)
+
+
+def test_the_way_of_a_frame_names_files_that_exist():
+    text = (ROOT / 'CONTRIBUTING.md').read_text()
+    way = text.partition('## The way of a frame')[2].partition('## Rooms')[0]
+    named = re.findall(r'`([\w/]+\.py)`', way)
+    files = {str(path.relative_to(ROOT / 'depth_ros')) for path in MODULES.values()}
+    lost = [name for name in named if not any(f'/{f}'.endswith(f'/{name}') for f in files)]
+    assert len(named) > 10 and not lost
+    assert len([line for line in way.splitlines() if line.strip()]) <= 15
