@@ -10,6 +10,11 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get('DEPTH_ROS_DATA', ROOT.parent / 'shared' / 'data'))
 # child processes import this tree, also where depth_ros is installed from another
 os.environ['PYTHONPATH'] = os.pathsep.join((str(ROOT), os.environ.get('PYTHONPATH', '')))
+# Threads beyond the cores wait by spinning: where pytest-xdist runs several processes, they share
+# them. Before torch is imported, which reads this once; processes of ROS nodes inherit it.
+if 'PYTEST_XDIST_WORKER_COUNT' in os.environ:
+    cores, workers = len(os.sched_getaffinity(0)), int(os.environ['PYTEST_XDIST_WORKER_COUNT'])
+    os.environ.setdefault('OMP_NUM_THREADS', str(max(1, cores // workers)))
 
 
 @pytest.fixture(scope='session')
@@ -22,10 +27,11 @@ def data() -> Path:
 
 @pytest.fixture(scope='session')
 def shared() -> Path:
-    """The folder of parity fixtures and key layouts, which the data folder lies in."""
+    """The folder of the large parity fixtures, which the data folder lies in."""
     folder = DATA.parent
     if not (folder / 'parity').is_dir():
         pytest.skip(
-            f'no parity fixtures in {folder}; set DEPTH_ROS_DATA to the data folder beside them'
+            f'no large parity fixtures in {folder}, only the small ones of test/data; '
+            'set DEPTH_ROS_DATA to the data folder beside them'
         )
     return folder

@@ -1,21 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints in the published layouts, with weights from a formula instead of training."""
 
-import importlib.util
+import functools
+import gzip
 import json
+import re
 
+import pytest
 import torch
+from formula import tensor
+from parity import HERE
 
 VERSIONS = {'v1': 'da1', 'v2': 'da2', 'v3': 'da3'}
 SIZES = {'vits': 'small', 'vitb': 'base', 'vitl': 'large'}
 
 
-def layout_of(preset) -> str:
+@functools.cache
+def layouts():
+    """Layout -> name -> [shape, type] of all that the published file holds, in its order."""
+    return json.loads(gzip.decompress((HERE / 'keys.json.gz').read_bytes()))
+
+
+def empty(layout):
+    """Name -> tensor without content (on the meta device) of a layout."""
+    entries = {k: v for k, v in layouts()[layout].items() if v[0] != 'python'}
+    return {
+        k: torch.empty(shape, dtype=getattr(torch, dtype), device='meta')
+        for k, (shape, dtype) in entries.items()
+    }
+
+
+def names_only(layout):
+    """Name -> one zero: enough for what is refused before the shapes are compared."""
+    return {k: torch.zeros(1) for k in empty(layout)}
+
+
+def formula(layout, only=''):
+    """Name -> tensor of a layout by the formula, of those whose name begins as `only` says."""
+    wanted = {k: v for k, v in empty(layout).items() if re.match(only, k)}
+    return {k: tensor(k, tuple(v.shape), v.dtype) for k, v in wanted.items()}
+
+
+def layout_of(preset):
     """Which layout of the published checkpoints the preset's file has."""
     if preset.family == 'monodepth2':
         return 'monodepth2-r50_640x192' if 'resnet50' in preset.variant else 'monodepth2-640x192'
     if preset.family in ('glpdepth', 'depth_pro'):
-        return {'glpdepth': 'glp'}.get(preset.family, preset.family)
+        return {'glpdepth': 'glp', 'depth_pro': 'depth_pro'}[preset.family]
     if preset.family == 'dust3r':
         return f'dust3r-{preset.variant}'
     version, *role, size = preset.variant.split('_')
@@ -24,32 +55,44 @@ def layout_of(preset) -> str:
     return f'{VERSIONS[version]}{"-metric" if version == "v1" and role else ""}-{size}'
 
 
-def module_at(path):
-    """The module in a file beside this repository."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def write_onnx(path):
+    """An ONNX network for 224x224 px whose depth is 10 m times the sigmoid of a convolution."""
+    onnx = pytest.importorskip('onnx', reason='the package onnx, which writes it, is missing')
+    make, floats = onnx.helper, onnx.TensorProto.FLOAT
+    weights = {
+        'weight': tensor('weight', (1, 3, 5, 5)),
+        'bias': tensor('bias', (1,)),
+        'metres': torch.tensor([10.0]),
+    }
+    nodes = [
+        make.make_node('Conv', ['image', 'weight', 'bias'], ['map'], pads=[2, 2, 2, 2]),
+        make.make_node('Sigmoid', ['map'], ['share']),
+        make.make_node('Mul', ['share', 'metres'], ['depth']),
+    ]
+    graph = make.make_graph(
+        nodes,
+        'stand-in',
+        [make.make_tensor_value_info('image', floats, (1, 3, 224, 224))],
+        [make.make_tensor_value_info('depth', floats, (1, 1, 224, 224))],
+        [onnx.numpy_helper.from_array(v.numpy(), k) for k, v in weights.items()],
+    )
+    opset = [make.make_opsetid('', 17)]
+    onnx.save(make.make_model(graph, opset_imports=opset, ir_version=8), path)
+    return path
 
 
-def formula(shared, layout):
-    """Name -> tensor of a layout."""
-    module = module_at(shared / 'parity' / 'weights_by_formula.py')
-    entries = json.loads((shared / 'keys' / f'{layout}.json').read_text())
-    tensors = {k: v for k, v in entries.items() if v[0] != 'python'}
-    return {k: torch.from_numpy(module.values(k, *v)) for k, v in tensors.items()}
-
-
-def write(preset, folder, shared):
+def write(preset, folder):
     """A file of the preset's published kind in `folder`; what a user sets weights to."""
+    if preset.family == 'onnx':
+        return write_onnx(folder / 'stand-in.onnx')
     layout = layout_of(preset)
     if preset.family == 'monodepth2':
-        torch.save(formula(shared, f'{layout}-depth'), folder / 'depth.pth')
+        torch.save(formula(f'{layout}-depth'), folder / 'depth.pth')
         width, height = map(int, preset.variant.rpartition('_')[2].split('x'))
-        told = {'width': width, 'height': height, 'use_stereo': 'stereo' in preset.variant}
-        torch.save(formula(shared, f'{layout}-encoder') | told, folder / 'encoder.pth')
+        values = {'width': width, 'height': height, 'use_stereo': 'stereo' in preset.variant}
+        torch.save(formula(f'{layout}-encoder') | values, folder / 'encoder.pth')
         return folder / 'encoder.pth'
-    state = formula(shared, layout)
+    state = formula(layout)
     if preset.family == 'depth_pro':  # so it is published
         state = {k: v.half() for k, v in state.items()}
     torch.save(state, folder / 'stand-in.pth')

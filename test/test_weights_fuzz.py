@@ -4,7 +4,6 @@
 import base64
 import gzip
 import io
-import json
 import os
 import pickle
 import random
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save, save_file
+from stand_ins import empty
 
 from depth_ros import models
 from depth_ros.checkpoints.find import find_weights
@@ -114,19 +114,16 @@ def file_of(name, folder, state):
 
 
 @pytest.fixture(scope='module')
-def published(shared):
+def published():
     """`published(name)`: the tensors of the preset's file, zeros that take no room."""
 
     def state(name):
         layout = LAYOUT_OF[name]
         parts = ('-encoder', '-depth') if layout.startswith('monodepth2') else ('',)
-        entries = {}
-        for part in parts:
-            entries |= json.loads((shared / 'keys' / f'{layout}{part}.json').read_text())
         return {
-            k: torch.zeros((), dtype=getattr(torch, kind[1])).expand(kind[0])
-            for k, kind in entries.items()
-            if kind[0] != 'python'
+            k: torch.zeros((), dtype=tensor.dtype).expand(tensor.shape)
+            for part in parts
+            for k, tensor in empty(layout + part).items()
         }
 
     return state

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What families share: outputs of the published networks with weights from a formula."""
 
+import functools
 import shutil
-from functools import partial
 
-import cv2
 import pytest
 import stand_ins
 import torch
+from parity import PARITY, Fixture
+from parity import picture as read_picture
 
 
 @pytest.fixture
@@ -18,28 +19,32 @@ def tmp_path(tmp_path):
 
 
 @pytest.fixture(scope='session')
-def fixture_of(shared):
-    reader = stand_ins.module_at(shared / 'parity' / 'read_fixture.py')
-    return lambda name: reader.Fixture(shared / 'parity' / f'{name}.npz')
+def fixture_of(request):
+    """`fixture_of(name, case)`: published outputs that hold the case.
+
+    The small cases are in test/data, the large ones in ../shared: without it they are skipped.
+    """
+    read = functools.cache(Fixture)
+
+    def get(name, case='odd'):
+        small = read(PARITY / f'{name}.npz')
+        if case in small:
+            return small
+        return read(request.getfixturevalue('shared') / 'parity' / f'{name}.npz')
+
+    return get
 
 
 @pytest.fixture(scope='session')
-def formula(shared):
-    """Stand-in weights of a published layout, as stored there: name -> tensor."""
-    return partial(stand_ins.formula, shared)
-
-
-@pytest.fixture(scope='session')
-def small_file(formula, tmp_path_factory):
+def small_file(tmp_path_factory):
     """A .pth file with the layout all small versions 1 and 2 share."""
     path = tmp_path_factory.mktemp('small') / 'any name.pth'
-    torch.save(formula('da2-vits'), path)
+    torch.save(stand_ins.formula('da2-vits'), path)
     yield path
     path.unlink()
 
 
 @pytest.fixture(scope='session')
-def picture(shared):
+def picture():
     """(480, 640, 3) uint8 RGB."""
-    bgr = cv2.imread(str(shared / 'parity' / 'images' / 'tum_fr2_desk.png'))
-    return torch.from_numpy(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+    return torch.from_numpy(read_picture())

@@ -2,6 +2,7 @@
 """What every row of the table of presets must keep; a new row is tested by being there."""
 
 import re
+import shutil
 from importlib import import_module
 
 import pytest
@@ -22,28 +23,27 @@ SMALL = [n for n, p in PRESETS.items() if not BIG.search(p.variant)]
 HEAVY = [pytest.param(n, marks=pytest.mark.slow) for n in PRESETS if n not in SMALL]
 
 
-@pytest.fixture
-def load(request, tmp_path):
-    """`load(name)`: the preset with stand-in weights in a file of its published kind."""
+#: Families whose networks take one frame at a time.
+ONE_AT_A_TIME = ('dust3r', 'flat', 'onnx')
 
-    def load(name):
-        preset = PRESETS[name]
-        settings = with_values(Settings(model=name), layers.preset_values(name))
-        weights = preset.source.packaged
-        if preset.family == 'onnx':
-            folder = request.getfixturevalue('data') / 'weights' / 'fastdepth'
-            weights = folder / 'fastdepth_nyu_pruned_224.onnx'
-        elif preset.source.needed and not preset.source.packaged:
-            weights = write(preset, tmp_path, request.getfixturevalue('shared'))
-        options = ModelOptions(weights=weights, input_size=settings.input_size, onnx=settings.onnx)
-        if preset.family in ('depth_anything', 'dust3r'):
-            options = ModelOptions(weights=weights, input_size=126)
-        model = models.load(name, options)
-        if preset.family == 'depth_pro':  # minutes a picture; its own tests run it
-            model.network = lambda x: x.mean(1).relu()
-        return model, settings
 
-    return load
+@pytest.fixture(scope='module', params=[*SMALL, *HEAVY])
+def loaded(request, tmp_path_factory):
+    """A preset, its model with stand-in weights from a file as published, and its settings."""
+    preset = PRESETS[request.param]
+    settings = with_values(Settings(model=preset.name), layers.preset_values(preset.name))
+    folder = tmp_path_factory.mktemp('checkpoint')
+    weights = preset.source.packaged
+    if preset.source.needed and not preset.source.packaged:
+        weights = write(preset, folder)
+    options = ModelOptions(weights=weights, input_size=settings.input_size, onnx=settings.onnx)
+    if preset.family in ('depth_anything', 'dust3r'):
+        options = ModelOptions(weights=weights, input_size=126)
+    model = models.load(preset.name, options)
+    if preset.family == 'depth_pro':  # minutes a picture; its own tests run it
+        model.network = lambda x: x.mean(1).relu()
+    yield preset, model, settings
+    shutil.rmtree(folder)  # up to 2 GB
 
 
 @pytest.mark.parametrize('name', PRESETS)
@@ -56,12 +56,11 @@ def test_a_row_says_what_a_user_must_know(name):
         assert preset.paper.startswith('https://') and preset.kind is not None
 
 
-@pytest.mark.parametrize('name', [*SMALL, *HEAVY])
-def test_a_preset_answers_for_every_pixel_of_any_frame(load, name):
-    model, settings = load(name)
-    assert model.kind is (PRESETS[name].kind or Kind(settings.onnx.kind))
-    assert isinstance(model, models.EstimatesCamera) == PRESETS[name].estimates_camera
-    assert isinstance(model, models.TakesPairs) == PRESETS[name].takes_pairs
+def test_a_preset_answers_for_every_pixel_of_any_frame(loaded):
+    preset, model, settings = loaded
+    assert model.kind is (preset.kind or Kind(settings.onnx.kind))
+    assert isinstance(model, models.EstimatesCamera) == preset.estimates_camera
+    assert isinstance(model, models.TakesPairs) == preset.takes_pairs
     for height, width in ((90, 130), (131, 77)):
         camera = Camera(width, height, 100.0, 101.0, width / 2, height / 2)
         picture = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8)
@@ -76,11 +75,11 @@ def test_a_preset_answers_for_every_pixel_of_any_frame(load, name):
             assert extra is None or extra.shape == (height, width)
 
 
-@pytest.mark.parametrize('name', [*SMALL, *HEAVY])
-def test_frames_of_several_cameras_at_once_are_those_frames_one_by_one(load, name):
-    model, _ = load(name)
-    if not isinstance(model, models.TakesBatches):
-        pytest.skip('takes one at a time')
+def test_frames_of_several_cameras_at_once_are_those_frames_one_by_one(loaded):
+    preset, model, _ = loaded
+    assert isinstance(model, models.TakesBatches) == (preset.family not in ONE_AT_A_TIME)
+    if preset.family in ONE_AT_A_TIME:
+        return
     noise = torch.Generator().manual_seed(0)
     frames = []
     for height, width, fx in ((90, 130, 120.0), (131, 77, 90.0), (90, 130, 60.0)):
@@ -94,9 +93,8 @@ def test_frames_of_several_cameras_at_once_are_those_frames_one_by_one(load, nam
         torch.testing.assert_close(together.values, alone.values, **close)
 
 
-@pytest.mark.parametrize('name', [*SMALL, *HEAVY])
-def test_a_preset_reaches_metres_or_says_that_it_cannot(load, name):
-    model, settings = load(name)
+def test_a_preset_reaches_metres_or_says_that_it_cannot(loaded):
+    _, model, settings = loaded
     if model.kind in (Kind.SCALE_INVARIANT, Kind.AFFINE_INVERSE):
         settings = with_values(settings, {'scaling.method': 'constant'})
     camera = Camera(130, 90, 120.0, 120.0, 64.5, 44.5)

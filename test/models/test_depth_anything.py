@@ -9,6 +9,7 @@ import pytest
 import torch
 from frames import frame_of
 from safetensors.torch import save_file
+from stand_ins import formula
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError
@@ -39,7 +40,7 @@ def small(small_file):
 
 
 @pytest.fixture(scope='module')
-def metric(formula, tmp_path_factory):
+def metric(tmp_path_factory):
     """Version 3 metric from a file in half precision, which holds the formula exactly."""
     path = tmp_path_factory.mktemp('metric') / 'model.safetensors'
     save_file({k: v.half() for k, v in formula('da3metric-large').items()}, path)
@@ -47,10 +48,9 @@ def metric(formula, tmp_path_factory):
     path.unlink()
 
 
-def run(model, fixture, case, picture=None):
-    x = torch.from_numpy(fixture.network_input(case, image=picture))
+def run(model, fixture, case):
     with torch.inference_mode():
-        return model.network(x)
+        return model.network(fixture.network_input(case))
 
 
 def adapter(preset, network=None, **options):
@@ -67,8 +67,7 @@ def frame(rgb, focal=520.0):
 @pytest.mark.parametrize('name', SMALL)
 def test_layers_agree_with_the_published_network(name, small, fixture_of):
     fixture, model = fixture_of(name), small(SMALL[name])
-    taps = model.network.taps(torch.from_numpy(fixture.network_input('odd')))
-    for i, tap in enumerate(taps):
+    for i, tap in enumerate(model.network.taps(fixture.network_input('odd'))):
         assert (
             fixture.error('odd', f'tap{i}', tap[..., ::16]) < LIMIT
         )  # every 16th channel is stored
@@ -76,8 +75,8 @@ def test_layers_agree_with_the_published_network(name, small, fixture_of):
 
 
 @pytest.mark.parametrize('name', SMALL)
-def test_output_and_picture_size_agree_with_the_published_network(name, small, fixture_of):
-    fixture, model = fixture_of(name), small(SMALL[name])
+def test_every_pixel_of_a_large_output_agrees_with_the_published_network(name, small, fixture_of):
+    fixture, model = fixture_of(name, 'main'), small(SMALL[name])
     (depth,) = run(model, fixture, 'main')  # no sky
     assert fixture.error('main', 'output', depth) < LIMIT
     assert fixture.error('main', 'depth', model.to_image_pixels(depth[0], (480, 640))) < LIMIT
@@ -85,16 +84,16 @@ def test_output_and_picture_size_agree_with_the_published_network(name, small, f
 
 @pytest.mark.parametrize('name', SMALL)
 def test_a_picture_goes_through_as_through_the_published_chain(name, small, fixture_of, picture):
-    fixture, model = fixture_of(name), small(SMALL[name])
+    fixture, model = fixture_of(name, 'picture'), small(SMALL[name])
     x = model.network_input(frame_of(picture))
-    assert fixture.error('preprocess', 'network_input', x) < 1e-4  # float32 instead of float64
+    assert fixture.error('picture', 'network_input', x) < 1e-4  # float32 instead of float64
     prediction = model.predict(frame(picture))
     assert prediction.kind is PRESETS[SMALL[name]].kind
-    assert fixture.error('preprocess', 'depth', prediction.values) < 1e-4
+    assert fixture.error('picture', 'depth', prediction.values) < 1e-4
 
 
 def test_the_trained_size_uses_the_position_table_unchanged(small, fixture_of):
-    fixture = fixture_of('da2-vits')
+    fixture = fixture_of('da2-vits', 'square')
     assert fixture.error('square', 'output', run(small(V2), fixture, 'square')[0]) < LIMIT
 
 
@@ -117,8 +116,7 @@ def test_position_tables_agree_on_the_trained_grid_only(small):
 
 def test_version_3_agrees_with_the_published_network_on_a_small_input(metric, fixture_of):
     fixture = fixture_of('da3metric-large')
-    taps = metric.network.taps(torch.from_numpy(fixture.network_input('odd')))
-    for i, tap in enumerate(taps):
+    for i, tap in enumerate(metric.network.taps(fixture.network_input('odd'))):
         assert (
             fixture.error('odd', f'tap{i}', tap[..., ::16]) < LIMIT
         )  # every 16th channel is stored
@@ -127,22 +125,27 @@ def test_version_3_agrees_with_the_published_network_on_a_small_input(metric, fi
     assert fixture.error('odd', 'sky', sky) < LIMIT
 
 
-def test_version_3_agrees_with_the_published_network(metric, fixture_of, picture):
-    fixture = fixture_of('da3metric-large')
-    depth, sky = run(metric, fixture, 'main')
-    assert fixture.error('main', 'output', depth) < LIMIT
-    assert fixture.error('main', 'sky', sky) < LIMIT
-    case = fixture.meta['cases']['main']
+@pytest.fixture(scope='module')
+def answer(metric, picture):
+    """The whole picture: the network's input, its depth and its sky."""
+    x = metric.network_input(frame_of(picture))
+    with torch.inference_mode():
+        return x, *metric.network(x[None])
+
+
+@pytest.mark.parametrize('case', ['picture', 'main'])
+def test_version_3_agrees_with_the_published_chain(metric, answer, fixture_of, case):
+    fixture = fixture_of('da3metric-large', case)
+    x, depth, sky = answer
+    assert fixture.input_difference(case, x).abs().max() < 1e-6
+    assert fixture.error(case, 'output', depth) < LIMIT
+    assert fixture.error(case, 'sky', sky) < LIMIT
+    facts = fixture.cases[case]
     for i in (0, 1):
-        fx, fy = case[f'fx_fy_{i}']
+        fx, fy = facts[f'fx_fy_{i}']
         factor = canonical_factor(metric, (480, 640), fx, fy)
-        assert factor == pytest.approx(case[f'factor_{i}'])
-        assert fixture.error('main', f'depth_f{i}', depth * factor) < LIMIT
-    stored = torch.from_numpy(fixture.network_input('main'))[0]
-    difference = (metric.network_input(frame_of(picture)) - stored) * torch.tensor(
-        [0.229, 0.224, 0.225]
-    ).view(3, 1, 1)
-    assert difference.abs().max() < 1e-6
+        assert factor == pytest.approx(facts[f'factor_{i}'])
+        assert fixture.error(case, f'depth_f{i}', depth * factor) < LIMIT
 
 
 @pytest.mark.parametrize('size', [(720, 1280), (376, 1241), (100, 177), (504, 378)])

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from frames import frame_of
+from stand_ins import formula
 
 from depth_ros.checkpoints.load import load_strict
 from depth_ros.core.camera import Camera
@@ -30,7 +31,7 @@ EXPECTED = [
 
 
 @pytest.fixture(scope='module')
-def model(formula, tmp_path_factory):
+def model():
     with torch.device('meta'):
         network = build(Variant.of(PRESET))
     rules = LAYOUTS['Depth Anything v1 metric (ZoeDepth)'][1]

@@ -8,6 +8,7 @@ import re
 import pytest
 import torch
 from safetensors.torch import save_file
+from stand_ins import empty, formula, layout_of, names_only
 
 from depth_ros.checkpoints.families import guess_family
 from depth_ros.core.errors import WeightsError
@@ -25,34 +26,20 @@ BINS_INDOOR, BINS_OUTDOOR = (
 )
 FAMILY = [name for name, preset in PRESETS.items() if preset.family == 'depth_anything']
 
-LAYOUT_OF = {
-    **{f'da1-vit{s}': f'v1_vit{s}' for s in 'sbl'},
-    **{f'da2-vit{s}': f'v2_vit{s}' for s in 'sbl'},
-    'da1-metric-vitl': 'v1_metric10_vitl',
-    'da3-small': 'v3_any_vits',
-    'da3-base': 'v3_any_vitb',
-    'da3-large': 'v3_any_vitl',
-    'da3metric-large': 'v3_metric_vitl',
-    'da3mono-large': 'v3_mono_vitl',
-}
+#: Layout -> a preset whose file has it.
+LAYOUTS_HERE = {layout_of(PRESETS[name]): name for name in FAMILY}
+#: Those of which there are files for transformers too.
+PLAIN = [name for name in LAYOUTS_HERE if re.fullmatch('da[12]-vit.', name)]
 
 
-def published(shared, layout):
-    """The layout's names with tensors on the meta device."""
-    entries = json.loads((shared / 'keys' / f'{layout}.json').read_text())
-    return {k: torch.empty(shape, device='meta') for k, (shape, _) in entries.items()}
-
-
-@pytest.mark.parametrize('layout', LAYOUT_OF)
-@pytest.mark.parametrize('form', ['published', 'transformers'])
-def test_every_published_name_and_shape_has_its_place(shared, layout, form):
-    state = published(shared, layout)
-    if form == 'transformers':
-        if layout.startswith('da3') or 'metric' in layout:
-            pytest.skip('there is no transformers form of it')
-        state = as_transformers(state)
+@pytest.mark.parametrize(
+    ('form', 'layout'),
+    [*(('published', x) for x in LAYOUTS_HERE), *(('transformers', x) for x in PLAIN)],
+)
+def test_every_published_name_and_shape_has_its_place(form, layout):
+    state = empty(layout) if form == 'published' else as_transformers(empty(layout))
     with torch.device('meta'):
-        want = build(Variant.parse(LAYOUT_OF[layout])).state_dict()
+        want = build(Variant.of(PRESETS[LAYOUTS_HERE[layout]])).state_dict()
     have = translate(state, LAYOUTS[guess_family(state)][1])
     left = {k for k in have if k not in want}
     assert all(any(re.fullmatch(p, k) for p in UNUSED) for k in left)
@@ -115,7 +102,7 @@ def config_beside(path, **values):
     (path.parent / 'config.json').write_text(json.dumps(values))
 
 
-def test_a_transformers_file_gives_the_same_depth(formula, tmp_path, small_file):
+def test_a_transformers_file_gives_the_same_depth(tmp_path, small_file):
     file = tmp_path / 'model.safetensors'
     save_file(as_transformers(formula('da2-vits')), file)
     config_beside(file, backbone_config={'out_indices': [3, 6, 9, 12]})
@@ -139,26 +126,25 @@ def test_a_transformers_file_gives_the_same_depth(formula, tmp_path, small_file)
         (INDOOR, {'backbone_config': {'out_indices': [3, 6, 9, 12]}}, V2),
     ],
 )
-def test_a_config_of_another_variant_is_refused(shared, tmp_path, preset, config, right):
+def test_a_config_of_another_variant_is_refused(tmp_path, preset, config, right):
     file = tmp_path / 'model.safetensors'
-    save_file({k: torch.zeros(1) for k in as_transformers(published(shared, 'da2-vits'))}, file)
+    save_file({k: torch.zeros(1) for k in as_transformers(empty('da2-vits'))}, file)
     config_beside(file, **config)
     with pytest.raises(WeightsError, match=rf'not {preset}: .*set model to .*{right}'):
         load(preset, ModelOptions(weights=file))
 
 
-def test_version_3_mono_is_not_taken_for_metric(shared, tmp_path):
+def test_version_3_mono_is_not_taken_for_metric(tmp_path):
     path = tmp_path / 'model.safetensors'
-    names = published(shared, 'da3mono-large')
-    save_file({k: torch.zeros(1) for k in names}, path)
+    save_file(names_only('da3mono-large'), path)
     config_beside(path, model_name='da3mono-large')
     with pytest.raises(WeightsError, match=f'not {METRIC}.*da3mono-large.*set model to {MONO}'):
         load(METRIC, ModelOptions(weights=path))
 
 
-def test_any_view_small_is_not_taken_for_base(shared, tmp_path):
+def test_any_view_small_is_not_taken_for_base(tmp_path):
     path = tmp_path / 'model.safetensors'
-    save_file({k: torch.zeros(1) for k in published(shared, 'da3-small')}, path)
+    save_file(names_only('da3-small'), path)
     config_beside(path, model_name='da3-small')
     small, base = 'depth_anything_v3_small', 'depth_anything_v3_base'
     with pytest.raises(WeightsError, match=f'not {base}.*da3-small.*set model to {small}'):
@@ -166,7 +152,7 @@ def test_any_view_small_is_not_taken_for_base(shared, tmp_path):
 
 
 @pytest.mark.parametrize('names', [443, 437])
-def test_any_view_files_may_name_a_shared_norm_once_or_four_times(formula, tmp_path, names):
+def test_any_view_files_may_name_a_shared_norm_once_or_four_times(tmp_path, names):
     state = formula('da3-small')
     if names == 437:
         repeated = re.compile(r'output_conv2_aux\.[123]\.2\.')
@@ -207,11 +193,11 @@ def test_a_file_named_as_another_preset_is_refused(tmp_path, file, preset, right
     ],
 )
 def test_a_file_that_names_no_variant_is_trusted_aloud(
-    shared, tmp_path, caplog, file, layout, preset, told
+    tmp_path, caplog, file, layout, preset, told
 ):
     caplog.set_level(logging.INFO)
     path = tmp_path / file
-    torch.save({k: torch.zeros(1) for k in published(shared, layout)}, path)
+    torch.save(names_only(layout), path)
     with pytest.raises(WeightsError):  # there are only names in it
         load(preset, ModelOptions(weights=path))
     trusted = f'{path} does not say which variant it is; trusted to be {preset}'
@@ -235,14 +221,14 @@ def test_another_size_is_named(small_file):
         ('da3mono-large', 'Depth Anything 3'),
     ],
 )
-def test_another_family_is_named(shared, tmp_path, layout, family):
+def test_another_family_is_named(tmp_path, layout, family):
     path = tmp_path / 'weights.safetensors'
-    save_file({k: torch.zeros(1) for k in published(shared, layout)}, path)
+    save_file(names_only(layout), path)
     with pytest.raises(WeightsError, match=f'looks like a .*{family}.*; {V2} takes'):
         load(V2, ModelOptions(weights=path))
 
 
-def test_a_fault_in_the_file_is_named(formula, tmp_path):
+def test_a_fault_in_the_file_is_named(tmp_path):
     state = formula('da2-vits')
     path = tmp_path / 'x.safetensors'
     del state['pretrained.norm.bias']

@@ -6,13 +6,16 @@ import timm
 import torch
 import torch.nn.functional as F
 from frames import frame_of
+from stand_ins import formula
 
+from depth_ros.checkpoints.load import load_strict
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.models import load as load_preset
 from depth_ros.models.depth_pro import DepthProModel, load, network
+from depth_ros.models.depth_pro.checkpoint import LAYOUTS, translate
 from depth_ros.models.depth_pro.network import DepthPro, merge, split
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.depth_pipeline import Pipeline
@@ -28,22 +31,57 @@ def metres(prediction, camera):
     return canonical_focal.to_metres(prediction, camera)
 
 
+def filled(module, name, published):
+    """A part of the network, called `name` in it, with the formula's weights of these names."""
+    state = translate(formula('depth_pro', published), LAYOUTS['Depth Pro'])
+    load_strict(
+        module,
+        {k.removeprefix(f'{name}.'): v for k, v in state.items()},
+        path='formula',
+        ignore=('.*mask_token',),
+    )
+    return module.eval().requires_grad_(False)
+
+
+def test_a_picture_is_resized_as_by_the_publishers(fixture_of, picture):
+    x = answering(1.0).network_input(frame_of(picture))[None]
+    assert fixture_of('depth_pro', 'picture').error('picture', 'network_input', x) < 1e-6
+
+
+def test_the_coarsest_map_and_the_field_of_view_agree_with_the_published_network(
+    fixture_of, picture
+):
+    """All three ViTs, one after the other: together they take 4 GB."""
+    fixture = fixture_of('depth_pro', 'picture')
+    x = answering(1.0).network_input(frame_of(picture))[None]
+    with torch.device('meta'):
+        net = DepthPro(fov=True)
+    with torch.inference_mode():
+        encoder = filled(net.encoder, 'encoder', r'encoder\.')
+        coarsest = encoder.coarsest(x)
+        assert fixture.error('picture', 'encoding4', coarsest[0, ::32]) < LIMIT
+        encoder.to('meta')
+        lateral = filled(net.decoder.laterals[4], 'decoder.laterals.4', r'decoder\.convs\.4')
+        fov = filled(net.fov, 'fov', r'fov\.')
+        small = F.interpolate(x, size=(384, 384), mode='bilinear', align_corners=False)
+        assert fixture.error('picture', 'fov_deg', fov(small, lateral(coarsest))) < LIMIT
+
+
 @pytest.mark.slow
-def test_the_published_network_is_reproduced(formula, fixture_of, picture, tmp_path):
-    fixture = fixture_of('depth_pro')
+def test_the_published_network_is_reproduced(fixture_of, picture, tmp_path):
+    fixture = fixture_of('depth_pro', 'picture')
     path = tmp_path / PRESET.source.file
     torch.save({k: v.half() for k, v in formula('depth_pro').items()}, path)  # as published
     model = load(PRESET, ModelOptions(weights=path, estimate_camera=True))
     x = model.network_input(frame_of(picture))[None]
-    assert fixture.error('main', 'network_input', x) < 1e-6
     guessed = model.estimate_camera(picture)
     with torch.inference_mode():
-        assert fixture.error('main', 'fov_deg', model.network.fov_deg(x)) < LIMIT
-    assert fixture.error('main', 'f_px_predicted_f', torch.tensor([guessed.fx])) < LIMIT
+        assert fixture.error('picture', 'fov_deg', model.network.fov_deg(x)) < LIMIT
+    assert fixture.error('picture', 'f_px_predicted_f', torch.tensor([guessed.fx])) < LIMIT
 
     def compare_maps(_module, _inputs, maps):
         for i, level in enumerate(maps):
-            assert fixture.error('main', f'encoding{i}', level[0, ::32]) < LIMIT
+            assert fixture.error('picture', f'encoding{i}', level[0, ::32]) < LIMIT
 
     answers = []
     model.network.encoder.register_forward_hook(compare_maps)
@@ -52,12 +90,12 @@ def test_the_published_network_is_reproduced(formula, fixture_of, picture, tmp_p
     given = Camera(640, 480, 520.9, 521.0, 325.1, 249.7)
     prediction = model.predict(Frame(picture, given))
     assert not prediction.sky.any()
-    assert fixture.error('main', 'depth_given_f0', metres(prediction, given)) < LIMIT
-    assert fixture.error('main', 'output', answers[0]) < LIMIT
+    assert fixture.error('picture', 'depth_given_f0', metres(prediction, given)) < LIMIT
+    assert fixture.error('picture', 'output', answers[0]) < LIMIT
     for case, fx in {'given_f1': 350.0, 'predicted_f': guessed.fx}.items():
         camera = Camera(640, 480, fx, 1.1 * fx, 319.5, 239.5)  # the network knows no fy
         z = metres(model.postprocess((answers[0],), Frame(picture, camera)), camera)
-        assert fixture.error('main', f'depth_{case}', z) < LIMIT
+        assert fixture.error('picture', f'depth_{case}', z) < LIMIT
 
 
 @pytest.mark.parametrize(('side', 'stride', 'n', 'margin'), [(1536, 288, 5, 3), (768, 192, 3, 6)])

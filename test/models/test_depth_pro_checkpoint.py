@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depth Pro: both published layouts find their place, and files of something else are refused."""
 
-import json
 import re
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from stand_ins import empty, names_only
 
 from depth_ros.checkpoints.families import guess_family
 from depth_ros.core.errors import WeightsError
@@ -16,10 +16,9 @@ from depth_ros.models.depth_pro.network import DepthPro
 
 
 @pytest.fixture(scope='module')
-def published(shared):
+def published():
     """The published names with tensors on the meta device."""
-    entries = json.loads((shared / 'keys' / 'depth_pro.json').read_text())
-    return {k: torch.empty(shape, device='meta') for k, (shape, _) in entries.items()}
+    return empty('depth_pro')
 
 
 # published -> transformers, the other way round than the loader's table
@@ -101,10 +100,9 @@ def test_transformers_names_mean_the_same_tensors(published):
     assert all('mask_token' in k for k in other.keys() - one.keys())
 
 
-def test_another_family_is_named(shared, tmp_path):
+def test_another_family_is_named(tmp_path):
     path = tmp_path / 'weights.safetensors'
-    names = json.loads((shared / 'keys' / 'da2-vits.json').read_text())
-    save_file({k: torch.zeros(1) for k in names}, path)
+    save_file(names_only('da2-vits'), path)
     with pytest.raises(
         WeightsError, match=r'looks like a Depth Anything v1 or v2 .*depth_pro\.pt'
     ):

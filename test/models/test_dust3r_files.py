@@ -2,13 +2,13 @@
 """DUSt3R: every published layout has its place, and what the loader refuses."""
 
 import argparse
-import json
 import logging
 import pathlib
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from stand_ins import empty, names_only
 
 from depth_ros.checkpoints.keys import rename
 from depth_ros.checkpoints.load import load_strict
@@ -22,14 +22,9 @@ from depth_ros.models.dust3r.network import Dust3r
 LAYOUTS = ('224_linear', '512_linear', '512_dpt')
 
 
-def names_of(shared, layout):
-    return json.loads((shared / 'keys' / f'dust3r-{layout}.json').read_text())
-
-
 @pytest.mark.parametrize('layout', LAYOUTS)
-def test_every_published_name_and_shape_has_its_place(shared, layout):
-    entries = names_of(shared, layout)
-    state = {k: torch.empty(shape, device='meta') for k, (shape, _) in entries.items()}
+def test_every_published_name_and_shape_has_its_place(layout):
+    state = empty(f'dust3r-{layout}')
     with torch.device('meta'):
         network = Dust3r(head_of(state))
     want = {k: v.shape for k, v in network.state_dict().items()}
@@ -41,11 +36,11 @@ def test_every_published_name_and_shape_has_its_place(shared, layout):
     assert len(left) == (1 if layout.endswith('linear') else 1 + 2 * 4 + 2 * 4)
 
 
-def a_file(shared, folder, layout, name='model.safetensors'):
+def a_file(folder, layout, name='model.safetensors'):
     """Published names, without their values: enough for what is refused before the shapes."""
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: torch.zeros(1) for k in names_of(shared, layout)}, path)
+    save_file(names_only(f'dust3r-{layout}'), path)
     return path
 
 
@@ -76,14 +71,14 @@ def test_a_file_that_is_by_its_name_another_variant_is_refused(tmp_path, name, p
         ('512_linear', '512_dpt', 'heads are linear; set model to dust3r_224_linear or dust3r_5'),
     ],
 )
-def test_the_other_head_is_refused(shared, tmp_path, layout, preset, said):
-    path = a_file(shared, tmp_path, layout)
+def test_the_other_head_is_refused(tmp_path, layout, preset, said):
+    path = a_file(tmp_path, layout)
     with pytest.raises(WeightsError, match=said):
         load(f'dust3r_{preset}', ModelOptions(weights=path))
 
 
-def test_a_config_that_states_another_size_is_refused(shared, tmp_path):
-    path = a_file(shared, tmp_path, '512_linear')
+def test_a_config_that_states_another_size_is_refused(tmp_path):
+    path = a_file(tmp_path, '512_linear')
     # the published config.json says Infinity, which is no JSON
     (tmp_path / 'config.json').write_text(
         '{"img_size": [512, 512], "depth_mode": ["exp", -Infinity, Infinity]}'
@@ -95,18 +90,17 @@ def test_a_config_that_states_another_size_is_refused(shared, tmp_path):
         load('dust3r_512_linear', ModelOptions(weights=path))
 
 
-def test_a_file_that_names_no_variant_is_trusted_aloud(shared, tmp_path, caplog):
+def test_a_file_that_names_no_variant_is_trusted_aloud(tmp_path, caplog):
     caplog.set_level(logging.INFO)
-    path = a_file(shared, tmp_path, '512_linear', 'mine.safetensors')
+    path = a_file(tmp_path, '512_linear', 'mine.safetensors')
     with pytest.raises(WeightsError, match='does not fit'):
         load('dust3r_224_linear', ModelOptions(weights=path))
     assert 'does not say which variant it is; trusted to be dust3r_224_linear' in caplog.text
 
 
-def test_another_family_is_named(shared, tmp_path):
-    entries = json.loads((shared / 'keys' / 'da2-vits.json').read_text())
+def test_another_family_is_named(tmp_path):
     path = tmp_path / 'x.safetensors'
-    save_file({k: torch.zeros(1) for k in entries}, path)
+    save_file(names_only('da2-vits'), path)
     said = 'looks like a Depth Anything v1 or v2 checkpoint; dust3r_512_dpt takes model.safe'
     with pytest.raises(WeightsError, match=said):
         load('dust3r_512_dpt', ModelOptions(weights=path))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from frames import frame_of
 from safetensors.torch import save_file
+from stand_ins import empty, formula, names_only
 
 from depth_ros.checkpoints.families import guess_family
 from depth_ros.checkpoints.find import find_weights
@@ -63,7 +64,7 @@ def as_transformers(state):
 
 
 @pytest.fixture(scope='module')
-def file(formula, tmp_path_factory):
+def file(tmp_path_factory):
     """A file as the authors', with the prefix that parallel training leaves."""
     path = tmp_path_factory.mktemp('glp') / 'any name.ckpt'
     torch.save({f'module.{k}': v for k, v in formula('glp').items()}, path)
@@ -76,18 +77,14 @@ def nyu(file):
     return load(NYU, ModelOptions(weights=find_weights(str(file.parent), PRESETS[NYU].source)))
 
 
-def names_only(state):
-    return {k: torch.zeros(1) for k in state}
-
-
 def frame(rgb):
     h, w = rgb.shape[:2]
     return Frame(rgb, Camera(w, h, 520.0, 520.0, w / 2 - 0.5, h / 2 - 0.5))
 
 
-def test_layers_agree_with_the_published_network(nyu, fixture_of, picture):
+def test_layers_agree_with_the_published_network(nyu, fixture_of):
     fixture = fixture_of('glp-nyu')
-    x = torch.from_numpy(fixture.network_input('odd', image=picture.numpy()))
+    x = fixture.network_input('odd')
     with torch.inference_mode():
         for i, feature in enumerate(nyu.network.features(x)):
             # every 8th channel is stored
@@ -95,10 +92,10 @@ def test_layers_agree_with_the_published_network(nyu, fixture_of, picture):
         assert fixture.error('odd', 'output', nyu.network(x)) < LIMIT
 
 
-@pytest.mark.slow
-def test_a_picture_goes_through_as_through_the_published_chain(nyu, fixture_of, picture):
+@pytest.mark.parametrize('case', ['picture', 'main'])
+def test_a_picture_goes_through_as_through_the_published_chain(nyu, fixture_of, picture, case):
     prediction = nyu.predict(frame(picture))  # 480x640 needs no resizing
-    assert fixture_of('glp-nyu').error('main', 'output', prediction.values) < LIMIT
+    assert fixture_of('glp-nyu', case).error(case, 'output', prediction.values) < LIMIT
 
 
 def test_a_small_picture_goes_through_as_through_the_published_chain(nyu, fixture_of, picture):
@@ -166,9 +163,8 @@ def test_half_precision_returns_float32(file, picture):
 
 
 @pytest.mark.parametrize('form', ['authors', 'transformers'])
-def test_every_published_name_and_shape_has_its_place(shared, form):
-    entries = json.loads((shared / 'keys' / 'glp.json').read_text())
-    state = {k: torch.empty(shape, device='meta') for k, (shape, _) in entries.items()}
+def test_every_published_name_and_shape_has_its_place(form):
+    state = empty('glp')
     state = as_transformers(state) if form == 'transformers' else state
     with torch.device('meta'):
         want = GlpDepth(10.0).state_dict()
@@ -176,7 +172,7 @@ def test_every_published_name_and_shape_has_its_place(shared, form):
     assert {k: v.shape for k, v in have.items()} == {k: v.shape for k, v in want.items()}
 
 
-def test_a_transformers_file_gives_the_same_depth(formula, nyu, tmp_path):
+def test_a_transformers_file_gives_the_same_depth(nyu, tmp_path):
     path = tmp_path / 'model.safetensors'
     save_file(as_transformers(formula('glp')), path)
     other = load(NYU, ModelOptions(weights=path))
@@ -211,10 +207,9 @@ def test_a_file_that_is_by_its_name_another_variant_is_refused(tmp_path, place, 
         (10, KITTI, 'does not fit the network'),  # so it is published
     ],
 )
-def test_a_config_that_states_another_maximum_is_refused(shared, tmp_path, stated, preset, said):
+def test_a_config_that_states_another_maximum_is_refused(tmp_path, stated, preset, said):
     path = tmp_path / 'model.safetensors'
-    entries = json.loads((shared / 'keys' / 'glp.json').read_text())
-    save_file(names_only(entries), path)
+    save_file(names_only('glp'), path)
     (tmp_path / 'config.json').write_text(json.dumps({'max_depth': stated}))
     with pytest.raises(WeightsError, match=said):
         load(preset, ModelOptions(weights=path))
@@ -230,16 +225,16 @@ def test_a_file_that_names_no_variant_is_trusted_aloud(file, caplog):
     ('layout', 'family'),
     [('da2-vits', 'Depth Anything v1 or v2'), ('monodepth2-640x192-encoder', 'Monodepth2')],
 )
-def test_another_family_is_named(shared, tmp_path, layout, family):
+def test_another_family_is_named(tmp_path, layout, family):
     path = tmp_path / 'weights.safetensors'
-    save_file(names_only(json.loads((shared / 'keys' / f'{layout}.json').read_text())), path)
+    save_file(names_only(layout), path)
     with pytest.raises(WeightsError, match=rf'looks like a {family} .*{NYU} takes .*glpn-nyu'):
         load(NYU, ModelOptions(weights=path))
 
 
-def test_a_fault_in_the_file_is_named(shared, tmp_path):
+def test_a_fault_in_the_file_is_named(tmp_path):
     path = tmp_path / 'x.safetensors'
-    state = names_only(json.loads((shared / 'keys' / 'glp.json').read_text()))
+    state = names_only('glp')
     del state['encoder.norm4.bias']
     save_file({**state, 'decoder.surplus': torch.zeros(1)}, path)
     with pytest.raises(

@@ -21,9 +21,9 @@ def test_info_tells_what_a_checkpoint_is_and_which_presets_take_it(small_file, c
     assert 'cannot tell these apart' in said
 
 
-def test_info_knows_what_belongs_together(shared, tmp_path, capsys):
+def test_info_knows_what_belongs_together(tmp_path, capsys):
     preset = PRESETS['monodepth2_stereo_640x192']
-    stand_ins.write(preset, tmp_path, shared)
+    stand_ins.write(preset, tmp_path)
     with zipfile.ZipFile(tmp_path / 'any name.zip', 'w') as archive:
         for name in ('encoder.pth', 'depth.pth'):
             archive.write(tmp_path / name, name)
@@ -33,8 +33,8 @@ def test_info_knows_what_belongs_together(shared, tmp_path, capsys):
         assert 'monodepth2_stereo_640x192' in presets and 'monodepth2_mono_640x192' not in presets
 
 
-def test_info_says_what_is_missing(shared, tmp_path, capsys):
-    stand_ins.write(PRESETS['monodepth2_stereo_640x192'], tmp_path, shared)
+def test_info_says_what_is_missing(tmp_path, capsys):
+    stand_ins.write(PRESETS['monodepth2_stereo_640x192'], tmp_path)
     (tmp_path / 'depth.pth').unlink()
     assert main(['info', str(tmp_path / 'encoder.pth')]) == 0
     presets = capsys.readouterr().out.split('presets')[1]

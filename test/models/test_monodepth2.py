@@ -3,7 +3,6 @@
 
 import dataclasses
 import hashlib
-import json
 import re
 import zipfile
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 from frames import frame_of
 from PIL import Image
+from stand_ins import empty, formula
 
 from depth_ros.checkpoints.find import find_weights
 from depth_ros.checkpoints.keys import rename
@@ -29,7 +29,7 @@ BOTH, LARGE = 'monodepth2_mono_stereo_640x192', 'monodepth2_stereo_1024x320'
 TOLD = {'height': 192, 'width': 640, 'use_stereo': True}
 
 
-def write(folder, formula, layout='monodepth2-640x192', **told):
+def write(folder, layout='monodepth2-640x192', **told):
     """The two files of a checkpoint as their publisher writes them."""
     torch.save({**formula(f'{layout}-encoder'), **TOLD, **told}, folder / 'encoder.pth')
     torch.save(formula(f'{layout}-depth'), folder / 'depth.pth')
@@ -45,9 +45,9 @@ def zipped(folder, archive, inside=''):
 
 
 @pytest.fixture(scope='module')
-def folder(formula, tmp_path_factory):
+def folder(tmp_path_factory):
     """Stereo, 640x192."""
-    folder = write(tmp_path_factory.mktemp('monodepth2'), formula)
+    folder = write(tmp_path_factory.mktemp('monodepth2'))
     yield folder
     for file in folder.iterdir():
         file.unlink()
@@ -69,35 +69,36 @@ def frame(rgb):
     return Frame(rgb, Camera(w, h, 520.0, 520.0, w / 2 - 0.5, h / 2 - 0.5))
 
 
-@pytest.mark.parametrize('case', ['odd', 'main'])
-def test_layers_agree_with_the_published_network(stereo, fixture_of, case):
+def test_layers_agree_with_the_published_network(stereo, fixture_of):
     fixture, network = fixture_of('monodepth2-640x192'), stereo.network
     with torch.inference_mode():
-        features = network.features(torch.from_numpy(fixture.network_input(case)))
+        features = network.features(fixture.network_input('odd'))
         maps = network.maps(features)
-        for scale, x in enumerate(maps):
-            assert fixture.error(case, f'disp{scale}', network.sigmoid_disparity(scale, x)) < LIMIT
-    if case == 'odd':
-        for i, x in enumerate(features):
-            assert fixture.error(case, f'feature{i}', x[:, ::8]) < LIMIT  # every 8th is stored
+    for scale, x in enumerate(maps):
+        assert fixture.error('odd', f'disp{scale}', network.sigmoid_disparity(scale, x)) < LIMIT
+    for i, x in enumerate(features):
+        assert fixture.error('odd', f'feature{i}', x[:, ::8]) < LIMIT  # every 8th is stored
 
 
-def test_depth_agrees_with_the_published_network(stereo, fixture_of):
-    fixture = fixture_of('monodepth2-640x192')
-    with torch.inference_mode():
-        sigmoid_disparity = stereo.network(torch.from_numpy(fixture.network_input('main')))[0]
-    z = monodepth2.depth(sigmoid_disparity)
-    assert fixture.error('main', 'depth', z) < LIMIT
-    assert fixture.error('main', 'depth_metric', monodepth2.METRES * z) < LIMIT
-    at_frame = stereo.to_image_pixels(sigmoid_disparity, (480, 640))
-    assert fixture.error('main', 'disp_resized', at_frame) < LIMIT
-
-
-def test_a_picture_is_resized_as_the_publishers_do(stereo, fixture_of, picture):
+@pytest.mark.parametrize('case', ['picture', 'main'])
+def test_a_picture_goes_through_as_through_the_published_chain(stereo, fixture_of, picture, case):
+    fixture, network = fixture_of('monodepth2-640x192', case), stereo.network
     x = stereo.network_input(frame_of(picture))
     assert x.shape == (3, 192, 640)
-    stored = torch.from_numpy(fixture_of('monodepth2-640x192').network_input('main'))[0]
-    assert (x - stored).abs().max() < 1e-6
+    assert fixture.input_difference(case, x).abs().max() < 1e-6
+    with torch.inference_mode():
+        maps = network.maps(network.features(x[None]))
+    for scale, found in enumerate(maps):
+        assert fixture.error(case, f'disp{scale}', network.sigmoid_disparity(scale, found)) < LIMIT
+    disparity = network.sigmoid_disparity(0, maps[0])[0]
+    z = monodepth2.depth(disparity)
+    assert fixture.error(case, 'depth', z) < LIMIT
+    assert fixture.error(case, 'depth_metric', monodepth2.METRES * z) < LIMIT
+    at_frame = stereo.to_image_pixels(disparity, (480, 640))
+    assert fixture.error(case, 'disp_resized', at_frame) < LIMIT
+
+
+def test_a_picture_is_resized_as_by_pillow(stereo):
     # overshoot at an edge of black and white is cut off, as bytes cut it off
     edge = torch.zeros(100, 160, 3, dtype=torch.uint8)
     edge[:, 71:] = 255
@@ -116,8 +117,8 @@ def test_a_picture_of_another_size_gets_depth_for_its_pixels(stereo, fixture_of,
     torch.testing.assert_close(prediction.values, want)
 
 
-def test_metres_are_those_of_stereo_training_only(stereo, formula, tmp_path, picture):
-    mono = loaded(MONO, write(tmp_path, formula, use_stereo=False))
+def test_metres_are_those_of_stereo_training_only(stereo, tmp_path, picture):
+    mono = loaded(MONO, write(tmp_path, use_stereo=False))
     assert mono.kind is Kind.SCALE_INVARIANT
     small = frame(picture[::4, ::4].contiguous())
     torch.testing.assert_close(stereo.predict(small).values, 5.4 * mono.predict(small).values)
@@ -133,16 +134,15 @@ def test_half_precision_returns_float32(folder, picture):
 
 
 @pytest.mark.parametrize('name', FAMILY)
-def test_every_published_name_and_shape_has_its_place(shared, name):
+def test_every_published_name_and_shape_has_its_place(name):
     variant = Variant.parse(PRESETS[name].variant)
     layout = 'monodepth2-r50_640x192' if variant.encoder == 'resnet50' else 'monodepth2-640x192'
     state = {}
     for part in ('encoder', 'depth'):
-        entries = json.loads((shared / 'keys' / f'{layout}-{part}.json').read_text())
-        state |= {k: torch.empty(v[0], device='meta') for k, v in entries.items() if len(v[0]) < 5}
+        state |= empty(f'{layout}-{part}')
     with torch.device('meta'):
         want = Monodepth2(variant).state_dict()
-    have = rename({k: v for k, v in state.items() if k not in TOLD}, RULES)
+    have = rename(state, RULES)
     assert all(re.fullmatch(UNUSED[0], k) for k in have if k not in want)
     assert {k: have[k].shape for k in want} == {k: v.shape for k, v in want.items()}
 
@@ -187,9 +187,9 @@ def test_without_weights_the_message_says_what_to_fetch():
         (LARGE, {}, STEREO),
     ],
 )
-def test_another_variant_is_refused_and_named(formula, tmp_path, name, told, right):
+def test_another_variant_is_refused_and_named(tmp_path, name, told, right):
     with pytest.raises(WeightsError, match=rf'is resnet18 .*, {name} is .*set model to .*{right}'):
-        loaded(name, write(tmp_path, formula, **told))
+        loaded(name, write(tmp_path, **told))
 
 
 @pytest.mark.parametrize(
@@ -200,9 +200,9 @@ def test_another_variant_is_refused_and_named(formula, tmp_path, name, told, rig
         (STEREO, 'monodepth2-640x192', {'width': 416}, 'for 416x192 .*no preset is that'),
     ],
 )
-def test_another_encoder_or_size_is_refused(formula, tmp_path, name, layout, told, said):
+def test_another_encoder_or_size_is_refused(tmp_path, name, layout, told, said):
     with pytest.raises(WeightsError, match=said):
-        loaded(name, write(tmp_path, formula, layout, **told))
+        loaded(name, write(tmp_path, layout, **told))
 
 
 @pytest.mark.parametrize('form', ['folder', 'zip'])
@@ -217,8 +217,8 @@ def test_the_name_of_folder_or_zip_is_believed(folder, tmp_path, form):
     loaded(BOTH, path)
 
 
-def test_a_feed_size_that_is_not_told_is_missed(formula, tmp_path):
-    write(tmp_path, formula)
+def test_a_feed_size_that_is_not_told_is_missed(tmp_path):
+    write(tmp_path)
     torch.save(formula('monodepth2-640x192-encoder'), tmp_path / 'encoder.pth')
     with pytest.raises(WeightsError, match=r"encoder\.pth does not say its 'width'"):
         loaded(STEREO, tmp_path)

@@ -56,7 +56,7 @@ def tmp_path(tmp_path):
 
 
 @pytest.fixture
-def values_of(request, tmp_path):
+def values_of(tmp_path):
     """`values_of(name)`: the parameters a user would set, with stand-in weights."""
 
     def values(name):
@@ -66,10 +66,8 @@ def values_of(request, tmp_path):
             given['input_size'] = SIDES[preset.family]
         if preset.family == 'onnx':
             pytest.importorskip('onnxruntime', reason='pip install .[onnx]')
-            folder = request.getfixturevalue('data') / 'weights' / 'fastdepth'
-            given['weights'] = str(folder / 'fastdepth_nyu_pruned_224.onnx')
-        elif preset.source.needed and not preset.source.packaged:
-            given['weights'] = str(write(preset, tmp_path, request.getfixturevalue('shared')))
+        if preset.source.needed and not preset.source.packaged:
+            given['weights'] = str(write(preset, tmp_path))
         return given
 
     return values
