@@ -102,8 +102,16 @@ def read_tensors_and_values(path: Path) -> tuple[dict[str, Tensor], dict[str, Va
                     path if mapped else file, map_location='cpu', weights_only=True, mmap=mapped
                 )
     except pickle.UnpicklingError as error:
-        culprit = re.search(r'GLOBAL ([\w.]+)', str(error))
-        found = f' ({culprit[1]})' if culprit else ''
+        if 'unexpected EOF' in str(error):  # so says torch 2.3
+            raise WeightsError(f'{path} is truncated or broken (EOF); {again}') from error
+        culprit = re.search(r'(?:GLOBAL|class) ([\w.]+)', str(error))
+        name = culprit[1] if culprit else ''
+        if name in [f'{c.__module__}.{c.__qualname__}' for c in _HARMLESS_CLASSES]:
+            raise WeightsError(
+                f'{path} also holds a {name}, which torch {torch.__version__} cannot read safely; '
+                'install torch 2.5 or newer, or convert the file to safetensors with one'
+            ) from error
+        found = f' ({name})' if name else ''
         raise WeightsError(
             f'{path} is a pickle of more than tensors{found}; reading it would run its code, '
             'which is refused. Convert it to safetensors where you trust it'
@@ -115,7 +123,7 @@ def read_tensors_and_values(path: Path) -> tuple[dict[str, Tensor], dict[str, Va
 
 
 def _allow_harmless_classes() -> AbstractContextManager[None]:
-    # new in torch 2.5; older versions refuse such files and name the class
+    # new in torch 2.5; `read_with_values` says so where an older version refuses such a file
     allow = getattr(torch.serialization, 'safe_globals', None)
     allowed: AbstractContextManager[None] = allow(_HARMLESS_CLASSES) if allow else nullcontext()
     return allowed

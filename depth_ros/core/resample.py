@@ -69,16 +69,16 @@ def resize_uint8(rgb: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
     image = np.ascontiguousarray(rgb.numpy())
     if kernel in _OPENCV:
         return torch.from_numpy(cv2.resize(image, size[::-1], interpolation=_OPENCV[kernel]))
-    resized = Image.fromarray(image).resize(size[::-1], _PILLOW[kernel])
-    return torch.from_numpy(np.array(resized))
+    # one axis at a time: Pillow 13 may take rows first, which differs by up to 25 grey levels from
+    # the Pillow of the networks' authors
+    columns = Image.fromarray(image).resize((size[1], image.shape[0]), _PILLOW[kernel])
+    return torch.from_numpy(np.array(columns.resize(size[::-1], _PILLOW[kernel])))
 
 
 def _resize_uint8_by_torch(rgb: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
     x = rgb.permute(2, 0, 1).float()  # (3, H, W)
     if kernel in _PILLOW:  # Pillow rounds to bytes between the two axes
-        rows_first = size[0] < x.shape[1] and size[1] > x.shape[2]
-        half = (size[0], x.shape[2]) if rows_first else (x.shape[1], size[1])
-        x = resize(x, half, kernel).round().clamp(0, 255)
+        x = resize(x, (x.shape[1], size[1]), kernel).round().clamp(0, 255)
     return resize(x, size, kernel).round().clamp(0, 255).byte().permute(1, 2, 0)
 
 

@@ -244,7 +244,7 @@ def test_patches_are_limited_and_a_picture_without_one_is_refused():
 def test_pictures_are_resized_as_by_pillow(size):
     model = Dust3rModel(None, 512, ModelOptions(input_size=160))
     frame = noise(*size)
-    kind = Image.Resampling.LANCZOS if size[0] > 120 else Image.Resampling.BICUBIC
+    kind = Image.LANCZOS if size[0] > 120 else Image.BICUBIC
     theirs = np.asarray(Image.fromarray(frame.rgb.numpy()).resize((160, 120), kind))
     theirs = torch.from_numpy(theirs.copy())[4:116].permute(2, 0, 1).float()
     ours = (model.network_input(frame)[0] + 1) / 2 * 255

@@ -118,11 +118,15 @@ def test_only_what_is_known_to_be_unused_may_be_left_over(tmp_path):
         load_strict(tiny, state, path=tmp_path, ignore=UNUSED)
 
 
-def test_the_arguments_of_the_training_may_lie_beside_the_tensors(tmp_path):
+def test_the_arguments_of_the_training_may_lie_beside_the_tensors(tmp_path, monkeypatch):
     path = tmp_path / 'x.pth'
     args = argparse.Namespace(model='Net(conf_mode=("exp", 1, inf))', lr=1e-4, sizes=[(1, 2)])
     torch.save({'model': {'enc_norm.bias': torch.ones(1)}, 'args': args, 'epoch': 3}, path)
-    assert read_checkpoint(path) == {'enc_norm.bias': torch.ones(1)}
+    if hasattr(torch.serialization, 'safe_globals'):
+        assert read_checkpoint(path) == {'enc_norm.bias': torch.ones(1)}
+    monkeypatch.delattr(torch.serialization, 'safe_globals', raising=False)  # as before torch 2.5
+    with pytest.raises(WeightsError, match=r'argparse\.Namespace.* torch 2\.5 or newer, or conv'):
+        read_checkpoint(path)
 
 
 class Code:

@@ -102,7 +102,7 @@ def test_a_picture_is_resized_as_by_pillow(stereo):
     # overshoot at an edge of black and white is cut off, as bytes cut it off
     edge = torch.zeros(100, 160, 3, dtype=torch.uint8)
     edge[:, 71:] = 255
-    pil = Image.fromarray(edge.numpy()).resize((640, 192), Image.Resampling.LANCZOS)
+    pil = Image.fromarray(edge.numpy()).resize((640, 192), Image.LANCZOS)
     want = torch.from_numpy(np.array(pil)).permute(2, 0, 1) / 255
     assert (stereo.network_input(frame_of(edge)) - want).abs().max() < 1e-6
 

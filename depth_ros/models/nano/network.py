@@ -104,9 +104,10 @@ class Nano(nn.Module):
         """Build with random weights."""
         super().__init__()
         # timm has no types
-        encoder: Any = timm.create_model(
-            BACKBONE, pretrained=False, features_only=True, in_chans=5
-        )
+        with torch.device('cpu'):  # timm 1.0.16 to 1.0.29 computes widths with torch: not on meta
+            encoder: Any = timm.create_model(
+                BACKBONE, pretrained=False, features_only=True, in_chans=5
+            )
         self.encoder = encoder
         widths = encoder.feature_info.channels()  # fine to coarse, strides 2 to 32
         self.context = Context(widths[-1], WIDTHS[0])

@@ -51,7 +51,7 @@ def _polynomial(lens: Array, seen: Array) -> Array:
     for _ in range(STEPS):
         here = _bent(lens, at)
         miss = seen - here
-        if np.nanmax(np.abs(miss), initial=0.0) < MISS:
+        if not (np.abs(miss) >= MISS).any():  # NaN has no answer, and is done
             break
         along_x, along_y = (
             (_bent(lens, at + DELTA * axis) - here) / DELTA for axis in np.eye(2)
