@@ -28,7 +28,7 @@ from std_msgs.msg import Header
 from depth_ros.core.camera import Camera
 from depth_ros.core.stamps import nanoseconds  # noqa: F401  (for the tests)
 from depth_ros.ros.process import fastdds
-from tools.demo.processes import end_with_parent
+from tools.demo.processes import end_with_parent, own_domain
 
 HERE = Path(__file__).parent
 FRAME = 'camera_optical_frame'
@@ -93,7 +93,7 @@ class Graph:
 
     def __init__(self) -> None:
         # a domain of our own, on this machine only; children inherit it
-        os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+        os.environ['ROS_DOMAIN_ID'] = str(own_domain())
         os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
         fastdds.prepare()
         self.context = rclpy.Context()

@@ -30,7 +30,7 @@ def test_a_killed_node_s_segment_is_removed_and_a_living_one_s_is_not(graph):
         killed.process.wait(10)
         assert existing(before) == before and len(before) >= 2
         time.sleep(YOUNG_S)
-        assert remove_dead() > 8 * MB
+        remove_dead()  # if another node that starts now was not faster
         # each process has one that is its own, and reads those of the others
         assert len(existing(before)) == len(before) - 1
         assert living.get('model') == ['fake_red']

@@ -108,11 +108,6 @@ class Graph:
         }
 
 
-def apart(env: Mapping[str, str], k: int) -> dict[str, str]:
-    """`env` with the k-th DDS domain from its own on: graphs there do not hear each other."""
-    return {**env, 'ROS_DOMAIN_ID': str(1 + (int(env['ROS_DOMAIN_ID']) - 1 + k) % 100)}
-
-
 def follow(graphs: Sequence[Graph]) -> None:
     """Until every recorder has ended."""
     while any([graph.look() for graph in graphs]):

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from depth_ros.ros.process.shared_memory import PREFIXES, SHARED
-from tools.bench.graph import apart, wait_for
-from tools.demo.processes import Child, environment, stop
+from tools.bench.graph import wait_for
+from tools.demo.processes import Child, environment, own_domain, stop
 
-DOMAINS_ON = 8  #: a domain of its own, or others' ports are counted too
 ENDS = {'SIGTERM': signal.SIGTERM, 'Ctrl-C': signal.SIGINT, 'SIGKILL': signal.SIGKILL}
 
 
@@ -42,7 +41,8 @@ def run() -> list[dict[str, Any]]:
 def one(name: str, number: int, folder: Path) -> tuple[dict[str, Any], set[Path]]:
     """Start a node alone, end it so, and count; also what it left."""
     before = segments()
-    env = apart(environment(folder), DOMAINS_ON)
+    # in a domain of its own, or the ports of other processes are counted too
+    env = {**environment(folder), 'ROS_DOMAIN_ID': str(own_domain(1))}
     node = Child('node', 'depth_ros.ros', ['model:=flat_wall'], folder, env)
     try:
         if not wait_for(node, 'listening to', 60.0):

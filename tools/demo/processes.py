@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
+import functools
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,11 +19,38 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
 
+@functools.cache
+def own_domain(k: int = 0) -> int:
+    """A DDS domain of 1..100 that no other process which asks here has, until this one ends.
+
+    Higher domains reach into the ports that Linux hands out to others.
+
+    Args:
+        k: number of the domain, for a process that needs several.
+
+    Raises:
+        RuntimeError: all are in use.
+    """
+    first = os.getpid() + 8 * k
+    for domain in (1 + (first + n) % 100 for n in range(100)):
+        path = Path(tempfile.gettempdir(), f'depth_ros-domain-{domain}')
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT)
+        except OSError:  # another user's
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            continue
+        return domain  # the lock stays open
+    raise RuntimeError('DDS domains 1 to 100 are all in use; set ROS_DOMAIN_ID, or end some')
+
+
 def environment(folder: Path) -> dict[str, str]:
     """Variables for nodes that talk to each other and to nobody else; they log to `folder`."""
     own = dict(os.environ, ROS_LOG_DIR=str(folder / 'ros'), PYTHONUNBUFFERED='1')
-    # 1..100: higher domains reach into the ports Linux hands out to others
-    own.setdefault('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
+    own['ROS_DOMAIN_ID'] = own.get('ROS_DOMAIN_ID') or str(own_domain())
     # on this machine only; each process then gives Fast DDS room with `fastdds.prepare`
     return own | {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
 
