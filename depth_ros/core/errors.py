@@ -37,3 +37,8 @@ class InferenceError(DepthRosError):
 
 class ScaleError(DepthRosError):
     """The metric scale is not known yet; later frames may provide it."""
+
+
+def in_words(error: Exception) -> str:
+    """For a log: our errors as they are, those of libraries with their type."""
+    return str(error) if isinstance(error, DepthRosError) else f'{type(error).__name__}: {error}'

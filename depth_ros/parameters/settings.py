@@ -414,6 +414,14 @@ class Settings:
         low=0.5,
         high=3600.0,
     )
+    log_period: float = setting(
+        0.0,
+        'Period of a log line with rate, latency and counters of each camera [s]; 0 disables it.',
+        'You watch the node without /diagnostics.',
+        live=True,
+        low=0.0,
+        high=3600.0,
+    )
     autostart: bool = setting(
         True,
         'Configure and activate at start. false: wait for a lifecycle manager.',

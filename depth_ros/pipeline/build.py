@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -46,6 +47,7 @@ class Choices:
     precision: str
     weights: str
     licence: str
+    trial_s: float  #: time of the network for the trial image [s]
 
     def __str__(self) -> str:
         """All of it in one line."""
@@ -121,8 +123,10 @@ def build(
     pipeline = Pipeline(model, settings, device)
     # the first run allocates and compiles: better now than with a frame, and a broken one shows
     with torch.inference_mode():
+        started_s = time.monotonic()
         prediction = model.predict(frame)
         pipeline.depth_map(prediction, frame, pipeline.snapshot).ensure_finite()
+        trial_s = time.monotonic() - started_s
         if settings.two_views.mode != 'off' and isinstance(model, TakesPairs):
             model.predict_pair(frame, frame)
     choices = Choices(
@@ -134,6 +138,7 @@ def build(
         precision=precision,
         weights=str(path) if path else 'none needed',
         licence=preset.source.licence,
+        trial_s=trial_s,
     )
     return pipeline, choices
 

@@ -3,19 +3,24 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+
 from depth_ros.ros.process.malloc import keep_freed_memory
 
 
-def main() -> None:
-    """Tune malloc for this process, then run the node.
+def main() -> int:
+    """Tune malloc for this process, then run the node; returns the exit code.
 
     In this order: `depth_ros.ros.node` imports numpy and torch, which start threads.
     """
     keep_freed_memory()
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback out of an import
     from depth_ros.ros import node
 
-    node.main()
+    signal.signal(signal.SIGINT, interrupt)
+    return node.main()
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

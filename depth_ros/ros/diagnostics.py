@@ -13,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from depth_ros.pipeline.build import Choices
 from depth_ros.ros.statistics import Summary
 
+STALLED_S = 5.0  #: an image that takes longer, and three times as long as usual, is an error
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
@@ -26,6 +27,7 @@ class CameraState:
         camera: the camera model in words; '' before the first image.
         intrinsics: where K comes from.
         trouble: why there is no depth; '' for nothing.
+        busy_s: since when an image has been processed without a result [s]; 0 for none.
         counters: what became of its images.
         summary: rate and latencies; None without recent frames.
         second_view: the state of two views, by name.
@@ -36,6 +38,7 @@ class CameraState:
     camera: str
     intrinsics: str
     trouble: str
+    busy_s: float
     counters: dict[str, int]
     summary: Summary | None
     second_view: dict[str, Any]
@@ -94,6 +97,10 @@ def _depth(
     if not active:
         return _status(name, OK, 'inactive', values)
     values |= _shown(state.summary) | state.counters | state.second_view
+    usual_s = state.summary.busy_p50_s if state.summary else choices.trial_s
+    if state.busy_s > max(STALLED_S, 3 * usual_s):
+        text = f'no output for {state.busy_s:.0f} s: the network has not finished an image'
+        return _status(name, ERROR, text, values)
     rate_hz = state.summary.rate_hz if state.summary else 0.0
     # a camera slower than `rate` is no overload; a network slower than its period is
     if busy_s * wanted_rate_hz > 0.9 and rate_hz < 0.9 * wanted_rate_hz:

@@ -7,15 +7,19 @@ publishes.
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from depth_ros.core.errors import DepthRosError
+from depth_ros.core.errors import in_words
 from depth_ros.parameters import layers
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.build import build
@@ -25,7 +29,9 @@ from depth_ros.ros.process import fastdds
 from depth_ros.ros.process.command_line import refuse_others
 from depth_ros.ros.process.log import forward_to_ros
 from depth_ros.ros.session import Session
+from depth_ros.ros.worker import THREAD_NAME
 
+FAILED = 1  #: exit code
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -37,6 +43,7 @@ class DepthNode(LifecycleNode):
             'depth_node', automatically_declare_parameters_from_overrides=True, **kwargs
         )
         forward_to_ros(self.get_logger())
+        self.exit_code = 0
         self.session: Session | None = None
         self.parameters = Parameters(self, self._apply)
 
@@ -62,13 +69,18 @@ class DepthNode(LifecycleNode):
         )
         self.get_logger().info(str(choices))
         self.get_logger().info(f'middleware: {fastdds.describe()}')
-        self.session = Session(self, pipeline, choices)
+        self.session = Session(self, pipeline, choices, self._gpu_lost)
         self.parameters.configured = True
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and start the worker."""
         result = super().on_activate(state)
-        return result if result != SUCCESS else self._attempt('activate', self._configured.start)
+        if result != SUCCESS:
+            return result
+        result = self._attempt('activate', self._configured.start)
+        if result != SUCCESS:
+            super().on_deactivate(state)  # of the publishers
+        return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe and wait for the worker."""
@@ -91,14 +103,49 @@ class DepthNode(LifecycleNode):
         """SUCCESS, or FAILURE with the reason logged: rclpy swallows what a transition raises."""
         try:
             action()
-        except DepthRosError as error:
-            self.get_logger().error(f'cannot {what}: {error}')
-            return FAILURE
         except Exception as error:
             # whatever a checkpoint, driver or GPU raises, the node must stay configurable
-            self.get_logger().error(f'cannot {what}: {type(error).__name__}: {error}')
+            if self.context.ok():  # otherwise Ctrl-C came in between
+                self.get_logger().error(f'cannot {what}: {in_words(error)}')
             return FAILURE
         return SUCCESS
+
+    def _LifecycleNodeMixin__change_state(self, transition_id: int) -> TransitionCallbackReturn:
+        """A transition that is not possible now is refused, and the node goes on.
+
+        rclpy lets the exception of such a request end the node, up to Jazzy (issue 1209).
+        """
+        try:
+            change = super()._LifecycleNodeMixin__change_state  # type: ignore[misc]
+            result: TransitionCallbackReturn = change(transition_id)
+            return result
+        except rclpy_implementation.RCLError as error:
+            self.get_logger().error(
+                f'transition {transition_id} is not possible now: {error}. A lifecycle manager '
+                'needs autostart:=false'
+            )
+            return TransitionCallbackReturn.ERROR
+
+    def start(self) -> bool:
+        """Configure and activate; on failure the process is to end with `exit_code`."""
+        if self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS:
+            return True
+        if self.context.ok():  # otherwise Ctrl-C came in between
+            self.exit_code = FAILED
+            self.get_logger().fatal(
+                'the node ends, because it could not start: correct the cause above and start it '
+                'again. With autostart:=false it waits for a lifecycle manager to configure it'
+            )
+        return False
+
+    def _gpu_lost(self, reason: str) -> None:
+        """End the process: after such an error only a new one can use the GPU."""
+        self.exit_code = FAILED
+        self.get_logger().fatal(
+            f'the GPU accepts no further work ({reason}): the node ends. Start it again; with '
+            'respawn:=true the launch file does'
+        )
+        self.context.try_shutdown()
 
     def close(self) -> None:
         """Stop the worker and free what configure made."""
@@ -108,8 +155,15 @@ class DepthNode(LifecycleNode):
             session.close()
 
 
-def main(args: list[str] | None = None) -> None:
-    """Run the node until it is shut down; `args` replaces the command line."""
+def main(args: list[str] | None = None) -> int:
+    """Run the node until it is shut down.
+
+    Args:
+        args: replace the command line.
+
+    Returns:
+        Exit code: 0, or `FAILED` if the node could not start or lost its GPU.
+    """
     if args is None:
         refuse_others(
             'depth_node', ((p.name, p.default, p.description) for p in layers.parameters())
@@ -125,16 +179,23 @@ def main(args: list[str] | None = None) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        if node.parameters.settings.autostart and node.trigger_configure() == SUCCESS:
-            node.trigger_activate()
-        executor.spin()
+        if not node.parameters.settings.autostart or node.start():
+            executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        if rclpy.ok():
+            raise  # otherwise the shutdown came in the middle of a callback
     finally:
-        signal.signal(
-            signal.SIGINT, signal.SIG_IGN
-        )  # a second Ctrl-C would leave shared memory behind
+        # a second Ctrl-C would leave shared memory behind
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         node._attempt('shut down', node.close)  # a GPU that failed may fail here again
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
+    if any(thread.name == THREAD_NAME for thread in threading.enumerate()):
+        # a network cannot be interrupted, and the interpreter would wait for it
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(node.exit_code)
+    return node.exit_code

@@ -48,8 +48,13 @@ class Timing:
             self._frames.append((now_s, latency_s, busy_s))
 
     def summary(self, now_s: float, window_s: float = 5.0) -> Summary | None:
-        """Of the frames published in the last `window_s`; None for fewer than two."""
+        """Of the frames published in the last `window_s`; None for fewer than two.
+
+        For a network that is slower the window is three times its processing time.
+        """
         with self._lock:
+            if self._frames:
+                window_s = max(window_s, 3 * self._frames[-1][2])
             frames = [f for f in self._frames if now_s - f[0] <= window_s]
         if len(frames) < 2:
             return None
@@ -84,3 +89,20 @@ class Statistics:
         self.counters = Counters()
         self.timing = Timing()
         self.trouble = ''  #: what is wrong with the images now; '' for nothing
+        self.busy_since_s: float | None = None  #: monotonic time; None if no image is processed
+        self.unwatched = False  #: whether images arrive while no output has subscribers
+
+    def in_words(self, now_s: float) -> str:
+        """Rate, latency and counters in one line; `now_s` is monotonic."""
+        summary, c = self.timing.summary(now_s), self.counters
+        rate = '0 Hz'
+        if summary is not None:
+            rate = f'{summary.rate_hz:.1f} Hz, processing p50 {1e3 * summary.busy_p50_s:.1f} ms'
+            if np.isfinite(summary.latency_p50_s):
+                p50, p99 = 1e3 * summary.latency_p50_s, 1e3 * summary.latency_p99_s
+                rate += f', latency p50 {p50:.1f} ms p99 {p99:.1f} ms'
+        return (
+            f'{rate}; {c.received} images: {c.published} published, {c.dropped} dropped, '
+            f'{c.limited} limited, {c.unwatched} without subscribers, {c.unscaled} without scale, '
+            f'{c.failed} failed'
+        )

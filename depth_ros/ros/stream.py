@@ -80,8 +80,9 @@ class Stream:
         self.pipeline = pipeline
         self.name = name
         self.second_view = second_view
-        self._prefix = f'{name}/' if name else ''
-        self.outputs = (TwoViewOutputs if second_view else Outputs)(node, settings, self._prefix)
+        self.prefix = f'{name}/' if name else ''  #: of its topics
+        self.label = f'{name}: ' if name else ''  #: of its log lines
+        self.outputs = (TwoViewOutputs if second_view else Outputs)(node, settings, self.prefix)
         self.inputs: list[Input] = []
         self.cameras: list[CameraModelSource] = []
         self._uploads: list[Upload] = []
@@ -113,13 +114,15 @@ class Stream:
         slot = second_view.slot(counters) if second_view else LatestImage(counters, not estimate)
         compressed = settings.image_transport == 'compressed'
         kind, topic = (CompressedImage, 'image/compressed') if compressed else (Image, 'image')
-        topic, info = f'{self._prefix}{topic}', f'{self._prefix}camera_info'
+        topic, info = f'{self.prefix}{topic}', f'{self.prefix}camera_info'
         self.inputs = [Input(node, kind, topic, slot.put_image, 1, settings.image_reliability)]
         if not estimate:
             self.inputs.append(Input(node, CameraInfo, info, slot.put_info, 10, once=True))
         self.inputs += second_view.inputs(node, settings) if second_view else []
         self.cameras = [
-            CameraModelSource(node.get_logger(), i.topic, settings.rectification, estimate)
+            CameraModelSource(
+                node.get_logger(), self.label, i.topic, settings.rectification, estimate
+            )
             for i in self.inputs
             if i.message_type is kind
         ]
@@ -151,6 +154,7 @@ class Stream:
             ImageError: an image cannot be decoded.
             CameraError: its camera_info cannot be used.
         """
+        self.statistics.unwatched = not work.demand.subscribed
         if work.demand:
             seen = zip(work.views, self.cameras, self._uploads, strict=True)
             return [_frame(view, camera, upload) for view, camera, upload in seen]
@@ -177,6 +181,7 @@ class Stream:
         """
         self.outputs.send(pending)
         self.statistics.counters.published += 1
+        self.statistics.busy_since_s = None
         self.statistics.trouble = ''
         now_ns = self.node.get_clock().now().nanoseconds
         # with use_sim_time and no /clock yet the time is 0, and the latency unknown
@@ -211,6 +216,7 @@ class Stream:
             camera=' and '.join(str(c.camera) for c in self.cameras) if known else '',
             intrinsics=self.cameras[0].source if self.cameras else '',
             trouble=silence or self.statistics.trouble,
+            busy_s=now_s - self.statistics.busy_since_s if self.statistics.busy_since_s else 0.0,
             counters=dataclasses.asdict(self.statistics.counters),
             summary=self.statistics.timing.summary(now_s),
             second_view=second_view,

@@ -9,9 +9,10 @@ import traceback
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
 from rclpy.lifecycle import LifecycleNode
 
-from depth_ros.core.errors import DepthRosError, ScaleError
+from depth_ros.core.errors import DepthRosError, ScaleError, in_words
 from depth_ros.core.types import DepthMap, Frame
 from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.ros.inputs.newest import LatestImages, View
@@ -21,6 +22,7 @@ from depth_ros.ros.process.log import Throttle
 from depth_ros.ros.stream import Stream, Work
 
 T = TypeVar('T')
+THREAD_NAME = 'depth'
 
 
 class Worker:
@@ -35,6 +37,8 @@ class Worker:
         images: where images come from.
         pipeline: makes depth of frames.
         second_view: makes depth of the frames of one camera and a second view; None for one view.
+        after: an earlier worker with the same network, which must have finished first.
+        on_gpu_lost: called with the reason when no further work on the GPU is possible.
     """
 
     def __init__(
@@ -44,6 +48,8 @@ class Worker:
         images: LatestImages,
         pipeline: Pipeline,
         second_view: Stereo | Motion | None = None,
+        after: Worker | None = None,
+        on_gpu_lost: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.node = node
         self.log = node.get_logger()
@@ -52,14 +58,24 @@ class Worker:
         self.pipeline = pipeline
         self.second_view = second_view
         self._throttle = Throttle()
-        self._thread = threading.Thread(target=self._run, name='depth')
+        self._stopped = False
+        self._after = after
+        self._on_gpu_lost = on_gpu_lost
+        # a daemon, so that a network that takes minutes cannot keep the process
+        self._thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
         self._thread.start()
 
-    def join(self) -> None:
-        """Wait for the frames in progress; close `images` first."""
-        self._thread.join()
+    def stop(self, patience_s: float) -> bool:
+        """Take no more images; True if the frames in progress finish within `patience_s`."""
+        self.images.close()
+        self._thread.join(patience_s)
+        self._stopped = self._thread.is_alive()
+        return not self._stopped
 
     def _run(self) -> None:
+        if self._after is not None:
+            self._after._thread.join()
+            self._after = None
         overlaps = any(stream.overlaps_inference for stream in self.streams)
         in_flight: list[tuple[Work, PendingMessages]] = []
         while (fresh := self.images.take(wait=not in_flight)) is not None:
@@ -79,6 +95,7 @@ class Worker:
             work = self.streams[k].admit(views, snapshot, started_s)
             if frames := self._guarded(work, work.stream.frames, work):
                 admitted.append((work, frames))
+                work.stream.statistics.busy_since_s = started_s
         return admitted
 
     def _infer(self, admitted: list[tuple[Work, list[Frame]]]) -> list[tuple[Work, DepthMap]]:
@@ -105,7 +122,8 @@ class Worker:
 
     def _send(self, prepared: list[tuple[Work, PendingMessages]]) -> None:
         for work, pending in prepared:
-            self._guarded(work, work.stream.send, pending, work)
+            if not self._stopped:
+                self._guarded(work, work.stream.send, pending, work)
 
     def _outcomes(self, admitted: list[tuple[Work, list[Frame]]]) -> list[DepthMap | Exception]:
         """The depth of each camera's frames, or why there is none."""
@@ -119,7 +137,7 @@ class Worker:
         except Exception as error:
             if len(admitted) == 1:
                 return [error]
-            reason = _with_type(error)
+            reason = in_words(error)
             if self._throttle.due(reason, f'{len(admitted)} at once'):
                 self.log.warning(f'{len(admitted)} cameras at once: {reason}; each is tried alone')
             _release_frames(error)
@@ -140,8 +158,8 @@ class Worker:
     def _report(self, work: Work, error: Exception) -> None:
         """Log, count and show in diagnostics why an image has no depth."""
         stream, counters = work.stream, work.stream.statistics.counters
-        message = str(error) if isinstance(error, DepthRosError) else _with_type(error)
-        if not self.node.context.ok():  # shut down in mid-frame: nothing to publish to
+        message = in_words(error)
+        if self._stopped or not self.node.context.ok():  # nothing to publish to
             _release_frames(error)
             return
         unscaled = isinstance(error, ScaleError)
@@ -149,19 +167,29 @@ class Worker:
         counters.failed += not unscaled
         stream.statistics.trouble = message
         if self._throttle.due(message, stream.name):
-            text = f'{stream.name}: {message}' if stream.name else message
+            text = stream.label + message
             # one line of code for each severity: rclpy refuses to change it
             if unscaled:
                 self.log.warning(text)
             else:
                 self.log.error(text)
+        stream.statistics.busy_since_s = None
         if not isinstance(error, DepthRosError):
+            if _gpu_is_lost(self.pipeline.device):
+                self._on_gpu_lost(message)
             self.log.debug(''.join(traceback.format_exception(error)))
         _release_frames(error)
 
 
-def _with_type(error: Exception) -> str:
-    return f'{type(error).__name__}: {error}'
+def _gpu_is_lost(device: torch.device) -> bool:
+    """Whether CUDA refuses all further work, as after an illegal memory access."""
+    if device.type != 'cuda':
+        return False
+    try:
+        torch.cuda.synchronize(device)
+    except RuntimeError:
+        return True
+    return False
 
 
 def _release_frames(error: BaseException | None) -> None:

@@ -35,6 +35,8 @@ class Fake:
         confidence = sky = focal_px = None
         if self.variant.startswith('slow'):
             time.sleep(float(self.variant.removeprefix('slow')))
+        elif self.variant == 'late_slow20' and self.calls > 1:
+            time.sleep(20)
         elif self.variant == 'late_nan' and self.calls > 1:
             values = torch.full(size, torch.nan)
         elif self.variant == 'late_empty' and self.calls > 1:
@@ -107,7 +109,8 @@ def register():
     module.load = load
     sys.modules[module.__name__] = module
     for variant in (
-        'red', 'slow0.1', 'slow2', 'late_nan', 'late_empty', 'late_crash', 'always_nan', 'holes',
+        'red', 'slow0.1', 'slow2', 'late_slow20', 'late_nan', 'late_empty', 'late_crash',
+        'always_nan', 'holes',
         'confident', 'big', 'narrow',
     ):  # fmt: skip
         add(variant, variant, Kind.METRIC)
@@ -132,4 +135,9 @@ if __name__ == '__main__':
     if 'AHEAD' in os.environ:  # a frame is begun before the last one is sent, as on a GPU
         Stream.overlaps_inference = True
 
-    main()
+    if 'GPU_LOST' in os.environ:  # every error is one after which CUDA refuses further work
+        from depth_ros.ros import worker
+
+        worker._gpu_is_lost = lambda device: True
+
+    sys.exit(main())

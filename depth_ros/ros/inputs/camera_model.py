@@ -26,15 +26,22 @@ class CameraModelSource:
 
     Args:
         log: logger of the node.
+        label: begins each log line, to tell several cameras apart.
         topic: full name of the image topic, which may say that the image is rectified.
         rectification: the parameter.
         estimate: estimates the camera from the images; None uses camera_info.
     """
 
     def __init__(
-        self, log: Any, topic: str, rectification: str, estimate: SteadyCamera | None = None
+        self,
+        log: Any,
+        label: str,
+        topic: str,
+        rectification: str,
+        estimate: SteadyCamera | None = None,
     ) -> None:
         self.log = log
+        self.label = label
         self.camera: Camera | None = None  #: of the latest image
         self.estimate = estimate
         named_rectified = re.search(r'(^|[/_])rect', topic)  # image_rect, left_rect
@@ -90,10 +97,10 @@ class CameraModelSource:
         if self.estimate is not None:
             text += f'; K is {self.source}'
         if self._throttle.due(text):
-            self.log.info(text)
+            self.log.info(self.label + text)
         for warning in _warnings(camera, frame_id, view.info):
             if self._throttle.due(warning):
-                self.log.warning(warning)
+                self.log.warning(self.label + warning)
 
 
 def _warnings(camera: Camera, frame_id: str, info: CameraInfo | None) -> Iterator[str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -73,22 +74,28 @@ class Outputs:
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         )
         self.node = node
-        self.publishers: dict[str, Any] = {
-            name: node.create_lifecycle_publisher(
-                kind, f'{prefix}{name}', qos,
-                qos_overriding_options=_overriding(node, f'{prefix}{name}'),
-            )
-            for name, kind in self.topics.items()
-        }  # fmt: skip
+        self.publishers: dict[str, Any] = {}
+        with contextlib.ExitStack() as made:
+            made.callback(self._destroy_publishers)
+            for name, kind in self.topics.items():
+                topic = f'{prefix}{name}'
+                overrides = _overriding(node, topic)
+                self.publishers[name] = node.create_lifecycle_publisher(
+                    kind, topic, qos, qos_overriding_options=overrides
+                )
+            made.pop_all()
         self.buffers = {name: MessageBuffer() for name in (*self.topics, 'valid points')}
         self._streams: dict[torch.device, torch.cuda.Stream] = {}
 
     def close(self) -> None:
         """Remove the publishers."""
-        for publisher in self.publishers.values():
-            self.node.destroy_lifecycle_publisher(publisher)
+        self._destroy_publishers()
         for buffer in self.buffers.values():
             buffer.free()
+
+    def _destroy_publishers(self) -> None:
+        while self.publishers:
+            self.node.destroy_lifecycle_publisher(self.publishers.popitem()[1])
 
     def subscribed(self) -> frozenset[str]:
         """Names of the outputs that have subscribers now."""

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starting, stopping and failing: exit codes, and nothing left half done."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from graph import ACTIVE, INACTIVE, UNCONFIGURED, NodeProcess, Source, camera
+from lifecycle_msgs.msg import Transition
+from sensor_msgs.msg import Image
+from test_newest import counters
+
+from tools.demo.processes import end_with_parent
+
+CAM = camera(64, 48)
+
+
+@pytest.fixture
+def start(graph):
+    """`start(*arguments, **parameters)`: a node of its own, ended afterwards."""
+    made = []
+
+    def start(*arguments, **parameters):
+        made.append(NodeProcess(graph, *arguments, **parameters))
+        return made[-1]
+
+    yield start
+    for process in made:
+        if process.process.poll() is None:
+            process.process.kill()
+            process.process.wait()
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        {'model': 'fake_rde'},
+        {'device': 'tpu'},
+        {'model': 'fake_red', 'rate': 'abc'},
+        {'model': 'fake_red', 'no_such_parameter': 1},
+    ],
+    ids=lambda wrong: '-'.join(wrong),
+)
+def test_a_bad_start_ends_with_an_exit_code_and_the_next_step(start, wrong):
+    running = start(**wrong)
+    assert running.process.wait(60) == 1, running.log
+    running.reader.join(5)
+    assert 'cannot configure: ' in running.log and 'Traceback' not in running.log
+    assert 'correct the cause above and start it again' in running.log
+
+
+def test_with_a_lifecycle_manager_a_bad_configure_can_be_tried_again(start):
+    running = start(model='fake_rde', autostart=False)
+    assert not running.configure() and running.state == UNCONFIGURED
+    assert running.set(model='fake_red') == []
+    assert running.configure() and running.state == INACTIVE
+    assert running.stop() == 0
+
+
+def test_a_transition_that_is_not_possible_is_refused(start, graph):
+    running = start(model='fake_red')
+    running.said('listening to')
+    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        assert not running.change(transition)
+        assert running.state == ACTIVE
+    assert running.stop() == 0, running.log
+
+
+def test_a_configure_that_fails_half_way_takes_back_what_it_made(start, graph):
+    running = start(
+        '-p', 'qos_overrides./points.publisher.depth:=not_a_number',
+        model='fake_red', autostart=False,
+    )  # fmt: skip
+    for _ in range(3):
+        assert not running.configure()
+    topics = ('/depth/image', '/depth/camera_info', '/points')
+    graph.wait(lambda: not any(graph.node.count_publishers(t) for t in topics), 'no publishers')
+    assert running.state == UNCONFIGURED
+    assert running.stop() == 0, running.log
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_node_at_any_moment_without_a_traceback(graph, number):
+    moments = random.Random(number)
+    command = [sys.executable, '-m', 'depth_ros.ros', '--ros-args', '-p', 'model:=flat_wall']
+    for _ in range(4):
+        running = subprocess.Popen(
+            command,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=end_with_parent,
+        )
+        time.sleep(moments.uniform(0.5, 6))
+        running.send_signal(number)
+        log, _ = running.communicate(timeout=30)
+        assert 'Traceback' not in log and 'ERROR' not in log, log
+        # before rclpy has its handlers, the signal's default ends the process
+        assert running.returncode in (0, -number), log
+
+
+def test_stopping_does_not_wait_for_a_slow_network(start, graph, collect):
+    running = start(model='fake_late_slow20')
+    source = Source(graph)
+    try:
+        collect(Image, 'depth/image')
+        running.said('listening to')
+        source.send_until(lambda: 'field of view' in running.log, 'an image is taken', CAM)
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(12) == 0, 'ended only when the network had finished'
+    except subprocess.TimeoutExpired:
+        raise AssertionError(running.log) from None
+    finally:
+        source.close()
+
+
+def test_a_network_that_never_answers_is_an_error_in_diagnostics(node, source, collect, graph):
+    node(model='fake_late_slow20')
+    collect(Image, 'depth/image')
+    source.ready()
+    for _ in range(3):
+        source.send(CAM)
+
+    def stalled():
+        source.send(CAM)
+        status, _ = counters(graph, collect)
+        return status.level == status.ERROR and status.message
+
+    message = graph.wait(stalled, 'an error in diagnostics', 30)
+    assert 'no output for' in message and 'the network has not finished an image' in message
+
+
+def test_deactivating_drops_the_frame_in_progress_and_activating_waits_for_it(
+    node, source, collect
+):
+    running = node(model='fake_slow2')
+    depths = collect(Image, 'depth/image')
+    source.answer(depths, CAM)
+    source.send(CAM)
+    time.sleep(0.3)
+    assert running.change(Transition.TRANSITION_DEACTIVATE)
+    assert running.change(Transition.TRANSITION_ACTIVATE)
+    source.answer(depths, CAM)
+    stamps = [(m.header.stamp.sec, m.header.stamp.nanosec) for m in depths]
+    assert stamps == sorted(set(stamps)), 'an image was published twice'
+
+
+def test_a_lost_gpu_ends_the_node_so_that_it_can_be_started_again(
+    start, graph, collect, monkeypatch
+):
+    monkeypatch.setenv('GPU_LOST', '1')
+    running = start(model='fake_late_crash')
+    source = Source(graph)
+    try:
+        collect(Image, 'depth/image')
+        source.send_until(lambda: running.process.poll() is not None, 'the node to end', CAM)
+        running.reader.join(5)
+        assert running.process.returncode == 1, running.log
+        assert 'the GPU accepts no further work (RuntimeError: CUDA error: ' in running.log
+    finally:
+        source.close()
+
+
+def test_the_log_says_once_that_nothing_is_computed_and_rates_on_request(
+    node, source, collect, graph
+):
+    running = node(log_period=0.5)
+    before = len(running.lines)
+    line = 'no output has subscribers: nothing is computed. Subscribe to one, for example: '
+    source.send_until(lambda: line in ''.join(running.lines[before:]), line, CAM)
+    for _ in range(20):
+        source.send(CAM)
+        time.sleep(0.05)
+    log = ''.join(running.lines[before:])
+    assert log.count(line) == 1 and 'ros2 topic hz /points' in log
+    source.answer(collect(Image, 'depth/image'), CAM)
+    rates = 'images: 1 published'
+    graph.wait(lambda: rates in ''.join(running.lines[before:]), rates)
+    assert running.set(log_period=0.0) == []
