@@ -63,7 +63,7 @@ def test_every_parameter_is_explained():
 
 
 def test_a_parameter_without_a_group_is_refused(monkeypatch):
-    monkeypatch.setitem(docs.GROUPS, 'Node', ('', ('patience',)))
+    monkeypatch.setitem(docs.GROUPS, 'Node', ('', ('patience', 'log_period')))
     with pytest.raises(ValueError, match='autostart has no group'):
         docs.parameters_tables()
 

@@ -46,7 +46,7 @@ GROUPS = {
         'See [Topics](topics.md).',
         ('rate', 'depth_encoding', 'frame_id', 'min_confidence', 'output_reliability'),
     ),
-    'Node': ('', ('patience', 'autostart')),
+    'Node': ('', ('patience', 'log_period', 'autostart')),
 }  # fmt: skip
 #: prefix -> (title, introduction)
 PREFIXES = {
