@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """camera_info of every sort of driver -> the camera of the image (REP 104)."""
 
+import numpy as np
 import pytest
-from graph import header, info
+from graph import header, image, info
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import CameraError
-from depth_ros.ros.inputs.camera_info import CameraInfoCache, camera_from, to_message
+from depth_ros.ros.inputs.camera_info import INFO_WAIT_S, CameraInfoCache, camera_from, to_message
 
 RAW = Camera(640, 480, 500.0, 510.0, 322.0, 238.0, 'plumb_bob', (-0.2, 0.05, 0.001, 0.002, 0.0))
 
@@ -87,6 +88,17 @@ def test_the_exact_stamp_is_preferred_then_frame_and_size():
     assert infos.nearest(header(9)) is small
     assert infos.nearest(header(9, 'unknown')) is other
     assert CameraInfoCache().nearest(header(9)) is None
+
+
+def test_another_camera_info_is_waited_for_then_taken_and_from_then_on_at_once():
+    cache, wide = CameraInfoCache(), image(np.zeros((480, 640, 3), np.uint8), 9)
+    cache.add(info(RAW.resized(320, 240), 3))
+    assert cache.info_for(wide, 0.05) is None
+    cache.add(info(RAW, 9))
+    assert cache.info_for(wide, 0.06) == info(RAW, 9)
+    cache = CameraInfoCache()
+    cache.add(info(RAW.resized(320, 240), 3))
+    assert cache.info_for(wide, INFO_WAIT_S) is cache.info_for(wide, 0.0) is not None
 
 
 def test_received_messages_are_not_changed():

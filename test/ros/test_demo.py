@@ -85,7 +85,7 @@ def test_help_is_given_and_words_that_are_none_of_ros_are_refused(module: str) -
 
     told = run('--help')
     assert told.returncode == 0 and '--ros-args -p PARAMETER:=VALUE' in told.stdout
-    assert 'rate:=30.0' in told.stdout or 'model:=nano' in told.stdout
+    assert 'rate:=30.0' in told.stdout or 'model:=auto' in told.stdout
     refused = run('encoding:=nv12')
     assert refused.returncode == 2 and 'unrecognized arguments: encoding:=nv12' in refused.stderr
 

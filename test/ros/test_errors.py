@@ -205,7 +205,7 @@ def trouble_while_sending(source, collect, graph, message, described, expected):
     ('model', 'expected'),
     [
         ('fake_late_nan', 'no finite value'),
-        ('fake_late_empty', 'the network answered (0,) for a frame of (48, 64)'),
+        ('fake_late_empty', 'the network returned (0,) for a frame of (48, 64)'),
     ],
 )
 def test_a_network_that_fails_is_reported_and_the_node_lives(
@@ -348,7 +348,7 @@ def test_coefficients_without_a_model_name_are_not_dropped(node, source, collect
         described.d = [-0.3, 0.1, 0.0, 0.0, 0.0]
         source.infos.publish(described)
         source.images.publish(image(noise(CAM), source.stamp_ns))
-        return "distortion_model '' with 5 coefficients, taken for plumb_bob" in running.log
+        return "distortion_model '' with 5 coefficients, used as plumb_bob" in running.log
 
     source.ready()
     source.graph.wait(said, 'the warning')
