@@ -3,9 +3,10 @@
 
 from pathlib import Path
 
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.substitutions import LaunchConfiguration
+from launch.substitutions import LaunchConfiguration, TextSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
@@ -13,8 +14,14 @@ from launch_ros.substitutions import FindPackageShare
 SWITCH = ['true', 'false']
 # name: (default, description, choices, type of a parameter); empty: file, preset or default decide
 ARGUMENTS = {
-    'image': ('image', 'Image topic; compressed images are on <image>/compressed.', None, None),
+    'image': ('image', 'Image topic; may end in /compressed.', None, None),
     'camera_info': ('', 'CameraInfo topic; empty: camera_info next to image.', None, None),
+    'image_transport': (
+        '',
+        'Subscribe images or compressed images.',
+        ['', 'raw', 'compressed'],
+        str,
+    ),
     'cameras': ('', 'Several cameras, [front,left]: prefixes of both topics.', None, list[str]),
     'params_file': ('', 'YAML file with parameters; see config/depth.yaml.', None, None),
     'model': ('', 'Preset of docs/networks.md, or auto.', None, str),
@@ -27,33 +34,70 @@ ARGUMENTS = {
     'use_sim_time': ('', 'true: use the time from /clock.', ['', *SWITCH], bool),
     'namespace': ('', 'Namespace of the node and its topics.', None, None),
     'log_level': ('info', 'Log level.', ['debug', 'info', 'warn', 'error', 'fatal'], None),
+    'respawn': ('false', 'true: start the node again when it ends.', SWITCH, None),
     'rviz': ('false', 'true: also start RViz (package rviz2).', SWITCH, None),
     'fixed_frame': ('camera_optical_frame', 'Fixed frame of RViz.', None, None),
 }
 
 
-def actions(context: LaunchContext) -> list[Node]:
-    """RViz, a window for each camera (first: where it is not installed nothing must run); node."""
-    given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+def checked(given: dict[str, str]) -> dict[str, str]:
+    """The arguments, with a compressed topic split up; errors name the argument and the remedy."""
     if given['params_file'] and not Path(given['params_file']).is_file():
         raise FileNotFoundError(f'params_file:={given["params_file"]} is not a file')
+    try:
+        float(given['rate'] or 0)
+    except ValueError:
+        raise ValueError(f'rate:={given["rate"]} is not a number [Hz]') from None
+    if given['rviz'] == 'true' and not installed('rviz2'):
+        raise RuntimeError('rviz:=true but package rviz2 is not installed: install it')
+    if given['image'].endswith('/compressed'):
+        image = given['image'].removesuffix('/compressed')
+        given = {**given, 'image': image, 'image_transport': 'compressed'}
+    for name in ('image', 'camera_info') if len(names_of(given)) > 1 else ():
+        if given[name].startswith('/'):
+            raise ValueError(
+                f'{name}:={given[name]} is one topic for all of cameras:={given["cameras"]}; give '
+                f'a name below each of them, such as {name}:={given[name].rpartition("/")[2]}'
+            )
+    if given['cameras']:
+        given = {**given, 'cameras': f'[{", ".join(names_of(given))}]'}
+    return given
+
+
+def installed(package: str) -> bool:
+    """Whether a ROS package is installed."""
+    try:
+        return bool(get_package_prefix(package))
+    except PackageNotFoundError:
+        return False
+
+
+def names_of(given: dict[str, str]) -> list[str]:
+    """Names in [front,left]; [''] for a single camera without one."""
+    return [name.strip(' \'"') for name in given['cameras'].strip('[]').split(',')]
+
+
+def actions(context: LaunchContext) -> list[Node]:
+    """RViz, a window for each camera (first: where it is not installed nothing must run); node."""
+    given = checked({name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS})
+    names = names_of(given)
     values = {
-        name: ParameterValue(LaunchConfiguration(name), value_type=kind)
+        name: ParameterValue(TextSubstitution(text=given[name]), value_type=kind)
         for name, (*_, kind) in ARGUMENTS.items()
         if kind and given[name]
     }
     image = given['image']
     info = given['camera_info'] or ''.join(image.rpartition('/')[:2]) + 'camera_info'
     topics = {'image': image, 'image/compressed': f'{image}/compressed', 'camera_info': info}
-    names = [name.strip(' \'"') for name in given['cameras'].strip('[]').split(',')]
     remaps = [(str(Path(n, own)), str(Path(n, at))) for n in names for own, at in topics.items()]
-    look = [FindPackageShare('depth_ros'), '/config/depth.rviz']
+    config = [FindPackageShare('depth_ros'), '/config/depth.rviz']
     windows = [
         Node(
             package='rviz2',
             executable='rviz2',
+            name='_'.join(filter(None, ('rviz', *Path(name).parts))),  # its window's title
             namespace='/'.join(filter(None, (given['namespace'], name))),  # of its topics
-            arguments=['-d', look, '-f', given['fixed_frame']],
+            arguments=['-d', config, '-f', given['fixed_frame']],
             remappings=[('image', image)],
         )
         for name in (names if given['rviz'] == 'true' else ())
@@ -67,6 +111,8 @@ def actions(context: LaunchContext) -> list[Node]:
         remappings=remaps,
         arguments=['--ros-args', '--log-level', given['log_level']],
         output='screen',
+        respawn=given['respawn'] == 'true',
+        respawn_delay=1.0,
     )
     return [*windows, node]
 

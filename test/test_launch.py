@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from depth_ros.sim.world.layouts import LAYOUTS
+
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
 
@@ -16,16 +18,18 @@ FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
 @pytest.mark.parametrize('path', FILES, ids=lambda p: p.name)
 def test_launch_file_is_short_and_evaluates_no_text(path):
     text = path.read_text()
-    assert len(text.splitlines()) <= 80
+    assert len(text.splitlines()) <= 130
     names = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
     assert not names & {'eval', 'exec', 'PythonExpression'}
 
 
 @pytest.fixture
-def described():
+def described(monkeypatch, tmp_path):
     """(name of a launch file) -> its description; skips where ROS's launch is not installed."""
     # `import launch` alone would find our folder of that name
     pytest.importorskip('launch_ros.actions', reason='launch_ros is only in a ROS installation')
+
+    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path))  # no packages
 
     def load(name):
         spec = importlib.util.spec_from_file_location('described', ROOT / 'launch' / name)
@@ -34,6 +38,19 @@ def described():
         return module.generate_launch_description()
 
     return load
+
+
+@pytest.fixture
+def ament(described, tmp_path):
+    """`ament(*packages)`: only these are installed."""
+
+    def install(*packages):
+        index = tmp_path / 'share/ament_index/resource_index/packages'
+        index.mkdir(parents=True)
+        for name in packages:
+            (index / name).touch()
+
+    return install
 
 
 @pytest.fixture
@@ -113,8 +130,45 @@ def test_several_cameras_have_their_topics_below_their_names(command):
     assert remaps['left/image/compressed'] == 'left/image_raw/compressed'
     assert remaps['left/camera_info'] == 'left/camera_info'
     assert len(remaps) == 6
-    _, remaps, _ = command(cameras='[front]', image='/elsewhere/image_raw')
+    values, remaps, _ = command(cameras='front', image='/elsewhere/image_raw')
+    assert values == {'cameras': ['front']}
     assert remaps['front/camera_info'] == '/elsewhere/camera_info'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'error'),
+    [
+        (
+            {'cameras': '[front,left]', 'image': '/camera/image_raw'},
+            r'image:=/camera/image_raw is one topic for all of cameras:=\[front,left\]; .* '
+            'image:=image_raw',
+        ),
+        (
+            {'cameras': '[front,left]', 'image': 'image', 'camera_info': '/info'},
+            'camera_info:=/info is one topic for all',
+        ),
+        ({'rate': 'abc'}, 'rate:=abc is not a number'),
+        ({'rviz': 'true'}, 'rviz:=true but package rviz2 is not installed'),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_the_name_of_the_argument(command, arguments, error):
+    with pytest.raises((ValueError, RuntimeError), match=error):
+        command(**arguments)
+
+
+@pytest.mark.parametrize('given', [{'image_transport': 'compressed'}, {}])
+def test_compressed_images_are_subscribed_by_argument_or_topic(command, given):
+    image = '/camera/image_raw' if given else '/camera/image_raw/compressed'
+    values, remaps, _ = command(image=image, **given)
+    assert values == {'image_transport': 'compressed'}
+    assert remaps['image/compressed'] == '/camera/image_raw/compressed'
+    assert remaps['camera_info'] == '/camera/camera_info'
+
+
+def test_the_node_is_started_again_on_request(command):
+    for given, expected in (({}, False), ({'respawn': 'true'}, True)):
+        _, _, node = command(**given)
+        assert node._ExecuteLocal__respawn is expected
 
 
 @pytest.mark.parametrize(
@@ -130,9 +184,12 @@ def test_several_cameras_have_their_topics_below_their_names(command):
         ),
     ],
 )
-def test_rviz_has_a_window_in_the_namespace_of_each_camera(command, arguments, namespaces):
+def test_rviz_has_a_window_in_the_namespace_of_each_camera(command, ament, arguments, namespaces):
+    ament('rviz2')
     command(**arguments, image='image_raw')
     assert [w._Node__node_namespace for w in command.windows] == namespaces
+    titles = [w._Node__node_name for w in command.windows]
+    assert len(set(titles)) == len(titles)
     for window in command.windows:
         ((_, image),) = window._Node__remappings
         assert ''.join(s.text for s in image) == 'image_raw'
@@ -157,6 +214,19 @@ def test_argument_wins_over_params_file(command, tmp_path, key):
 def test_params_file_that_is_not_there_is_refused(command):
     with pytest.raises(FileNotFoundError, match='/nope'):
         command(params_file='/nope.yaml')
+
+
+@pytest.mark.parametrize('packages', [(), ('rviz2',)])
+def test_demo_starts_rviz_where_it_is_installed(described, ament, packages):
+    ament(*packages)
+    (rviz,) = (a for a in described('demo.launch.py').get_launch_arguments() if a.name == 'rviz')
+    assert rviz.default_value[0].text == ('true' if packages else 'false')
+
+
+def test_demo_offers_the_scenes_there_are(described):
+    arguments = described('demo.launch.py').get_launch_arguments()
+    (scene,) = (argument for argument in arguments if argument.name == 'scene')
+    assert list(scene.choices) == list(LAYOUTS)
 
 
 def test_demo_wires_camera_and_node(described):
