@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import setuptools
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -156,3 +157,26 @@ def test_model_yaml_names_a_preset_and_sets_known_parameters(path):
     values = preset_values(path.stem)
     assert values.pop('model') == path.stem
     assert values, 'a file that sets nothing can go'
+
+
+@pytest.fixture
+def costmap():
+    tree = yaml.safe_load((ROOT / 'config/nav2.yaml').read_text())
+    return tree['local_costmap']['local_costmap']['ros__parameters']
+
+
+def test_nav2_clears_at_every_height_what_it_marks(costmap):
+    layer = costmap['voxel_layer']
+    sources = [layer[name] for name in layer['observation_sources'].split()]
+    marking = [s for s in sources if s['marking']]
+    (clearing,) = (s for s in sources if s['clearing'])
+    assert marking and not any(s['clearing'] for s in marking)
+    # points outside a source's limits are dropped before rays are traced to them
+    assert clearing['min_obstacle_height'] < -10 and clearing['max_obstacle_height'] > 10
+    for source in marking:
+        assert source['topic'] == clearing['topic']
+        assert source['obstacle_max_range'] < clearing['raytrace_max_range']
+        assert source['max_obstacle_height'] <= layer['max_obstacle_height']
+        assert min(costmap['width'], costmap['height']) / 2 >= source['obstacle_max_range']
+    top = layer['origin_z'] + layer['z_voxels'] * layer['z_resolution']
+    assert top >= layer['max_obstacle_height']
