@@ -96,8 +96,11 @@ def test_unknown_parameters_of_a_file_are_refused(graph, tmp_path):
     file.write_text(
         '/**:\n  ros__parameters:\n    pionts: {stride: 4}\n    rate: 5\n    range: {max: nine}\n'
     )
-    process = NodeProcess(graph, '--params-file', str(file), name='unknowing', model='fake_red')
+    process = NodeProcess(
+        graph, '--params-file', str(file), name='unknowing', model='fake_red', autostart=False
+    )
     try:
+        assert not process.configure()
         process.said('pionts.stride is not a parameter of depth_node; did you mean points.stride?')
         assert "range.max is 'nine', str; it is of type float" in process.log
         assert process.state == UNCONFIGURED
@@ -373,8 +376,9 @@ def test_qos_can_be_overridden_as_elsewhere_in_ros(graph):
 
 def test_values_that_cannot_be_together_are_named_at_the_start(graph):
     given = {'range.min': 5.0, 'range.max': 2.0}
-    process = NodeProcess(graph, name='at_odds', model='fake_red', **given)
+    process = NodeProcess(graph, name='at_odds', model='fake_red', autostart=False, **given)
     try:
+        assert not process.configure()
         process.said('cannot configure: range.min is 5 and range.max is 2')
         assert process.set(range__max=9.0) == [] and process.configure()
     finally:
