@@ -7,7 +7,7 @@ pytest.importorskip(
     'rclpy', reason='rclpy is not installed: pip install .[ros], or source a ROS 2 setup'
 )
 
-from graph import Graph, NodeProcess, Source
+from graph import Gate, Graph, NodeProcess, Source
 
 from depth_ros.parameters import layers
 
@@ -20,8 +20,20 @@ def graph():
     graph.close()
 
 
+@pytest.fixture(scope='session')
+def one_gate(tmp_path_factory):
+    return Gate(tmp_path_factory.mktemp('gate') / 'shut')
+
+
+@pytest.fixture
+def gate(one_gate):
+    """Stops the network of `fake_gated`; open at first and at the end."""
+    yield one_gate
+    one_gate.open()
+
+
 @pytest.fixture(scope='module')
-def process(graph):
+def process(graph, one_gate):
     """depth_node, waiting to be configured."""
     process = NodeProcess(graph, autostart=False)
     yield process

@@ -175,6 +175,26 @@ class Received(list):
         self.graph.node.destroy_subscription(self.subscription)
 
 
+class Gate:
+    """While it is shut, the networks of `fake_gated` wait in mid-inference."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        os.environ['GATE'] = str(path)  # for the nodes that start from now on
+
+    @property
+    def reached(self) -> bool:
+        """Whether a network has waited since it was shut."""
+        return self.path.with_suffix('.reached').exists()
+
+    def shut(self) -> None:
+        self.path.with_suffix('.reached').unlink(missing_ok=True)
+        self.path.touch()
+
+    def open(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+
 def qos(reliability: str, depth: int) -> QoSProfile:
     return QoSProfile(depth=depth, reliability=ReliabilityPolicy[reliability.upper()])
 

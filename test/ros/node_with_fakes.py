@@ -6,6 +6,7 @@ import sys
 import time
 import types
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -35,6 +36,12 @@ class Fake:
         confidence = sky = focal_px = None
         if self.variant.startswith('slow'):
             time.sleep(float(self.variant.removeprefix('slow')))
+        elif self.variant == 'gated':
+            gate = Path(os.environ['GATE'])
+            if gate.exists():
+                gate.with_suffix('.reached').touch()
+            while gate.exists():
+                time.sleep(0.002)
         elif self.variant == 'late_slow20' and self.calls > 1:
             time.sleep(20)
         elif self.variant == 'late_nan' and self.calls > 1:
@@ -42,7 +49,7 @@ class Fake:
         elif self.variant == 'late_empty' and self.calls > 1:
             values = torch.zeros(0)
         elif self.variant == 'late_crash' and self.calls == 3:
-            raise RuntimeError('CUDA error: an illegal memory access was encountered')
+            raise RuntimeError('the crash of the third call')
         elif self.variant == 'always_nan':
             values = torch.full(size, torch.nan)
         elif self.variant == 'holes':  # a NaN row, a zero row, a sky row, an infinite row
@@ -111,7 +118,7 @@ def register():
     for variant in (
         'red', 'slow0.1', 'slow2', 'late_slow20', 'late_nan', 'late_empty', 'late_crash',
         'always_nan', 'holes',
-        'confident', 'big', 'narrow',
+        'confident', 'big', 'narrow', 'gated',
     ):  # fmt: skip
         add(variant, variant, Kind.METRIC)
     add('eye', 'eye', Kind.CANONICAL, estimates_camera=True)

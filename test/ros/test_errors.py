@@ -221,12 +221,31 @@ def test_a_network_that_fails_is_reported_and_the_node_lives(
     assert running.set(points__stride=3) == []
 
 
-def test_one_crash_of_the_network_costs_one_frame(node, source, collect):
-    running = node(model='fake_late_crash')
+def test_one_crash_of_the_network_costs_one_frame(node, source, collect, graph):
+    running = node(model='fake_late_crash')  # its third call; the first is the trial
     depths = collect(Image, 'depth/image')
+    source.answer(depths, CAM)
+    graph.wait(lambda: depths.stamped(source.stamp_ns) or crashes(running), 'the last image')
+    missing = [source.stamp_ns] if crashes(running) else []
     for _ in range(4):
-        source.answer(depths, CAM)
-    assert 'illegal memory access' in running.log
+        stamp, before = source.send(CAM), crashes(running)
+        graph.wait(lambda s=stamp, b=before: depths.stamped(s) or crashes(running) > b, 'an image')
+        if not depths.stamped(stamp):
+            missing.append(stamp)
+    assert len(missing) == crashes(running) == 1
+    assert not depths.stamped(missing[0])
+    assert {'failed': '1', 'dropped': '0'}.items() <= values_of(graph, collect).items()
+
+
+def crashes(running):
+    return running.log.count('the crash of the third call')
+
+
+def values_of(graph, collect, name='depth'):
+    received = collect(DiagnosticArray, '/diagnostics')
+    message = graph.wait(lambda: received and received[-1], 'diagnostics')
+    status = next(s for s in message.status if s.name == f'/depth_node: {name}')
+    return {v.key: v.value for v in status.values}
 
 
 def test_an_uncalibrated_camera_is_named_before_anybody_listens(node, source):
