@@ -27,7 +27,7 @@ def test_scale_is_known_over_estimated():
     assert scale.scale is None and math.isnan(scale.spread)
     assert scale.update(pose((0.1, 0, 0)), 0.25) == pytest.approx(2.5)
     assert scale.update(pose((0.2, 0, 0)), known((0.5, 0, 0))) == pytest.approx(2.5)
-    assert (scale.taken, scale.refused) == (2, '')
+    assert (scale.accepted, scale.refused) == (2, '')
     assert scale.spread < 0.01
 
 
@@ -40,12 +40,12 @@ def test_before_a_second_pair_the_spread_is_that_of_the_pose():
 @pytest.mark.parametrize(
     ('found', 'truth', 'said'),
     [
-        (pose((0.1, 0, 0)), 0.01, 'known baseline is 0.01 m; the least is 0.05'),
+        (pose((0.1, 0, 0)), 0.01, 'known baseline is 0.01 m; the minimum is 0.05'),
         (pose((0.1, 0, 0)), math.nan, 'known baseline is nan m'),
         (None, 0.2, 'no pose'),
-        (pose((0.1, 0, 0), inliers=0.3), 0.2, '30% inliers; the least is 50%'),
-        (pose((0.001, 0, 0), std=0.002), 0.2, 'no more than a rotation'),
-        (pose((0, 0, 0), std=0.0), 0.2, 'no more than a rotation'),
+        (pose((0.1, 0, 0), inliers=0.3), 0.2, '30% inliers; the minimum is 50%'),
+        (pose((0.001, 0, 0), std=0.002), 0.2, 'not distinguishable from a pure rotation'),
+        (pose((0, 0, 0), std=0.0), 0.2, 'not distinguishable from a pure rotation'),
         (pose((0.1, 0, 0)), known((0, 0, 0.2)), 'direction is 90 deg from the known one'),
         (pose((0.1, 0, 0)), known((0, 0, 0)), 'known baseline is 0 m'),
     ],
@@ -53,10 +53,10 @@ def test_before_a_second_pair_the_spread_is_that_of_the_pose():
 def test_what_tells_nothing_is_refused_and_the_previous_scale_stays(found, truth, said):
     scale = BaselineScale()
     assert scale.update(found, truth) is None
-    assert said in scale.refused and scale.taken == 0
+    assert said in scale.refused and scale.accepted == 0
     scale.update(pose((0.1, 0, 0)), 0.3)
     assert scale.update(found, truth) == pytest.approx(3.0)
-    assert said in scale.refused and scale.taken == 1
+    assert said in scale.refused and scale.accepted == 1
 
 
 def test_the_mean_is_of_logarithms_and_the_spread_is_told():
@@ -74,7 +74,7 @@ def test_a_change_of_scale_is_followed_within_the_memory():
         assert scale.measured == pytest.approx(factor)
     assert scale.scale == pytest.approx(3, rel=0.01)
     scale.reset()
-    assert scale.scale is None and scale.taken == 0
+    assert scale.scale is None and scale.accepted == 0
 
 
 def test_a_memory_of_one_takes_each_pair_at_its_word():

@@ -40,7 +40,7 @@ def test_the_network_in_the_package_says_what_else_there_is(caplog):
     caplog.set_level('INFO')
     _, choices = build(Settings(model='nano', device='cpu'))
     assert choices.model == 'nano' and choices.weights.endswith('nano.safetensors')
-    (said,) = (r.getMessage() for r in caplog.records if 'synthetic world' in r.getMessage())
+    (said,) = (r.getMessage() for r in caplog.records if 'synthetic images' in r.getMessage())
     assert said.startswith('nano (Apache-2.0): ')
     (named,) = re.findall(r'model:=(\w+)', said)
     assert PRESETS[named].source.licence in said and not PRESETS[named].source.restricted
@@ -86,7 +86,7 @@ def test_what_has_no_metres_is_refused_before_anything_is_downloaded(monkeypatch
     monkeypatch.setattr(
         'depth_ros.pipeline.build.find_weights', lambda *_: pytest.fail('asked for weights')
     )
-    with pytest.raises(ConfigError, match='it has no metres of its own') as error:
+    with pytest.raises(ConfigError, match='its output is not metric') as error:
         build(Settings(model=model, accept_licence=True))
     assert remedy in str(error.value)
 

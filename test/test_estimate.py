@@ -25,15 +25,15 @@ def estimates(*focal):
 
 def test_the_median_so_far_is_taken_and_then_held(caplog):
     caplog.set_level('INFO')
-    camera = SteadyCamera(estimates(100, 300, 110, 104), most=4)
+    camera = SteadyCamera(estimates(100, 300, 110, 104), samples=4)
     found = [camera(picture()).fx for _ in range(7)]  # the network is not asked any more
     assert found == [100, 200, 110, 107, 107, 107, 107]
-    assert 'held from now on' in camera.state
-    assert caplog.text.count('held') == 1 and '200.0 %' in caplog.text
+    assert 'frozen' in camera.state
+    assert caplog.text.count('frozen') == 1 and '200.0 %' in caplog.text
 
 
 def test_each_size_has_its_own():
-    camera = SteadyCamera(estimates(100, 200, 102), most=2)
+    camera = SteadyCamera(estimates(100, 200, 102), samples=2)
     assert camera(picture()).fx == 100
     assert camera(picture(128, 96)).fx == 200
     assert camera(picture()).fx == 101

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A CUDA graph answers as its network does; what cannot be recorded runs as before."""
+"""A CUDA graph answers as its network does; what cannot be captured runs as before."""
 
 import pytest
 import torch
@@ -21,41 +21,41 @@ class Two(torch.nn.Module):
 @torch.inference_mode()
 def test_a_recorded_network_answers_as_it_does_otherwise():
     network = Two().cuda()
-    recorded = CudaGraphNetwork(network)
+    captured = CudaGraphNetwork(network)
     kept = []
     for k in range(8):
         x = torch.randn((1 + k % 2, 3, 30, 40), device='cuda')
-        kept.append((recorded(x), network(x)))
+        kept.append((captured(x), network(x)))
     for (y, twice), (want, want_twice) in kept:  # each answer is its caller's own
         assert torch.equal(y, want) and torch.equal(twice, want_twice)
-    assert len(recorded._records) == 2 and not recorded.disabled_reason
+    assert len(captured._graphs) == 2 and not captured.disabled_reason
 
 
 @NO_GPU
 @torch.inference_mode()
 def test_what_waits_for_the_gpu_runs_kernel_by_kernel(caplog):
-    recorded = CudaGraphNetwork(lambda x: x * float(x.sum()))
+    captured = CudaGraphNetwork(lambda x: x * float(x.sum()))
     x = torch.ones((1, 3, 4, 5), device='cuda')
     for _ in range(4):
-        assert torch.equal(recorded(x), 60 * x)
-    assert recorded.disabled_reason and caplog.text.count('cannot be recorded') == 1
+        assert torch.equal(captured(x), 60 * x)
+    assert captured.disabled_reason and caplog.text.count('no CUDA graph can be captured') == 1
 
 
 class Refusing(CudaGraphNetwork):
     """As on a GPU where recording fails."""
 
-    def _record(self, x):
+    def _capture(self, x):
         raise RuntimeError('CUDA error: operation not permitted when stream is capturing')
 
 
 @torch.inference_mode()
 def test_where_recording_fails_the_network_runs_all_the_same(caplog):
     network = Two()
-    recorded = Refusing(network)
+    captured = Refusing(network)
     for _ in range(4):
         x = torch.randn((1, 3, 4, 5))
-        assert torch.equal(recorded(x)[0], network(x)[0])
+        assert torch.equal(captured(x)[0], network(x)[0])
     assert (
-        'not permitted' in recorded.disabled_reason
-        and caplog.text.count('cannot be recorded') == 1
+        'not permitted' in captured.disabled_reason
+        and caplog.text.count('no CUDA graph can be captured') == 1
     )

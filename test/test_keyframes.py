@@ -91,7 +91,7 @@ def test_few_places_are_enough_for_near_and_far():
     for i in range(200):
         keyframes.add(frame(0.1 * i), at(x=0.05 * i))
     assert len(keyframes) == 6
-    x = sorted(k.T_odom_camera[0, 3] for k in keyframes._kept)
+    x = sorted(k.T_odom_camera[0, 3] for k in keyframes._frames)
     assert x[0] == 0 and x[-1] == pytest.approx(9.95)
     # from 1.5 deg to 25 deg there is something at whatever depth
     assert all(keyframes.best(frame(20), at(x=10.0), z) for z in (1.0, 5.0, 20.0))

@@ -73,7 +73,7 @@ def test_a_known_distance_makes_metres_and_a_metric_pose():
     np.testing.assert_allclose(depth.z, 2.0, rtol=1e-5)
     assert depth.pose.length == pytest.approx(0.12)
     assert depth.confidence is not None
-    assert stereo.report()['pairs taken for scale'] == 1
+    assert stereo.report()['pairs accepted for scale'] == 1
 
 
 def test_a_user_s_own_factor_needs_no_baseline():
@@ -85,9 +85,9 @@ def test_a_user_s_own_factor_needs_no_baseline():
 
 def test_before_a_scale_there_is_no_depth_and_a_reason():
     stereo = views('stereo', Wall(inliers=0.3))
-    with pytest.raises(ScaleError, match='30% inliers; the least is 50%'):
+    with pytest.raises(ScaleError, match='30% inliers; the minimum is 50%'):
         run(stereo, frame(0), frame(12), 0.12)
-    assert stereo.report()['baseline scale [m a unit]'] == 'not known yet'
+    assert stereo.report()['baseline scale [m per unit]'] == 'not known yet'
 
 
 def test_a_pair_that_tells_no_scale_has_the_last_one():

@@ -19,10 +19,10 @@ from torch import Tensor
 from depth_ros.checkpoints.families import guess_family
 from depth_ros.core.errors import WeightsError
 
-#: Values a checkpoint may hold beside tensors.
+#: Values a checkpoint may hold in addition to tensors.
 Value = bool | int | float | str | None
 
-#: Classes that may be unpickled beside the tensors, because they hold only names and values: the
+#: Classes that may be unpickled in addition to tensors, as they hold only names and values: the
 #: authors of DUSt3R store their command line. Their content is not used.
 _HARMLESS_CLASSES = [argparse.Namespace]
 
@@ -38,7 +38,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
     The dictionary inside `{'model': ...}` or `{'state_dict': ...}` is used. A leading `module.` is
     removed from names, and a leading `model.` if all names have it and the family is recognised
-    only without it. Numbers, strings and None beside the tensors are left out.
+    only without it. Numbers, strings and None are left out.
 
     Args:
         path: safetensors or torch.save file; distinguished by content, not by suffix.
@@ -53,7 +53,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def read_tensors_and_values(path: Path) -> tuple[dict[str, Tensor], dict[str, Value]]:
-    """As `read_checkpoint`, with the plain values beside the tensors.
+    """As `read_checkpoint`, with the plain values that it leaves out.
 
     Returns:
         Name -> tensor, and name -> number, string or None.

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The networks: a table of presets, and a folder for each family.
 
-A family is a folder with three doors: `__init__.py` (load, preprocessing, meaning of the output;
-mostly a `batched_model.BatchedModel`), `network.py` (the layers) and `checkpoint.py` (published
-names -> ours). To add one: its folder, its rows in `presets.py` and, where its defaults differ, a
-YAML in config/models. The contract test walks the table.
+The folder of a family has three files: `__init__.py` (load, preprocessing and postprocessing;
+usually a subclass of `batched_model.BatchedModel`), `network.py` (the layers) and `checkpoint.py`
+(translation of published tensor names). To add a family, add its folder, its rows in `presets.py`
+and, where its defaults differ, a YAML in config/models. The contract test covers every preset.
 """
 
 from depth_ros.models.interface import (

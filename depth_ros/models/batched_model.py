@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the families with one picture in and maps out have in common: several at once."""
+"""Base class of the families whose network takes one image and can run several as a batch."""
 
 from __future__ import annotations
 
@@ -19,46 +19,62 @@ Maps = tuple[Tensor, ...]
 class BatchedModel(abc.ABC):
     """A `DepthModel` that `TakesBatches`.
 
-    A family prepares the network's input (`network_input`) and interprets its output
-    (`postprocess`).
-    Pictures whose inputs are of one size share one run of the network.
+    A family implements `network_input` (preprocessing) and `postprocess`. Inputs of the same size
+    are run as one batch.
 
     Args:
-        network: (B, 3 or more, h, w) -> maps (B, ...), one or a tuple of such.
-        kind: what the answer means.
+        network: (B, C, h, w) with C >= 3 -> one map (B, ...) or a tuple of maps; with weights, on
+            the device and in the dtype of inference.
+        kind: meaning of the prediction.
+
+    Attributes:
+        cuda_graph: runs in place of `network` if it is set, with the same output.
     """
 
     def __init__(self, network: torch.nn.Module, kind: Kind) -> None:
-        """`network` is filled, on the device and of the dtype it runs in."""
-        self.network: Any = network  # of the family's own class, whose layers tests look into
+        self.network: Any = network  # of the family's own class, whose layers tests access
         self.kind = kind
-        self.cuda_graph: Callable[[Tensor], Any] | None = None  #: than `network`, with its answers
+        self.cuda_graph: Callable[[Tensor], Any] | None = None
 
     @abc.abstractmethod
     def network_input(self, frame: Frame) -> Tensor:
-        """What the network is shown, (C, h, w) of its dtype."""
+        """Preprocess a frame: the input of the network, (C, h, w), in its dtype."""
 
     @abc.abstractmethod
     def postprocess(self, maps: Maps, frame: Frame) -> Prediction:
-        """The network's maps of one picture -> depth for every pixel of `frame`."""
+        """Convert output maps of one image, without the batch axis, to the pixels of `frame`."""
 
     def predict(self, frame: Frame) -> Prediction:
-        """Depth, in the family's unit, for every pixel of an undistorted frame."""
+        """Predict depth for every pixel of a frame.
+
+        Args:
+            frame: undistorted, (H, W), on the device of the network.
+
+        Returns:
+            Prediction of `self.kind` with (H, W) float32 values.
+        """
         return self.predict_many([frame])[0]
 
     @torch.inference_mode()
     def predict_many(self, frames: list[Frame]) -> list[Prediction]:
-        """The same of several frames, in their order."""
+        """Predict depth of several frames, which may differ in size.
+
+        Args:
+            frames: undistorted, on the device of the network.
+
+        Returns:
+            One prediction for each frame, in the order of `frames`.
+        """
         inputs = [self.network_input(frame) for frame in frames]
-        of_size: dict[torch.Size, list[int]] = defaultdict(list)
+        by_size: dict[torch.Size, list[int]] = defaultdict(list)
         for k, x in enumerate(inputs):
-            of_size[x.shape].append(k)
-        answers: dict[int, Prediction] = {}
+            by_size[x.shape].append(k)
+        predictions: dict[int, Prediction] = {}
         run = self.cuda_graph or self.network
-        for members in of_size.values():
+        for members in by_size.values():
             x = torch.stack([inputs[k] for k in members])
             maps = run(x.contiguous(memory_format=torch.channels_last))
             maps = maps if isinstance(maps, tuple) else (maps,)
             for i, k in enumerate(members):
-                answers[k] = self.postprocess(tuple(m[i] for m in maps), frames[k])
-        return [answers[k] for k in range(len(frames))]
+                predictions[k] = self.postprocess(tuple(m[i] for m in maps), frames[k])
+        return [predictions[k] for k in range(len(frames))]

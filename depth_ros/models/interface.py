@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the pipeline asks of a network, and what a network's family is given."""
+"""Protocols of a model, and the options and presets with which it is loaded."""
 
 from __future__ import annotations
 
@@ -17,56 +17,60 @@ from depth_ros.parameters.settings import Onnx
 
 
 class DepthModel(Protocol):
-    """What a family returns from `load`."""
+    """A network with its preprocessing and postprocessing, as returned by `load`.
+
+    Attributes:
+        kind: meaning of its predictions.
+    """
 
     kind: Kind
 
     def predict(self, frame: Frame) -> Prediction:
-        """Depth, in the model's own unit, for every pixel of an undistorted frame."""
+        """Predict depth for every pixel of an undistorted frame: (H, W) float32 of `kind`."""
         ...
 
 
 @runtime_checkable
 class TakesBatches(Protocol):
-    """A `DepthModel` to which several frames at once are cheaper than one by one."""
+    """A `DepthModel` that can run several frames as a batch."""
 
     def predict_many(self, frames: list[Frame]) -> list[Prediction]:
-        """What `predict` says of each; their cameras may differ."""
+        """Predict depth of each frame, in order; their cameras may differ."""
         ...
 
 
 @runtime_checkable
 class EstimatesCamera(Protocol):
-    """A `DepthModel` that can tell the camera from its picture."""
+    """A `DepthModel` that can estimate the intrinsics from an image."""
 
     def estimate_camera(self, rgb: Tensor) -> Camera:
-        """The camera that took (H, W, 3) uint8."""
+        """Estimate the intrinsics of the camera that took an image (H, W, 3) uint8."""
         ...
 
 
 @runtime_checkable
 class TakesPairs(Protocol):
-    """A `DepthModel` that also takes two views."""
+    """A `DepthModel` that can also predict from two views."""
 
     def predict_pair(self, first: Frame, second: Frame) -> Pair:
-        """Depth of the first and where the second stood; both undistorted."""
+        """Predict depth of the first view and the pose of the second camera; both undistorted."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """What a family needs besides its preset.
+    """Options with which a preset is loaded.
 
     Args:
-        weights: the checkpoint file; None for families without one.
-        device: where to infer.
+        weights: checkpoint file; None for families without weights.
+        device: device of the network.
         dtype: arithmetic of the network.
         threads: CPU threads.
-        input_size: side the input is scaled to [px]; 0 takes the preset's.
-        max_tokens: cap on transformer patches.
-        tile_batch: tiles of a picture in memory at once, Depth Pro only; 0 is as the device bears.
+        input_size: side to which the image is resized [px]; 0 is the default of the preset.
+        max_tokens: largest number of patches of a transformer.
+        tile_batch: tiles of an image in one batch, Depth Pro only; 0 depends on the device.
         onnx: description of the network, family `onnx` only.
-        estimate_camera: also load what `EstimatesCamera` needs.
+        estimate_camera: also load the layers that `EstimatesCamera` needs.
     """
 
     weights: Path | None = None
@@ -85,17 +89,17 @@ class Preset:
     """One row of the table.
 
     Args:
-        name: what the parameter `model` says.
+        name: value of the parameter `model`.
         family: folder under depth_ros/models.
-        variant: what the family calls it.
-        kind: what its output means; None: config/models/<preset>.yaml says (onnx.kind).
-        source: of its weights.
-        paper: where the network is described.
-        max_depth: farthest depth the network can say [m]; 0 if it has no such limit.
-        casts: False if the family does not follow the parameter `precision`.
-        estimates_camera: the model is one that `EstimatesCamera`.
-        takes_pairs: the model is one that `TakesPairs`.
-        advice: what a user of it should know; logged at each start.
+        variant: name of the variant within the family.
+        kind: meaning of its predictions; None if `onnx.kind` defines it.
+        source: published weights.
+        paper: address of the paper.
+        max_depth: largest depth the network can predict [m]; 0 if unlimited.
+        casts: False if the family ignores the parameter `precision`.
+        estimates_camera: the model is an `EstimatesCamera`.
+        takes_pairs: the model is a `TakesPairs`.
+        advice: note for users, logged at each start.
     """
 
     name: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a preset's name to its network, filled with weights."""
+"""Load the network of a preset with its weights."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ Network = TypeVar('Network', bound=torch.nn.Module)
 
 
 def load(name: str, options: ModelOptions) -> DepthModel:
-    """Build the preset's network with its weights; the family's module is imported only here.
+    """Build the network of a preset and load its weights; imports the module of its family.
+
+    Args:
+        name: of the preset.
+        options: device, dtype and the like.
 
     Raises:
-        ConfigError: unknown preset, or options the family cannot use.
-        WeightsError: the checkpoint does not fit.
+        ConfigError: unknown preset, or options that the family does not support.
+        WeightsError: the checkpoint is damaged or does not fit.
     """
     preset = get(name)
     model: DepthModel = import_module(f'depth_ros.models.{preset.family}').load(preset, options)
@@ -36,19 +40,25 @@ def load_network(
     preset: Preset,
     options: ModelOptions,
 ) -> Network:
-    """What `build` makes, filled by `load_checkpoint` and ready to infer; for a family's `load`.
+    """Build a network, load its checkpoint and prepare it for inference; used by the families.
+
+    Args:
+        build: returns the network with random weights; called on the meta device.
+        load_checkpoint: loads a file into the network, strictly.
+        preset: for messages and checks of the checkpoint.
+        options: device and dtype; `weights` is the file.
 
     Raises:
-        ConfigError: no weights.
-        WeightsError: the file is broken, or another network's or variant's.
+        ConfigError: no weights were given.
+        WeightsError: the file is damaged, or of another network or variant.
     """
     if options.weights is None:
         raise ConfigError(f'{preset.name} needs weights; set weights to {preset.source.published}')
-    with torch.device('meta'):  # the file fills it: no time and memory for random weights
+    with torch.device('meta'):  # saves the time and memory of random weights
         network = build()
     load_checkpoint(network, preset, options.weights)
     network = network.to(options.device, options.dtype).eval().requires_grad_(False)
     if mkldnn_linear.is_beneficial(options.device, options.dtype):
         mkldnn_linear.replace_linears(network)
-    # convolutions are faster with the channels innermost, on CPUs and in half precision on GPUs
+    # convolutions are faster with channels last, on CPUs and in half precision on GPUs
     return network.to(memory_format=torch.channels_last)

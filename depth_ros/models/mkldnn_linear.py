@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fully connected layers on a CPU, twice as fast where torch's own leave half of it idle.
+"""Fully connected layers computed by oneDNN, twice as fast on AMD processors with AVX-512.
 
-torch multiplies float32 matrices with MKL, which uses 256 of an AVX-512 processor's 512 bits if
-AMD made it; oneDNN, which torch brings too and convolves with, uses them all.
+torch multiplies float32 matrices with MKL, which uses only 256 of the 512 bits on AMD processors.
+oneDNN, which is part of torch and computes its convolutions, uses all of them.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from torch import Tensor, nn
 
 
 class MkldnnLinear(nn.Module):
-    """What an `nn.Linear` computes, by oneDNN; to infer with only."""
+    """Replacement of an `nn.Linear` for inference, computed by oneDNN.
+
+    Args:
+        dense: float32 layer on the CPU, whose weights are copied to the format of oneDNN.
+    """
 
     def __init__(self, dense: nn.Linear) -> None:
-        """Takes over the weights of `dense`, float32 on the CPU."""
         super().__init__()
         bias = dense.bias if dense.bias is not None else torch.zeros(dense.out_features)
         self.weight = dense.weight.detach().to_mkldnn()
@@ -40,7 +43,7 @@ def is_beneficial(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def replace_linears(network: nn.Module) -> None:
-    """Replace every `nn.Linear` within `network`, one by one: no weights are there twice."""
+    """Replace every `nn.Linear` in `network` in place, one by one to save memory."""
     for name, child in list(network.named_children()):
         if type(child) is nn.Linear:  # a subclass may compute something else
             layer: Any = MkldnnLinear(child)

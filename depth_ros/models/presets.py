@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of presets: every network by name, with the source and licence of its weights."""
+"""The table of presets: name, variant, and the source and licence of the weights."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ METRIC, CANONICAL = Kind.METRIC, Kind.CANONICAL
 SCALE_INVARIANT, AFFINE_INVERSE = Kind.SCALE_INVARIANT, Kind.AFFINE_INVERSE
 
 _APACHE, _NON_COMMERCIAL = 'Apache-2.0', 'CC-BY-NC-4.0'
-# The cards of the metric version 2 models say Apache-2.0 for every size, while the teacher's
-# weights and Virtual KITTI 2 are non-commercial: the card is repeated here, with the doubt.
+# The model cards of the metric version 2 models state Apache-2.0 for every size, but the weights
+# of their teacher and the data set Virtual KITTI 2 are non-commercial.
 _CARD = 'Apache-2.0 (model card; training data and teacher have other terms)'
 
 
@@ -108,7 +108,7 @@ def _monodepth2(variant: str, md5: str = '') -> Preset:
 
 
 def _glpdepth(variant: str, file: str, max_depth: float) -> Preset:
-    # The network and its parts have three publishers, who disagree.
+    # The network and its parts have three publishers with different licences.
     licence = (
         "non-commercial (authors); encoder under NVIDIA's Source Code License; "
         'hub card: Apache-2.0'
@@ -147,8 +147,8 @@ def _dust3r(variant: str) -> Preset:
 
 
 def _depth_pro() -> Preset:
-    # Apple's repository has a licence of the kind of its sample code, the card of the same file
-    # another one, for research only: the narrower is what a user can rely on.
+    # Apple's repository and the model card of the same file state different licences; the narrower
+    # one is shown.
     licence = 'research only (model card: apple-amlr; repository: Apple sample code licence)'
     return Preset(
         'depth_pro',
@@ -182,9 +182,9 @@ def _nano() -> Preset:
         CANONICAL,
         Source('nano', _APACHE, packaged=file, megabytes=6),
         advice=(
-            '2.6 M parameters that have seen a synthetic world only, to try things out with; for '
-            'a robot and a GPU take model:=depth_anything_v3_metric_large (Apache-2.0, 1.3 GB '
-            'downloaded at first use)'
+            'small demonstration network (2.6 M parameters), trained on synthetic images only; '
+            'for a robot with a GPU set model:=depth_anything_v3_metric_large (Apache-2.0, '
+            'downloads 1.3 GB at first use)'
         ),
     )
 
@@ -238,7 +238,7 @@ _ROWS = (
     _flat('ground'),
 )
 
-#: name -> preset
+#: name -> preset, in the order of the table
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ROWS}
 
 
@@ -246,17 +246,17 @@ def get(name: str, table: Mapping[str, Preset] = PRESETS) -> Preset:
     """The preset called `name`.
 
     Raises:
-        ConfigError: there is none; the message lists what there is, the nearest first.
+        ConfigError: unknown name; the message suggests the most similar one and lists all.
     """
     if name in table:
         return table[name]
-    near = difflib.get_close_matches(name, table, n=1)
-    hint = f'did you mean {near[0]!r}? ' if near else ''
+    similar = difflib.get_close_matches(name, table, n=1)
+    hint = f'did you mean {similar[0]!r}? ' if similar else ''
     raise ConfigError(f'model {name!r} is not a preset; {hint}presets: {", ".join(table)}')
 
 
 def presets_where(
     fits: Callable[[Preset], bool], presets: Iterable[Preset] = PRESETS.values()
 ) -> str:
-    """Names of the presets that fit, for a message: 'a or b', '' for none."""
+    """Names of the presets for which `fits` is true, for a message: 'a or b', or ''."""
     return ' or '.join(preset.name for preset in presets if fits(preset))

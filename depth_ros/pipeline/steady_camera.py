@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intrinsics from pictures, for cameras nobody calibrated: steady ones."""
+"""Constant intrinsics of an uncalibrated camera, from estimates of a network."""
 
 from __future__ import annotations
 
@@ -16,44 +16,48 @@ log = logging.getLogger(__name__)
 
 
 class SteadyCamera:
-    """The median of a network's first estimates, then held: a lens does not change, networks do.
+    """K is the median of the first estimates and is then frozen.
 
-    A focal length that jitters by 5 % makes clouds that breathe by as much. Each size of picture
-    has its own estimates. A zoom is not followed: configure anew after one.
+    The estimates of a network vary between images; a focal length that varies by 5 % would scale
+    the clouds by as much. Each image size has its own estimates. A zoom is not followed: configure
+    the node again after zooming.
 
     Args:
-        estimate: (H, W, 3) uint8 -> the camera that took it, as `EstimatesCamera` has it.
-        most: estimates of a size that are asked for; afterwards the network is spared.
+        estimate: (H, W, 3) uint8 image -> camera, as `EstimatesCamera.estimate_camera`.
+        samples: number of estimates for each image size.
+
+    Attributes:
+        state: description for log and diagnostics.
     """
 
-    def __init__(self, estimate: Callable[[Tensor], Camera], most: int = 10) -> None:
-        """Nothing estimated yet."""
+    def __init__(self, estimate: Callable[[Tensor], Camera], samples: int = 10) -> None:
         self._estimate = estimate
-        self._most = max(1, most)
-        self._seen: dict[tuple[int, int], list[Camera]] = {}
-        self._held: dict[tuple[int, int], Camera] = {}
-        self.state = 'estimated by the network: no picture yet'  #: in words, for people
+        self._samples = max(1, samples)
+        self._estimates: dict[tuple[int, int], list[Camera]] = {}
+        self._frozen: dict[tuple[int, int], Camera] = {}
+        self.state = 'estimated by the network: no image yet'
 
     def __call__(self, rgb: Tensor) -> Camera:
-        """The camera of pictures of this size, as far as it is known.
+        """Camera of images of this size: the median of the estimates up to now.
 
         Args:
-            rgb: (H, W, 3) uint8, on the network's device.
+            rgb: (H, W, 3) uint8, on the device of the network.
         """
         size = (rgb.shape[0], rgb.shape[1])
-        held = self._held.get(size)
-        if held is not None:
-            return held
-        seen = self._seen.setdefault(size, [])
-        seen.append(self._estimate(rgb))
-        camera = replace(seen[-1], fx=median(c.fx for c in seen), fy=median(c.fy for c in seen))
-        spread = max(c.fx for c in seen) / min(c.fx for c in seen) - 1
-        self.state = f'estimated by the network from {len(seen)} pictures'
-        if len(seen) == self._most:
-            self._held[size] = camera
-            self.state += ', held from now on'
+        frozen = self._frozen.get(size)
+        if frozen is not None:
+            return frozen
+        cameras = self._estimates.setdefault(size, [])
+        cameras.append(self._estimate(rgb))
+        fx, fy = median(c.fx for c in cameras), median(c.fy for c in cameras)
+        camera = replace(cameras[-1], fx=fx, fy=fy)
+        spread = max(c.fx for c in cameras) / min(c.fx for c in cameras) - 1
+        self.state = f'estimated by the network from {len(cameras)} images'
+        if len(cameras) == self._samples:
+            self._frozen[size] = camera
+            self.state += ', frozen'
             log.info(
-                'K of %dx%d is %s: fx %.1f px; the estimates lay within %.1f %%',
+                'K of %dx%d is %s: fx %.1f px; the estimates differ by at most %.1f %%',
                 camera.width, camera.height, self.state, camera.fx, 100 * spread,
             )  # fmt: skip
         return camera

@@ -51,7 +51,6 @@ class SyntheticCamera(Node):
     """
 
     def __init__(self) -> None:
-        """Declare and check the parameters; `play` does the rest."""
         super().__init__('synthetic_camera', automatically_declare_parameters_from_overrides=True)
         for name in self.get_parameters_by_prefix(''):
             if name not in PARAMETERS and not name.startswith(FOREIGN):

@@ -232,7 +232,7 @@ def test_input_size_follows_the_rule_and_the_cap(preset, camera, network, caplog
     model = adapter(preset)
     assert model.network_size(*camera) == network
     model.network_size(*camera)
-    assert caplog.text.count('pictures of') == 1
+    assert caplog.text.count('images of') == 1
 
 
 @pytest.mark.parametrize('preset', [V2, METRIC])

@@ -13,7 +13,7 @@ from depth_ros.core.camera import Camera
 from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.models.depth_anything import DepthAnythingModel, build
-from depth_ros.models.depth_anything.bins import attracted, log_binomial
+from depth_ros.models.depth_anything.bins import attract, log_binomial
 from depth_ros.models.depth_anything.checkpoint import LAYOUTS, UNUSED, translate
 from depth_ros.models.depth_anything.network import Variant
 
@@ -86,7 +86,7 @@ def test_corners_stay_corners_both_ways():
 def test_a_bin_is_drawn_by_the_mean_of_all_points():
     torch.manual_seed(0)
     centres, points = torch.rand(1, 5, 2, 3) * 4, torch.rand(1, 16, 2, 3) * 4
-    moved = attracted(centres, points)
+    moved = attract(centres, points)
     for k, y, x in ((0, 0, 0), (4, 1, 2), (2, 0, 1)):
         c = float(centres[0, k, y, x])
         pulls = [(float(a) - c) / (1 + 300 * (float(a) - c) ** 2) for a in points[0, :, y, x]]
@@ -95,7 +95,7 @@ def test_a_bin_is_drawn_by_the_mean_of_all_points():
 
 def test_a_bin_where_the_points_are_stays():
     centres = torch.full((1, 3, 2, 2), 2.5)
-    assert torch.equal(attracted(centres, torch.full((1, 4, 2, 2), 2.5)), centres)
+    assert torch.equal(attract(centres, torch.full((1, 4, 2, 2), 2.5)), centres)
 
 
 @pytest.mark.parametrize(

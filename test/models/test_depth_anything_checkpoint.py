@@ -200,7 +200,7 @@ def test_a_file_that_names_no_variant_is_trusted_aloud(
     torch.save(names_only(layout), path)
     with pytest.raises(WeightsError):  # there are only names in it
         load(preset, ModelOptions(weights=path))
-    trusted = f'{path} does not say which variant it is; trusted to be {preset}'
+    trusted = f'{path} does not state its variant; assumed to be {preset}'
     assert (trusted in caplog.text) != told
 
 

@@ -244,7 +244,7 @@ def test_a_camera_is_estimated_from_the_field_of_view():
 
 @pytest.mark.parametrize(
     ('options', 'message'),
-    [({}, 'set weights to depth_pro.pt'), ({'input_size': 768}, 'takes 1536 only')],
+    [({}, 'set weights to depth_pro.pt'), ({'input_size': 768}, 'supports 1536 only')],
 )
 def test_what_it_cannot_do_is_refused(options, message, tmp_path):
     if options:

@@ -22,7 +22,7 @@ from depth_ros.models.dust3r.checkpoint import RULES, UNUSED
 from depth_ros.models.dust3r.focal import weiszfeld_focal
 from depth_ros.models.dust3r.heads import Shape
 from depth_ros.models.dust3r.network import Attention, Dust3r, apply_rope, rope_tables
-from depth_ros.models.dust3r.views import network_camera
+from depth_ros.models.dust3r.preprocessing import network_camera
 
 LIMIT = 2e-5  # max |difference| / max |expected|; a wrong rule shows from 2e-4 upwards
 TINY = Shape(
@@ -236,7 +236,7 @@ def test_the_crop_is_central_and_its_camera_exact():
 def test_patches_are_limited_and_a_picture_without_one_is_refused():
     view = network_camera(camera_of(480, 640), 512, square=False, max_tokens=300)
     assert view.width * view.height <= 300 * 256 and view.width >= 304
-    with pytest.raises(CameraError, match='picture is 2000x50: resized to 512x13'):
+    with pytest.raises(CameraError, match='image is 2000x50: resized to 512x13'):
         network_camera(camera_of(50, 2000), 512, square=False)
 
 

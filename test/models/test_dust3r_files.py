@@ -15,7 +15,7 @@ from depth_ros.checkpoints.load import load_strict
 from depth_ros.checkpoints.read import read_checkpoint
 from depth_ros.core.errors import ConfigError, WeightsError
 from depth_ros.models import PRESETS, ModelOptions, load
-from depth_ros.models.dust3r.checkpoint import RULES, UNUSED, head_of
+from depth_ros.models.dust3r.checkpoint import RULES, UNUSED, guess_head
 from depth_ros.models.dust3r.heads import Shape
 from depth_ros.models.dust3r.network import Dust3r
 
@@ -26,7 +26,7 @@ LAYOUTS = ('224_linear', '512_linear', '512_dpt')
 def test_every_published_name_and_shape_has_its_place(layout):
     state = empty(f'dust3r-{layout}')
     with torch.device('meta'):
-        network = Dust3r(head_of(state))
+        network = Dust3r(guess_head(state))
     want = {k: v.shape for k, v in network.state_dict().items()}
     have = {k: v.shape for k, v in rename(state, RULES).items()}
     assert len(have) == len(state)
@@ -83,7 +83,7 @@ def test_a_config_that_states_another_size_is_refused(tmp_path):
     (tmp_path / 'config.json').write_text(
         '{"img_size": [512, 512], "depth_mode": ["exp", -Infinity, Infinity]}'
     )
-    said = r'config.json beside it says img_size \[512, 512\]; set model to dust3r_512_linear'
+    said = r'its config.json says img_size \[512, 512\]; set model to dust3r_512_linear'
     with pytest.raises(WeightsError, match=said):
         load('dust3r_224_linear', ModelOptions(weights=path))
     with pytest.raises(WeightsError, match='does not fit the network'):  # gets past the config
@@ -95,7 +95,7 @@ def test_a_file_that_names_no_variant_is_trusted_aloud(tmp_path, caplog):
     path = a_file(tmp_path, '512_linear', 'mine.safetensors')
     with pytest.raises(WeightsError, match='does not fit'):
         load('dust3r_224_linear', ModelOptions(weights=path))
-    assert 'does not say which variant it is; trusted to be dust3r_224_linear' in caplog.text
+    assert 'does not state its variant; assumed to be dust3r_224_linear' in caplog.text
 
 
 def test_another_family_is_named(tmp_path):
@@ -152,6 +152,6 @@ def test_code_among_the_arguments_is_not_run(tmp_path, nested):
 def test_weights_and_a_sane_input_size_are_asked_for(tmp_path):
     with pytest.raises(ConfigError, match=r'needs weights; .* of naver/DUSt3R_ViTLarge'):
         load('dust3r_512_dpt', ModelOptions())
-    with pytest.raises(ConfigError, match='input_size is 15; the least is 16'):
+    with pytest.raises(ConfigError, match='input_size is 15; the minimum is 16'):
         load('dust3r_512_dpt', ModelOptions(weights=tmp_path, input_size=15))
     assert {p.variant for p in PRESETS.values() if p.family == 'dust3r'} == set(LAYOUTS)

@@ -133,7 +133,7 @@ def test_the_word_in_a_name_tells_the_variants_apart(file, tmp_path, name):
 
 def test_a_name_that_does_not_tell_is_warned_of(file, caplog):
     load(KITTI, ModelOptions(weights=file))
-    (said,) = (r for r in caplog.records if 'does not say which variant' in r.getMessage())
+    (said,) = (r for r in caplog.records if 'does not state its variant' in r.getMessage())
     assert said.levelname == 'WARNING'
 
 
@@ -152,7 +152,7 @@ def test_sides_are_cut_down_to_multiples_of_32(camera, input_size, network, capl
     caplog.set_level(logging.INFO)
     model = GlpDepthModel(None, ModelOptions(input_size=input_size))
     assert model.network_size(*camera) == model.network_size(*camera) == network
-    assert caplog.text.count('pictures of') == 1
+    assert caplog.text.count('images of') == 1
 
 
 def test_half_precision_returns_float32(file, picture):
@@ -201,7 +201,7 @@ def test_a_file_that_is_by_its_name_another_variant_is_refused(tmp_path, place, 
     ('stated', 'preset', 'said'),
     [
         (80, NYU, f'not {NYU}: .* max_depth 80; set model to {KITTI}'),
-        (1, KITTI, f'not {KITTI}: .* max_depth 1; no preset is that'),
+        (1, KITTI, f'not {KITTI}: .* max_depth 1; no preset is for it'),
         (80, KITTI, 'does not fit the network'),
         (10, NYU, 'does not fit the network'),
         (10, KITTI, 'does not fit the network'),  # so it is published
@@ -218,7 +218,7 @@ def test_a_config_that_states_another_maximum_is_refused(tmp_path, stated, prese
 def test_a_file_that_names_no_variant_is_trusted_aloud(file, caplog):
     caplog.set_level(logging.INFO)
     load(KITTI, ModelOptions(weights=file))
-    assert f'does not say which variant it is; trusted to be {KITTI}' in caplog.text
+    assert f'does not state its variant; assumed to be {KITTI}' in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -246,5 +246,5 @@ def test_a_fault_in_the_file_is_named(tmp_path):
 def test_weights_and_a_sane_input_size_are_asked_for(file):
     with pytest.raises(ConfigError, match=r'needs weights; .*model\.safetensors of vinvino02/'):
         load(NYU, ModelOptions())
-    with pytest.raises(ConfigError, match='input_size is 31; the least is 32'):
+    with pytest.raises(ConfigError, match='input_size is 31; the minimum is 32'):
         load(NYU, ModelOptions(weights=file, input_size=31))

@@ -196,8 +196,8 @@ def test_another_variant_is_refused_and_named(tmp_path, name, told, right):
     ('name', 'layout', 'told', 'said'),
     [
         (MONO, 'monodepth2-r50_640x192', {'use_stereo': False}, 'set model to monodepth2_mono_r'),
-        (STEREO, 'monodepth2-r50_640x192', {}, 'is resnet50 .*no preset is that'),
-        (STEREO, 'monodepth2-640x192', {'width': 416}, 'for 416x192 .*no preset is that'),
+        (STEREO, 'monodepth2-r50_640x192', {}, 'is resnet50 .*no preset is for it'),
+        (STEREO, 'monodepth2-640x192', {'width': 416}, 'for 416x192 .*no preset is for it'),
     ],
 )
 def test_another_encoder_or_size_is_refused(tmp_path, name, layout, told, said):
@@ -220,7 +220,7 @@ def test_the_name_of_folder_or_zip_is_believed(folder, tmp_path, form):
 def test_a_feed_size_that_is_not_told_is_missed(tmp_path):
     write(tmp_path)
     torch.save(formula('monodepth2-640x192-encoder'), tmp_path / 'encoder.pth')
-    with pytest.raises(WeightsError, match=r"encoder\.pth does not say its 'width'"):
+    with pytest.raises(WeightsError, match=r"encoder\.pth does not state its 'width'"):
         loaded(STEREO, tmp_path)
 
 

@@ -117,7 +117,7 @@ def test_it_finds_depth_it_was_never_shown_and_needs_the_right_lens(model, world
 
 @pytest.mark.parametrize('size', [1, 31])
 def test_an_input_below_the_stride_is_refused(size):
-    with pytest.raises(ConfigError, match='the least is 32'):
+    with pytest.raises(ConfigError, match='the minimum is 32'):
         load_preset('nano', ModelOptions(weights=PRESET.source.packaged, input_size=size))
 
 

@@ -113,7 +113,7 @@ def test_any_size_networks_take_the_size_described(tmp_path):
     [
         ({'input_size': [64, 64]}, 'is made for 64x48'),
         ({'input_size': [64]}, 'takes 2 numbers'),
-        ({'std': [1.0, 0.0, 1.0]}, 'a zero cannot divide'),
+        ({'std': [1.0, 0.0, 1.0]}, 'it divides, so no value can be 0'),
         ({'kind': 'canonical'}, 'set onnx.canonical_focal'),
         ({'canonical_focal': 70.0}, 'set the kind to canonical'),
         ({'training_camera': [1.0, 2.0]}, 'takes 4 numbers'),

@@ -121,7 +121,7 @@ def test_a_preset_publishes_the_metres_of_its_network(
     kind = PRESETS[name].kind
     if kind in METRES:
         said = refused(process, **named(values))
-        assert f'the network is {kind.value}: it has no metres of its own' in said
+        assert f'the network is {kind.value}: its output is not metric' in said
         assert "scaling.method to 'constant' and scaling.scale" in said
         outputs = ('/depth/image', '/points')
         graph.wait(lambda: not any(map(graph.node.count_publishers, outputs)), 'no outputs')

@@ -99,8 +99,8 @@ def test_a_second_camera_at_a_known_distance_gives_metres(node, rig, collect, gr
     # twice the distance between the cameras, and everything is twice as far
     np.testing.assert_allclose(depth_of(message), WALL_M * baseline / 0.12, rtol=1e-3)
     values = status_values(graph, collect, 'views', 'two cameras')
-    assert float(values['baseline scale [m a unit]']) == pytest.approx(UNIT_M * baseline / 0.12)
-    assert int(values['pairs taken for scale']) > 0
+    assert float(values['baseline scale [m per unit]']) == pytest.approx(UNIT_M * baseline / 0.12)
+    assert int(values['pairs accepted for scale']) > 0
 
 
 def test_relative_pose_is_metric_with_the_header_of_the_first_image(node, rig, collect):
@@ -252,7 +252,7 @@ def test_a_moving_camera_finds_metres_and_keeps_them_when_it_stands(node, robot,
     before = len(running.lines)
     graph.wait(lambda: robot.send(0) and still in ''.join(running.lines[before:]), 'the reason')
     values = status_values(graph, collect, 'latest pair refused for scale', still)
-    assert values['baseline scale [m a unit]'] == 'not known yet'
+    assert values['baseline scale [m per unit]'] == 'not known yet'
     assert not depths and not poses
     robot.walk(lambda: poses and depths, 'a relative pose')
     assert abs(poses[-1].pose.pose.position.x) > 0.05
@@ -290,7 +290,7 @@ def test_odometry_without_a_rotation_is_named(node, robot, collect):
         message.pose.pose.orientation.w = 0.0
         robot.odom.publish(message)
         robot.send(0, odometry=False)
-        return 'odom: pose 0 0 0, quaternion 0 0 0 0 is no pose' in ''.join(running.lines[before:])
+        return 'odom: pose 0 0 0, quaternion 0 0 0 0 is invalid' in ''.join(running.lines[before:])
 
     robot.graph.wait(told, 'the reason')
 
@@ -309,7 +309,7 @@ def test_odometry_without_a_rotation_is_named(node, robot, collect):
         ),
         (
             {'model': 'fake_two_eyes'},
-            ['scale_invariant: it has no metres', "scaling.method to 'constant'"],
+            ['scale_invariant: its output is not metric', "scaling.method to 'constant'"],
         ),
         (
             {'model': 'fake_two_eyes', 'two_views__mode': 'stereo', 'two_views__baseline': 0.01},
@@ -367,8 +367,8 @@ def test_a_camera_without_camera_info_is_estimated_and_then_held(node, source, c
     np.testing.assert_allclose(depth_of(depth), (120 / 10 + 0.5) * 155 / 300, rtol=1e-5)
     assert clouds
     running.said('K is estimated by the network', since=before)
-    running.said('held from now on', since=before)
-    status_values(graph, collect, 'intrinsics', 'from 10 pictures, held from now on')
+    running.said('from 10 images, frozen', since=before)
+    status_values(graph, collect, 'intrinsics', 'from 10 images, frozen')
     assert 'no camera_info' not in ''.join(running.lines[before:])
 
 

@@ -70,7 +70,7 @@ def _depth_anything(preset: Preset) -> Any:
 
     variant = Variant.of(preset)
     size = SIZES[variant.size]
-    blocks = size.spread[-1] + 1
+    blocks = size.taps[-1] + 1
     metric = {'depth_estimation_type': 'metric', 'max_depth': int(variant.max_depth)}
     encoder = transformers.Dinov2Config(
         image_size=518,
@@ -98,7 +98,6 @@ class OnnxRuntime:
     """
 
     def __init__(self, network: nn.Module, x: Tensor, threads: int) -> None:
-        """Export for the size of `x`."""
         import onnxruntime
 
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

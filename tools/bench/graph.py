@@ -42,7 +42,6 @@ class Graph:
         patience_s: float = PATIENCE_S,
         namespace: str = '',
     ) -> None:
-        """Start the camera; `serve` and `record` do the rest."""
         self.folder, self.env, self.seconds, self.patience_s = folder, env, seconds, patience_s
         self.namespace = namespace
         folder.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,6 @@ class PlainNode(Node):
     """A wall at 2 m, on the topics of depth_node."""
 
     def __init__(self) -> None:
-        """Subscribe and publish with the default profile."""
         super().__init__('depth_node')
         self.info: CameraInfo | None = None
         self.create_subscription(CameraInfo, 'camera_info', self.on_info, 10)

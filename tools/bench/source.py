@@ -24,7 +24,6 @@ class Source(Node):
     """Publishes `image` and `camera_info` with one stamp, set just before."""
 
     def __init__(self) -> None:
-        """Parameters width, height [px] and rate [Hz]."""
         super().__init__('source')
         dynamic = ParameterDescriptor(dynamic_typing=True)
         width, height, rate = (

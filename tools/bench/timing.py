@@ -99,7 +99,6 @@ class Copier:
     """
 
     def __init__(self, size: int, device: torch.device | None = None) -> None:
-        """Block k is filled with k."""
         self.blocks = [torch.full((size,), k, dtype=torch.uint8, device=device) for k in range(8)]
         on_cpu = not device or device.type == 'cpu'
         self._arrays = [block.numpy() for block in self.blocks] if on_cpu else None

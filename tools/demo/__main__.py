@@ -163,7 +163,6 @@ class Progress:
     """One line about the recorder's state, rewritten on a terminal."""
 
     def __init__(self) -> None:
-        """Nothing shown yet."""
         self.live = sys.stdout.isatty()
         self._last: Any = None
 

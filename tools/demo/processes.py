@@ -69,7 +69,6 @@ class Child:
         speaks: bool = False,
         namespace: str = '',
     ) -> None:
-        """Start it, in a ROS namespace if one is given; `speaks` leaves its stdout to `lines`."""
         self.name, self.log = name, folder / f'{name}.log'
         items = parameters.items() if isinstance(parameters, Mapping) else ()
         rules = [f'{k}:={v}' for k, v in items] or list(parameters)

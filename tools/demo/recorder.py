@@ -47,7 +47,6 @@ class Recorder(Node):
     """Counts, times and compares what arrives; `run` does all of it."""
 
     def __init__(self) -> None:
-        """Subscribe the outputs and the camera's small messages."""
         super().__init__('demo_recorder')
         values = {n: self.declare_parameter(n, d).value for n, d in PARAMETERS.items()}
         self.seconds, self.patience = values['seconds'], values['patience']
@@ -179,7 +178,6 @@ class NodeWatch:
     """Asks depth_node's lifecycle state once a second: unconfigured for long means it failed."""
 
     def __init__(self, node: Node) -> None:
-        """Ask as part of `node`."""
         self._node, self._client = node, node.create_client(GetState, 'depth_node/get_state')
         self._asked, self._unconfigured = 0.0, 0
 

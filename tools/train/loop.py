@@ -98,7 +98,6 @@ class Source:
     """Views and the processes that make them."""
 
     def __init__(self, plan: Plan) -> None:
-        """Start the processes."""
         h, w = plan.size
         wide = (round(h * MARGIN), round(w * MARGIN))
         self.buffer = Buffer(plan.capacity, wide, torch.device(plan.device))
@@ -129,7 +128,6 @@ class Average:
     """A moving average of a network's weights, better than the last ones alone."""
 
     def __init__(self, network: Nano) -> None:
-        """Begin at `network` as it is."""
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self._steps = 0
 

@@ -87,7 +87,6 @@ class RowPrior:
     """
 
     def __init__(self, scenes: range = FITTED_ON) -> None:
-        """Fit on `scenes` of the world, which are no held-out ones."""
         z = torch.cat([views.z for views in held_out(scenes, (ROWS, ROWS * 4 // 3))]).float()
         seen = torch.where((z >= NEAR) & (z <= FAR), z, torch.nan)
         self.rows = seen.transpose(0, 1).flatten(1).nanmedian(1).values  # (ROWS,)

@@ -128,7 +128,6 @@ class Renderers:
     def __init__(
         self, workers: int, first_seed: int, size: tuple[int, int], device: str = 'cpu'
     ) -> None:
-        """Start `workers` processes; seeds count up from `first_seed`, never to `HELD_OUT`."""
         context = multiprocessing.get_context('spawn')  # CUDA cannot be forked
         self._queue = context.Queue(maxsize=max(8, 2 * workers))
         self._processes = [
@@ -168,7 +167,6 @@ class Buffer:
     """The latest views, from which batches are drawn."""
 
     def __init__(self, capacity: int, size: tuple[int, int], device: torch.device) -> None:
-        """Room for `capacity` views on `device`."""
         self.rgb = torch.empty((capacity, 3, *size), dtype=torch.uint8, device=device)
         self.z = torch.empty((capacity, *size), dtype=torch.float16, device=device)
         self.k = torch.empty((capacity, 4), device=device)

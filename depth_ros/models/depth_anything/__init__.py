@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depth Anything 1, 2 and 3: preprocessing and meaning of the output.
 
-| variant          | output                                              |
-|------------------|-----------------------------------------------------|
-| v1, v2           | a / Z + b, a and b unknown                          |
-| v1_metric10, 80  | Z [m], learnt up to 10 (indoor) or 80 m (outdoor)   |
-| v2_metric20, 80  | Z [m], up to 20 (indoor) or 80 m (outdoor)          |
-| v3_metric        | Z [m] of a camera of 300 px at input size           |
-| v3_mono          | Z times an unknown factor                           |
-| v3_any           | Z times an unknown factor, and how sure it is of it |
+| variant          | output                                                      |
+|------------------|-------------------------------------------------------------|
+| v1, v2           | a / Z + b, a and b unknown                                  |
+| v1_metric10, 80  | Z [m], trained up to 10 m (indoor) or 80 m (outdoor)        |
+| v2_metric20, 80  | Z [m], up to 20 m (indoor) or 80 m (outdoor)                |
+| v3_metric        | Z [m] of a camera with focal length 300 px at network size  |
+| v3_mono          | Z times an unknown factor                                   |
+| v3_any           | Z times an unknown factor, with a confidence                |
 """
 
 from __future__ import annotations
@@ -35,42 +35,48 @@ from depth_ros.models.loading import load_network
 log = logging.getLogger(__name__)
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
-CANONICAL_FOCAL = 300.0  # [px] at input size; arXiv 2511.10647
-SKY = 0.3  # a network pixel this sure is sky
+CANONICAL_FOCAL = 300.0  # [px] at network size; arXiv 2511.10647
+SKY = 0.3  # threshold of the sky output
 
 
 def load(preset: Preset, options: ModelOptions) -> DepthAnythingModel:
-    """Build the preset's network and fill it from `options.weights`.
+    """Build the network of the preset and load `options.weights`.
 
     Raises:
         ConfigError: no weights, or an input size below one patch.
-        WeightsError: the file is broken, or another network's or variant's.
+        WeightsError: the file is damaged, or of another network or variant.
     """
     if 0 < options.input_size < PATCH:
-        raise ConfigError(f'input_size is {options.input_size}; the least is {PATCH}, one patch')
+        raise ConfigError(f'input_size is {options.input_size}; the minimum is {PATCH}, one patch')
     variant = Variant.of(preset)
     network = load_network(lambda: build(variant), load_checkpoint, preset, options)
-    assert preset.kind is not None  # every row of this family has one
+    assert preset.kind is not None  # every preset of this family has one
     return DepthAnythingModel(network, variant, preset.kind, options)
 
 
 def build(variant: Variant) -> DepthAnything:
-    """The variant's layers with random weights; none on the meta device."""
+    """The network of a variant with random weights; the meta device allocates none."""
     if variant.network == 'bins':
         return DepthAnythingBins(variant)
     if variant.network == 'any_view':
-        clear_cache()  # what an earlier network has left
+        clear_cache()  # tables of an earlier network
         return AnyView(variant)
     return DepthAnything(variant)
 
 
 class DepthAnythingModel(BatchedModel):
-    """See `load`."""
+    """`DepthModel` of all variants; see the table above.
+
+    Args:
+        network: with weights, on `options.device` and in `options.dtype`.
+        variant: of the network.
+        kind: of the preset.
+        options: as given to `load`.
+    """
 
     def __init__(
         self, network: DepthAnything, variant: Variant, kind: Kind, options: ModelOptions
     ) -> None:
-        """`network` is filled, on `options.device` and of `options.dtype`."""
         super().__init__(network, kind)
         self._variant = variant
         self._dtype = options.dtype
@@ -79,17 +85,16 @@ class DepthAnythingModel(BatchedModel):
         ]
         self._side = options.input_size or self._preprocessing.side
         self._max_tokens = options.max_tokens
-        self._sizes: dict[
-            tuple[int, int], tuple[int, int]
-        ] = {}  # camera -> network, (height, width)
+        # (height, width) of the image -> of the network input
+        self._sizes: dict[tuple[int, int], tuple[int, int]] = {}
         self._mean = torch.tensor(MEAN, device=options.device).view(3, 1, 1)
         self._std = torch.tensor(STD, device=options.device).view(3, 1, 1)
 
     def postprocess(self, maps: Maps, frame: Frame) -> Prediction:
-        """Depth in the variant's unit (table above), (H, W) float32.
+        """Convert output maps (h, w) to a prediction (H, W) float32; see the table above.
 
-        Version 3 metric and mono also say where the sky is; depth near it mixes only pixels that
-        are none, and is NaN where there are none to mix. Any-view says how sure it is, from 1 up.
+        Version 3 metric and mono also detect sky: depth near it is interpolated only between other
+        pixels, and is NaN where there are none. The confidence of any-view is at least 1.
         """
         size = frame.camera.size
         if len(maps) == 1:
@@ -101,31 +106,31 @@ class DepthAnythingModel(BatchedModel):
         values, is_sky = self.to_image_pixels_without_sky(depth, sky, size)
         focal_px = None
         if self.kind is Kind.CANONICAL:
-            # Metres are those of a camera of 300 px at input size, which at the frame's size has
-            # other numbers, one for each axis.
+            # the canonical focal length is given at network size; the scale to the size of the
+            # frame differs between the axes
             h, w = depth.shape
             focal_px = (CANONICAL_FOCAL * size[1] / w, CANONICAL_FOCAL * size[0] / h)
         return Prediction(values, self.kind, focal_px=focal_px, sky=is_sky)
 
     def network_input(self, frame: Frame) -> Tensor:
-        """(3, h, w) normalised, of the network's dtype."""
+        """Resized and normalised image, (3, h, w) in the dtype of the network."""
         size = self.network_size(*frame.camera.size)
-        x = self._preprocessing.resized(frame.rgb, size, self._side)
+        x = self._preprocessing.resize(frame.rgb, size, self._side)
         return ((x - self._mean) / self._std).to(self._dtype)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
-        """(h, w) of the network's input for a picture of height x width, multiples of 14."""
+        """(h, w) of the network input for an image of height x width, multiples of 14."""
         key = (height, width)
         if key not in self._sizes:
             p, q = self._preprocessing.patches(height, width, self._side)
             if p * q > self._max_tokens:
                 shrink = math.sqrt(self._max_tokens / (p * q))
                 p, q = max(1, int(p * shrink)), max(1, int(q * shrink))
-                # one side cannot fall below a patch: the other gives way
+                # a side is at least one patch: limit the other one
                 p, q = min(p, self._max_tokens), min(q, self._max_tokens)
             self._sizes[key] = (p * PATCH, q * PATCH)
             log.info(
-                'pictures of %dx%d -> network %dx%d, %d patches',
+                'images of %dx%d -> network input %dx%d, %d patches',
                 width,
                 height,
                 q * PATCH,
@@ -135,8 +140,8 @@ class DepthAnythingModel(BatchedModel):
         return self._sizes[key]
 
     def to_image_pixels(self, values: Tensor, size: tuple[int, int]) -> Tensor:
-        """(h, w) -> (H, W), with the corner rule each version was published with."""
-        if not self._preprocessing.corners:
+        """Resize an output map (h, w) to (H, W); align_corners as published for each version."""
+        if not self._preprocessing.align_corners:
             return resize_bilinear(values[None], size)[0]
         return F.interpolate(values[None, None], size=size, mode='bilinear', align_corners=True)[
             0, 0
@@ -145,6 +150,9 @@ class DepthAnythingModel(BatchedModel):
     def to_image_pixels_without_sky(
         self, depth: Tensor, sky: Tensor, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Depth, sky (h, w) -> depth (H, W) mixed from pixels that are no sky; sky (H, W) bool."""
-        values, solid = resize_masked(depth, sky < SKY, size)
-        return values, ~solid
+        """Depth and sky output (h, w) -> depth (H, W) float32 and sky (H, W) bool.
+
+        Depth is interpolated only between pixels that are no sky.
+        """
+        values, is_solid = resize_masked(depth, sky < SKY, size)
+        return values, ~is_solid

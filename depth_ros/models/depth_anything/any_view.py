@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Version 3 for any number of views, here for one: rotary attention, depth with a confidence.
+"""Version 3 for any number of views, here run with one: rotary attention, depth and confidence.
 
-Names are ours. N = 1 + p*q tokens, the first of which stands for the camera.
+Layer names are ours. N = 1 + p*q tokens; the first is the camera token.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from torch import Tensor, nn
 
 from depth_ros.models.depth_anything.network import SIZES, DepthAnything, Head, Variant, grid_of
 
-#: First block (0-based) that knows of views, and the blocks the head is fed from.
+#: First block (0-based) with rotary attention, and the blocks whose tokens the head uses.
 BLOCKS = {
     'vits': (4, (5, 7, 9, 11)),
     'vitb': (4, (5, 7, 9, 11)),
     'vitl': (8, (11, 15, 19, 23)),
 }
 HEAD = 64  # channels of an attention head
-BASE = 100.0  # of the frequencies of positions, in attention and in the head
+BASE = 100.0  # base of the frequencies of both position encodings, rotary and UV
 
 
 def rope_table(positions: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of the angles that (y, x) turns a head's channels by, (N, 64) each.
+    """Cosines and sines of a rotary position encoding over two axes, (N, 64) each.
 
     Args:
-        positions: (N, 2) indices of patches.
+        positions: (N, 2) row and column indices of patches.
 
-    Source: Su et al. 2021, arXiv 2104.09864, an axis a half of the channels.
+    Source: Su et al. 2021, arXiv 2104.09864, with one half of the channels for each axis.
     """
     quarter = HEAD // 4
     steps = torch.arange(quarter, device=positions.device, dtype=torch.float32) / quarter
@@ -42,41 +42,44 @@ def rope_table(positions: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """(..., N, 64) turned: channels 0..15 with 16..31 by y, 32..47 with 48..63 by x."""
+    """Rotate (..., N, 64): channel pairs 0..15 and 16..31 by y, 32..47 and 48..63 by x."""
     a, b, c, d = x.chunk(4, dim=-1)
     return x * cos + torch.cat((-b, a, -d, c), dim=-1) * sin
 
 
-@cache  # a CUDA graph reads them where they lie; `clear_cache` frees them
+@cache  # CUDA graphs keep the addresses of these tensors; `clear_cache` frees them
 def rope_tables(
     grid: tuple[int, int], dtype: torch.dtype, device: torch.device
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """`rope_table` of the camera and p*q patches in a local block, and in a global one.
+    """`rope_table` of the camera token and p*q patches, for local and for global blocks.
 
-    A local block tells the patches of a view apart, (1, 1) the first of them; for a global one,
-    which compares views, all are at (1, 1). The camera is at (0, 0).
+    In a local block the patches have positions from (1, 1) on; in a global block, which compares
+    views, all patches have position (1, 1). The camera token has (0, 0).
     """
     axes = (torch.arange(1, n + 1, device=device) for n in grid)
     patches = torch.stack(torch.meshgrid(*axes, indexing='ij'), dim=2).flatten(0, 1)  # (p*q, 2)
     local = rope_table(F.pad(patches, (0, 0, 1, 0)))
-    everywhere = rope_table(F.pad(torch.ones_like(patches), (0, 0, 1, 0)))
+    uniform = rope_table(F.pad(torch.ones_like(patches), (0, 0, 1, 0)))
     return (
         (local[0].to(dtype), local[1].to(dtype)),
-        (everywhere[0].to(dtype), everywhere[1].to(dtype)),
+        (uniform[0].to(dtype), uniform[1].to(dtype)),
     )
 
 
 def clear_cache() -> None:
-    """Free what is kept for each size of input."""
+    """Free the tables cached for each input size."""
     rope_tables.cache_clear()
     uv_embedding.cache_clear()
 
 
 class RotaryAttention(nn.Module):
-    """Self-attention of tokens that know where they are."""
+    """Self-attention with rotary position encoding.
+
+    Args:
+        width: C.
+    """
 
     def __init__(self, width: int) -> None:
-        """`width`: C."""
         super().__init__()
         self.qkv = nn.Linear(width, 3 * width)
         self.q_norm = nn.LayerNorm(HEAD, eps=1e-5)
@@ -93,7 +96,7 @@ class RotaryAttention(nn.Module):
         return y
 
 
-@cache  # five maps an input size; kept for the same reason
+@cache  # five tables for each input size; cached for the same reason
 def uv_embedding(
     channels: int,
     size: tuple[int, int],
@@ -101,12 +104,13 @@ def uv_embedding(
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Sines and cosines of where each pixel of a map lies, (channels, *size).
+    """Sinusoidal position encoding of the pixels of a map, (channels, *size).
 
     Args:
         channels: a multiple of 4: sin x, cos x, sin y, cos y.
         size: rows and columns of the map.
-        aspect: width / height of the network's input, whose half diagonal is 1.
+        aspect: width / height of the network input; positions are scaled so that its half diagonal
+            is 1.
         dtype: of the result.
         device: of the result.
     """
@@ -123,21 +127,20 @@ def uv_embedding(
 
 
 class AnyViewHead(Head):
-    """The head, fed with two features a token and told where each pixel lies."""
+    """DPT head with two features for each token and a position encoding of its maps."""
 
     def __init__(self, variant: Variant) -> None:
-        """Random weights; none on the meta device."""
         size = SIZES[variant.size]
         super().__init__(replace(size, width=2 * size.width), sky=False)
         self.norm = nn.LayerNorm(2 * size.width, eps=1e-5)
         self.depth = self._branch(size.features // 2, outputs=2)
 
     def maps(self, taps: list[Tensor], grid: tuple[int, int]) -> list[Tensor]:
-        """As `Head.maps`, of four (B, p*q, 2 C) that are normed first."""
+        """As `Head.maps`, from four (B, p*q, 2 C), which are normalised first."""
         return super().maps([self.norm(tap) for tap in taps], grid)
 
     def add_uv_embedding(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B, c, ., .) with a tenth of `uv_embedding` added."""
+        """Add 0.1 times `uv_embedding` to a map (B, c, ., .)."""
         size = (x.shape[2], x.shape[3])
         return x + 0.1 * uv_embedding(x.shape[1], size, grid[1] / grid[0], x.dtype, x.device)
 
@@ -148,31 +151,30 @@ class AnyViewHead(Head):
 
 
 class AnyView(DepthAnything):
-    """Depth and confidence of one view, the reference view of a scene without others.
+    """Depth and confidence of one view, which is the reference view.
 
     Source: arXiv 2511.10647.
     """
 
     def __init__(self, variant: Variant) -> None:
-        """Random weights; none on the meta device."""
         super().__init__(variant, head=AnyViewHead(variant))
         width = SIZES[variant.size].width
         self._start, self._tapped = BLOCKS[variant.size]
         for block in self.encoder.blocks[self._start :]:
             block.attn = RotaryAttention(width)
-        # of the reference view and of the others
+        # one for the reference view, one for all others
         self.encoder.camera_token = nn.Parameter(torch.empty(1, 2, width))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, h, w) normalised RGB -> depth, confidence (from 1 up), (B, h, w) float32."""
+        """(B, 3, h, w) normalised RGB -> depth and confidence (>= 1), (B, h, w) float32."""
         depth, confidence = self.head(self.taps(x), grid_of(x))
         return depth.float().exp(), confidence.float().exp() + 1
 
     def taps(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, h, w) -> four (B, p*q, 2 C): the last local block's tokens beside normed ones.
+        """(B, 3, h, w) -> four (B, p*q, 2 C): tokens of the last local block, and normalised ones.
 
-        Of the blocks that know of views even ones are local and odd ones global; with one view
-        both see all of its tokens and differ in where they believe them to be.
+        Of the blocks with rotary attention even ones are local and odd ones global. With one view
+        both attend to all of its tokens and differ only in the position encoding.
         """
         encoder, taps = self.encoder, []
         tables = rope_tables(grid_of(x), x.dtype, x.device)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published checkpoints -> our names, and whether a file is the variant it is taken for.
+"""Load published checkpoints, and check that a file is of the expected variant.
 
-Versions 1 and 2, relative and metric, indoor and outdoor, have the same tensors under the same
-names; so have version 1 metric indoor and outdoor, and version 3 metric and mono. A wrong one
-would load and be wrong in silence, so the file's name and the config.json beside it are asked.
+Versions 1 and 2, relative and metric, indoor and outdoor, have tensors of the same names and
+shapes; so do version 1 metric indoor and outdoor, and version 3 metric and mono. A wrong file
+would load without an error, so its name and the config.json in its folder are checked.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from depth_ros.models.presets import presets_where
 
 log = logging.getLogger(__name__)
 
-#: May be left over.
+#: Names of tensors in the file that the network does not use.
 UNUSED = (
     r'encoder\.mask_token',  # for training only
-    r'head\.fusions\.3\.lateral\..*',  # nothing is added to the coarsest map
+    r'head\.fusions\.3\.lateral\..*',  # no map is added to the coarsest one
     r'bins\.log_binomial_transform\..*',  # constants
-    # any-view: rays, of which files keep 1 or 4 names of one norm, and poses of several views
+    # any-view: output of rays, whose norm has 1 or 4 names, and of poses of several views
     r'model\.head\.scratch\.\w+_aux\..*',
     r'model\.cam_(enc|dec)\..*',
 )
 
 
 def from_coarsest(pattern: str, last: int) -> Callable[[re.Match[str]], str]:
-    """Fill our number into `pattern`: transformers counts from the coarsest, `last` with us."""
+    """Replacement of a rule: transformers numbers stages from the coarsest, our `last`."""
     return lambda m: pattern.format(last - int(m[1]))
 
 
 def dinov2_rules(theirs: str, ours: str) -> Rules:
-    """Of transformers' DINOv2 under the prefix `theirs` to timm's under `ours`."""
+    """Rules from the DINOv2 of transformers, prefix `theirs`, to that of timm, prefix `ours`."""
     prefix = '^' + re.escape(theirs)
     block = prefix + r'encoder\.layer\.(\d+)\.'
     return (
@@ -104,7 +104,7 @@ _BINS: Rules = (
 
 _VERSION_3 = _published('model.backbone.pretrained.', 'model.head.')
 
-#: What `guess_family` calls a layout -> the `Variant.network` it is of, and its names.
+#: Layout, as `guess_family` names it -> `Variant.network` and rules.
 LAYOUTS: dict[str | None, tuple[str, Rules]] = {
     'Depth Anything v1 or v2': ('plain', _published('pretrained.', 'depth_head.')),
     'Depth Anything v1 or v2 (transformers)': ('plain', _TRANSFORMERS),
@@ -116,15 +116,15 @@ LAYOUTS: dict[str | None, tuple[str, Rules]] = {
     ),
 }
 
-# Names under which the publishers put files elsewhere than the table's `repo`.
-_ELSEWHERE = {f'depth_anything_vit{s}14.pth': f'v1_vit{s}' for s in 'sbl'}
+# Names of files that the publishers also offer outside of `Source.repo`.
+_OTHER_NAMES = {f'depth_anything_vit{s}14.pth': f'v1_vit{s}' for s in 'sbl'}
 
 
 def load_checkpoint(network: DepthAnything, preset: Preset, path: Path) -> None:
-    """Fill `network` (which may be on the meta device) with the file's tensors.
+    """Load a file into `network`, which may be on the meta device.
 
     Raises:
-        WeightsError: the file cannot be read, or is another network or another variant.
+        WeightsError: the file cannot be read, or is of another network or variant.
     """
     _check_name(path, preset)
     state = read_checkpoint(path)
@@ -141,7 +141,7 @@ def load_checkpoint(network: DepthAnything, preset: Preset, path: Path) -> None:
 
 
 def translate(state: dict[str, Tensor], rules: Rules) -> dict[str, Tensor]:
-    """Published names -> ours; query, key and value become one matrix; unknown names stay."""
+    """Published names -> ours; query, key and value become one matrix; other names stay."""
     ours = rename(state, rules)
     for name in [n for n in ours if '.attn.query.' in n]:
         parts = [name.replace('.query.', f'.{part}.') for part in ('query', 'key', 'value')]
@@ -154,46 +154,46 @@ def _presets(fits: Callable[[Preset], bool]) -> str:
 
 
 def _check_name(path: Path, preset: Preset) -> None:
-    """Refuse a file whose name is the published name of another preset."""
-    other = _ELSEWHERE.get(path.name)
+    """Refuse a file with the published name of another preset."""
+    other = _OTHER_NAMES.get(path.name)
     if path.name == preset.source.file or path.name in GENERIC_FILES or other == preset.variant:
         return
     right = _presets(lambda p: p.source.file == path.name or p.variant == other)
     if right:
         raise WeightsError(
             f'{path} is by its name not {preset.name}; set model to {right}, '
-            'or rename the file if it is another one'
+            'or rename the file if its name is wrong'
         )
 
 
 def _check_config(path: Path, preset: Preset) -> None:
-    """Refuse a file whose config.json describes another variant; say where nothing tells which."""
+    """Refuse a file whose config.json describes another variant; log if nothing tells which."""
     generic, wanted = path.name in GENERIC_FILES, Variant.of(preset)
     config = read_config(path) if generic else {}
     if not config:
-        named = not generic and (path.name == preset.source.file or path.name in _ELSEWHERE)
-        if named or wanted.network == 'any_view':  # its variants differ in the tensors' shapes
+        named = not generic and (path.name == preset.source.file or path.name in _OTHER_NAMES)
+        if named or wanted.network == 'any_view':  # whose variants differ in tensor shapes
             return
-        log.info('%s does not say which variant it is; trusted to be %s', path, preset.name)
+        log.info('%s does not state its variant; assumed to be %s', path, preset.name)
     elif not _agrees(config, wanted):
-        told = ('model_name', 'depth_estimation_type', 'max_depth')
-        said = ', '.join(f'{k} {config[k]!r}' for k in told if k in config) or 'other layers'
+        keys = ('model_name', 'depth_estimation_type', 'max_depth')
+        stated = ', '.join(f'{k} {config[k]!r}' for k in keys if k in config) or 'other layers'
         right = _presets(lambda p: _agrees(config, Variant.of(p)))
         raise WeightsError(
-            f'{path} is not {preset.name}: config.json beside it says {said}; '
-            + (f'set model to {right}' if right else 'no preset is that')
+            f'{path} is not {preset.name}: its config.json says {stated}; '
+            + (f'set model to {right}' if right else 'no preset is for it')
         )
 
 
 def _agrees(config: dict[str, Any], variant: Variant) -> bool:
-    """Whether a config.json may describe `variant`; what it does not say cannot disagree."""
+    """Whether a config.json is consistent with `variant`; missing keys are consistent."""
     if 'model_name' in config:
         return variant.version == 3 and config['model_name'] == _model_name(variant)
     if variant.version == 3:
         return 'backbone_config' not in config
     if 'backbone_config' not in config:
         return True
-    # transformers leaves out what is the default: relative
+    # transformers omits the default, relative
     role = config.get('depth_estimation_type', 'relative')
     if (role == 'metric') != bool(variant.max_depth):
         return False
@@ -205,13 +205,13 @@ def _agrees(config: dict[str, Any], variant: Variant) -> bool:
 
 
 def _model_name(variant: Variant) -> str:
-    """What the config.json of version 3 calls it."""
+    """`model_name` in the config.json of version 3."""
     size = {'vits': 'small', 'vitb': 'base', 'vitl': 'large'}[variant.size]
     return f'da3{"" if variant.role == "any" else variant.role}-{size}'
 
 
 def _check_size(path: Path, preset: Preset, state: dict[str, Tensor]) -> None:
-    """Refuse another encoder with one sentence instead of hundreds of shapes."""
+    """Refuse an encoder of another size with one sentence instead of hundreds of shapes."""
     token = state.get('encoder.cls_token')
     wanted = Variant.of(preset)
     if token is None or not token.ndim or token.shape[-1] == SIZES[wanted.size].width:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layers: timm's DINOv2 encoder and a DPT head.
 
-Names are ours; `checkpoint` translates the published ones. B batch, h x w input [px], p x q
+Layer names are ours; `checkpoint` translates the published ones. B batch, h x w input [px], p x q
 patches of 14 px, C width of the encoder, F features of the head.
 """
 
@@ -20,28 +20,29 @@ from torch import Tensor, nn
 from depth_ros.core.errors import ConfigError
 from depth_ros.models.interface import Preset
 
-TABLES = 64  # sizes of input whose positions are kept
+MAX_TABLES = 64  # input sizes whose position tables are cached
 PATCH = 14
 TRAINED_GRID = 37  # 518 px / 14, the grid of the stored position table
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What grows from ViT-S to ViT-L.
+    """Dimensions of the network, from ViT-S to ViT-L.
 
     Args:
-        encoder: timm's name.
+        encoder: name in timm.
         width: C.
         features: F.
-        channels: of the four maps the head is fed with, fine to coarse.
-        spread: encoder blocks (0-based) versions 2 and 3 tap; version 1 taps the last four.
+        channels: channels of the four input maps of the head, fine to coarse.
+        taps: encoder blocks (0-based) the head uses in versions 2 and 3; version 1 uses the last
+            four.
     """
 
     encoder: str
     width: int
     features: int
     channels: tuple[int, int, int, int]
-    spread: tuple[int, int, int, int]
+    taps: tuple[int, int, int, int]
 
 
 SIZES = {
@@ -53,12 +54,12 @@ SIZES = {
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What a preset's `variant` says, such as v2_metric_vits.
+    """The parts of a preset's `variant`, such as v2_metric_vits.
 
     Args:
         version: 1, 2 or 3.
         role: '' relative (versions 1 and 2), 'metric', or 'mono' or 'any' (version 3).
-        max_depth: farthest the metric networks of versions 1 and 2 learnt [m]; 0 for all others.
+        max_depth: largest depth of the metric networks of versions 1 and 2 [m]; 0 for all others.
         size: a key of `SIZES`.
     """
 
@@ -69,81 +70,88 @@ class Variant:
 
     @classmethod
     def parse(cls, text: str, max_depth: float = 0.0) -> Variant:
-        """Read `text`; `max_depth` is the preset's.
+        """Parse the `variant` and `max_depth` of a preset.
 
         Raises:
-            ConfigError: it is no variant of this family.
+            ConfigError: `text` is no variant of this family.
         """
         match = re.fullmatch(r'v([123])_(?:(metric|mono|any)_)?(vit[sbl])', text)
         if match is None:
             raise ConfigError(
-                f'variant {text!r} is none of depth_anything; such as v2_metric_vits'
+                f'variant {text!r} is not of depth_anything; an example is v2_metric_vits'
             )
         return cls(int(match[1]), match[2] or '', max_depth, match[3])
 
     @classmethod
     def of(cls, preset: Preset) -> Variant:
-        """That of a row of the table."""
+        """The variant of a preset of this family."""
         return cls.parse(preset.variant, preset.max_depth)
 
     @property
     def network(self) -> str:
-        """Which layers, and so which layout of file: plain, bins, sky or any_view."""
+        """Kind of network, and so of checkpoint layout: plain, bins, sky or any_view."""
         if self.version == 3:
             return 'any_view' if self.role == 'any' else 'sky'
         return 'bins' if self.version == 1 and self.role else 'plain'
 
     @property
     def taps(self) -> tuple[int, ...]:
-        """Encoder blocks (0-based) the head is fed from."""
-        spread = SIZES[self.size].spread
-        return tuple(range(spread[-1] - 3, spread[-1] + 1)) if self.version == 1 else spread
+        """Encoder blocks (0-based) whose tokens the head uses."""
+        taps = SIZES[self.size].taps
+        return tuple(range(taps[-1] - 3, taps[-1] + 1)) if self.version == 1 else taps
 
 
 def grid_of(x: Tensor) -> tuple[int, int]:
-    """Patches (p, q) of a network's input (B, 3, h, w)."""
+    """Rows and columns of patches (p, q) of a network input (B, 3, h, w)."""
     return x.shape[2] // PATCH, x.shape[3] // PATCH
 
 
 class ResidualUnit(nn.Module):
-    """x + conv(relu(conv(relu(x)))); the residual is x before the rectifier."""
+    """x + conv(relu(conv(relu(x)))), with 3x3 convolutions.
+
+    Args:
+        features: F.
+    """
 
     def __init__(self, features: int) -> None:
-        """Two 3x3 convolutions."""
         super().__init__()
         self.conv1 = nn.Conv2d(features, features, 3, padding=1)
         self.conv2 = nn.Conv2d(features, features, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, F, ., .) -> the same shape."""
-        # in place from here on: these are the largest maps there are
+        # in place where possible: these are the largest maps of the network
         y: Tensor = self.conv2(F.relu_(self.conv1(F.relu(x))))
         y += x
         return y
 
 
 class Fusion(nn.Module):
-    """Adds a finer map to the coarser path and brings the sum to the next size."""
+    """Add a finer map to the path from the coarser maps, and resize the sum.
+
+    Args:
+        features: F.
+        lateral: there is a map to add; false for the coarsest stage.
+    """
 
     def __init__(self, features: int, *, lateral: bool) -> None:
-        """`lateral`: whether there is a map to add; the coarsest stage has none."""
         super().__init__()
         self.lateral = ResidualUnit(features) if lateral else None
         self.unit = ResidualUnit(features)
         self.out = nn.Conv2d(features, features, 1)
 
     def forward(self, x: Tensor, lateral: Tensor | None, size: tuple[int, int]) -> Tensor:
-        """Path (B, F, a, b) and lateral map of its shape -> (B, F, *size)."""
+        """Path (B, F, a, b) and lateral map of the same shape -> (B, F, *size)."""
         if self.lateral is not None and lateral is not None:
             x = self.lateral(lateral).add_(x)
-        # The publishers upsample first. A 1x1 convolution commutes with interpolation, whose
-        # weights add up to one, and costs a quarter before it.
+        # The published code upsamples first. A 1x1 convolution commutes with interpolation, whose
+        # weights have sum one, and before it takes a quarter of the time.
         x = self.out(self.unit(x))
         return F.interpolate(x, size=size, mode='bilinear', align_corners=True)
 
 
 def resize_layers(channels: Sequence[int]) -> nn.ModuleList:
-    """Four maps of one size -> a pyramid of 4, 2, 1 and 1/2 times it; for every DPT head."""
+    """Layers of a DPT head that resize four maps of equal size by 4, 2, 1 and 1/2."""
     c = channels
     return nn.ModuleList(
         [
@@ -156,13 +164,16 @@ def resize_layers(channels: Sequence[int]) -> nn.ModuleList:
 
 
 class Head(nn.Module):
-    """Dense prediction head: four maps of tokens to one number a pixel (two with `sky`).
+    """Dense prediction head: from four maps of tokens to one value per pixel, or two with `sky`.
+
+    Args:
+        size: dimensions of the network.
+        sky: add a second output for sky (version 3).
 
     Source: Ranftl et al. 2021, arXiv 2103.13413; here without readout of the class token.
     """
 
     def __init__(self, size: Size, *, sky: bool) -> None:
-        """`sky`: a second branch says how much a pixel is sky (version 3)."""
         super().__init__()
         c, features = size.channels, size.features
         self.projects = nn.ModuleList(nn.Conv2d(size.width, n, 1) for n in c)
@@ -182,13 +193,13 @@ class Head(nn.Module):
         )
 
     def forward(self, taps: list[Tensor], grid: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
-        """Four (B, p*q, C) -> depth and sky before their activation, (B, 14 p, 14 q) each."""
+        """Four (B, p*q, C) -> depth and sky before the activation, (B, 14 p, 14 q) each."""
         x = self.pixels(self.paths(self.maps(taps, grid), grid)[-1], grid)
         depth = self.depth(x)[:, 0]
         return depth, None if self.sky is None else self.sky(x)[:, 0]
 
     def maps(self, taps: list[Tensor], grid: tuple[int, int]) -> list[Tensor]:
-        """Four (B, p*q, C) -> four (B, F, ., .) of 4p, 2p, p and p/2 rows."""
+        """Four (B, p*q, C) -> four (B, F, ., .) with 4p, 2p, p and p/2 rows."""
         maps = []
         for tap, project, resize, lateral in zip(
             taps, self.projects, self.resizes, self.laterals, strict=True
@@ -198,11 +209,11 @@ class Head(nn.Module):
         return maps
 
     def add_uv_embedding(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B, c, ., .) as it is; the any-view head adds where in the picture each pixel lies."""
+        """Return x (B, c, ., .); the any-view head adds a position encoding."""
         return x
 
     def paths(self, maps: list[Tensor], grid: tuple[int, int]) -> list[Tensor]:
-        """The four maps -> what each fusion gives, (B, F, ., .) of p, 2p, 4p and 8p rows."""
+        """Four maps -> output of each fusion, (B, F, ., .) with p, 2p, 4p and 8p rows."""
         x = self.fusions[3](maps[3], None, maps[2].shape[2:])
         paths = [x]
         for i in (2, 1, 0):
@@ -212,20 +223,20 @@ class Head(nn.Module):
         return paths
 
     def pixels(self, path: Tensor, grid: tuple[int, int]) -> Tensor:
-        """The finest path -> features of the network's pixels, (B, F/2, 14 p, 14 q)."""
+        """Finest path -> features of the input pixels, (B, F/2, 14 p, 14 q)."""
         size = (PATCH * grid[0], PATCH * grid[1])
         x = F.interpolate(self.neck(path), size=size, mode='bilinear', align_corners=True)
         return self.add_uv_embedding(x, grid)
 
 
 class DepthAnything(nn.Module):
-    """Encoder, head and the last activation of one variant.
+    """Encoder, head and last activation of one variant.
 
     Args:
-        variant: which.
-        head: another one than the variants without a file of their own have.
-        pos_embed: 'official' passes the scale (p + 0.1) / 37 to the interpolation as the
-            publishers do, 'size' the size as transformers does; they agree on 37x37 patches only.
+        variant: variant of the network.
+        head: replaces the default head.
+        pos_embed: 'official' interpolates the position table by the scale (p + 0.1) / 37, as
+            published; 'size' to the size, as transformers does. They agree for 37x37 patches only.
 
     Source: arXiv 2401.10891 (version 1), 2406.09414 (2), 2511.10647 (3); encoder arXiv 2304.07193.
     """
@@ -233,7 +244,6 @@ class DepthAnything(nn.Module):
     def __init__(
         self, variant: Variant, *, head: Head | None = None, pos_embed: str = 'official'
     ) -> None:
-        """Build with random weights; on the meta device this takes no time and no memory."""
         super().__init__()
         shape = SIZES[variant.size]
         self.variant, self.pos_embed = variant, pos_embed
@@ -247,23 +257,23 @@ class DepthAnything(nn.Module):
         self._tables: dict[tuple[object, ...], Tensor] = {}
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Depth (inverse depth for the relative versions 1 and 2) and, in version 3, sky; float32.
+        """Depth (inverse depth for relative versions 1 and 2) and, in version 3, sky.
 
         Args:
             x: (B, 3, h, w) normalised RGB, h and w multiples of 14.
 
         Returns:
-            (B, h, w) each; sky: larger is surer.
+            (B, h, w) float32 each; sky: larger is more certain.
         """
         depth, sky = self.head(self.taps(x), grid_of(x))
-        depth = depth.float()  # exp and sigmoid in full precision
+        depth = depth.float()  # exp and sigmoid in fp32
         if sky is not None:
             return depth.exp(), F.relu(sky.float())
         max_depth = self.variant.max_depth
         return (depth.sigmoid() * max_depth if max_depth else F.relu(depth),)
 
     def taps(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, h, w) -> four (B, p*q, C) after the final norm, without the class token."""
+        """(B, 3, h, w) -> four (B, p*q, C), after the final norm, without the class token."""
         encoder, tapped, taps = self.encoder, self.variant.taps, []
         x = self.tokens(x)
         for i, block in enumerate(encoder.blocks):
@@ -273,19 +283,19 @@ class DepthAnything(nn.Module):
         return taps
 
     def tokens(self, x: Tensor) -> Tensor:
-        """(B, 3, h, w) -> (B, 1 + p*q, C): class token and patches with their positions."""
+        """(B, 3, h, w) -> (B, 1 + p*q, C): class token and patches with position encoding."""
         x = self.encoder.patch_embed.proj(x)  # (B, C, p, q)
         table = self._table(x.shape[2], x.shape[3], x.dtype, x.device)  # (1, 1 + p*q, C)
         x = x.flatten(2).transpose(1, 2)
         return torch.cat((self.encoder.cls_token.expand(len(x), -1, -1), x), dim=1) + table
 
     def _table(self, p: int, q: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """The position table for p x q patches, (1, 1 + p*q, C); kept: cameras keep their size."""
+        """Position table for p x q patches, (1, 1 + p*q, C); cached for each size."""
         key = (p, q, dtype, device)
         table = self._tables.get(key)
         if table is None:
             table = self._interpolated(p, q).to(device, dtype)
-            if len(self._tables) < TABLES:  # never dropped: a CUDA graph reads it where it lies
+            if len(self._tables) < MAX_TABLES:  # never freed: CUDA graphs keep its address
                 self._tables[key] = table
         return table
 
@@ -295,8 +305,8 @@ class DepthAnything(nn.Module):
             return stored
         grid = stored[:, 1:].transpose(1, 2).reshape(1, -1, TRAINED_GRID, TRAINED_GRID)
         if self.pos_embed == 'official':
-            # The 0.1 once guarded against rounding; the scale, not the size, sets the coordinates
-            # torch samples at, so the networks were trained with it.
+            # 0.1 was meant against rounding, but torch computes its sampling coordinates from the
+            # scale, not from the size, so the networks were trained with it.
             scale = ((p + 0.1) / TRAINED_GRID, (q + 0.1) / TRAINED_GRID)
             grid = F.interpolate(grid, scale_factor=scale, mode='bicubic')
         else:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depth Pro: preprocessing and meaning of the output.
 
-The picture is squeezed to 1536 x 1536 whatever its shape, so only the focal length in picture
-widths counts: Z = fx / W / C, C the network's canonical inverse depth. In terms of `Prediction`
-that is a canonical camera of fx = W.
+The image is resized to 1536 x 1536 regardless of its aspect ratio, so depth depends on the focal
+length in image widths: Z = fx / W / C, where C is the canonical inverse depth of the network. In
+terms of `Prediction` this is a canonical camera with fx = W.
 """
 
 from __future__ import annotations
@@ -23,68 +23,82 @@ from depth_ros.models.depth_pro.network import SIDE, TILES, DepthPro
 from depth_ros.models.interface import ModelOptions, Preset
 from depth_ros.models.loading import load_network
 
-#: Inverse depth [1/m] the publishers clamp to: 10 km, their answer for the sky, and 0.1 mm.
+#: Range of inverse depth [1/m] in the published code: 10 km, which also means sky, and 0.1 mm.
 FAR, NEAR = 1e-4, 1e4
-TILES_ON_CPU = 5  # no slower on 2 cores than all at once, and a seventh of their tokens
+TILES_ON_CPU = 5  # per batch; no slower on 2 cores than all at once, with a seventh of the tokens
 
 
 def load(preset: Preset, options: ModelOptions) -> DepthProModel:
-    """Build the network and fill it from `options.weights`.
+    """Build the network and load `options.weights`.
 
     Args:
-        preset: the row of the table.
-        options: `input_size` is the network's own; `max_tokens` does not bind, a tile is 577;
-            `estimate_camera` also loads the third encoder, which tells the field of view.
+        preset: of this family.
+        options: `input_size` must be 0 or 1536; `max_tokens` has no effect, as a tile has 577
+            tokens; `estimate_camera` also loads the encoder that estimates the field of view.
 
     Raises:
         ConfigError: no weights, or another input size than 1536.
-        WeightsError: the file is broken, or another network's.
+        WeightsError: the file is damaged, or of another network.
     """
     if options.input_size not in (0, SIDE):
-        raise ConfigError(f'input_size is {options.input_size}; Depth Pro takes {SIDE} only')
+        raise ConfigError(
+            f'input_size is {options.input_size}; Depth Pro supports {SIDE} only: set it to 0'
+        )
     network = load_network(
         lambda: DepthPro(fov=options.estimate_camera), load_checkpoint, preset, options
     )
-    usual = TILES if options.device.type == 'cuda' else TILES_ON_CPU
-    network.encoder.tiles_per_batch = options.tile_batch or usual
+    default = TILES if options.device.type == 'cuda' else TILES_ON_CPU
+    network.encoder.tiles_per_batch = options.tile_batch or default
     return DepthProModel(network, options)
 
 
 class DepthProModel(BatchedModel):
-    """A model that also `EstimatesCamera`; see `load`."""
+    """`DepthModel` that also `EstimatesCamera`.
+
+    Args:
+        network: with weights, on `options.device` and in `options.dtype`.
+        options: as given to `load`.
+    """
 
     def __init__(self, network: DepthPro, options: ModelOptions) -> None:
-        """`network` is filled, on `options.device` and of `options.dtype`."""
         super().__init__(network, Kind.CANONICAL)
         self._dtype = options.dtype
 
     @torch.inference_mode()
     def estimate_camera(self, rgb: Tensor) -> Camera:
-        """The camera the network believes took (H, W, 3) uint8: for cameras nobody calibrated.
+        """Estimate the intrinsics of an uncalibrated camera.
+
+        Args:
+            rgb: (H, W, 3) uint8 image, on the device of the network.
+
+        Returns:
+            Camera of this size with square pixels and a central principal point.
 
         Raises:
-            ConfigError: the network was loaded without its field of view.
+            ConfigError: the model was loaded without `estimate_camera`.
         """
         if self.network.fov is None:
-            raise ConfigError('Depth Pro was loaded without its field of view')
+            raise ConfigError(
+                'Depth Pro was loaded without its field of view; set estimate_camera to load it'
+            )
         h, w = rgb.shape[:2]
-        fov = math.radians(float(self.network.fov_deg(self._squeezed(rgb)[None])[0]))
+        fov = math.radians(float(self.network.fov_deg(self._resize(rgb)[None])[0]))
         focal = 0.5 * w / math.tan(0.5 * fov)
         return Camera(w, h, focal, focal, (w - 1) / 2, (h - 1) / 2)
 
     def network_input(self, frame: Frame) -> Tensor:
-        """(3, 1536, 1536) in -1..1, of the network's dtype."""
-        return self._squeezed(frame.rgb)
+        """Resized image, (3, 1536, 1536) in -1..1, in the dtype of the network."""
+        return self._resize(frame.rgb)
 
-    def _squeezed(self, rgb: Tensor) -> Tensor:
+    def _resize(self, rgb: Tensor) -> Tensor:
         x = rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
         return resize_bilinear((x - 0.5) / 0.5, (SIDE, SIDE)).to(self._dtype)
 
     def postprocess(self, maps: Maps, frame: Frame) -> Prediction:
-        """Canonical inverse depth (1536, 1536) -> Z_c [m] of a camera of fx = W, (H, W) float32.
+        """Convert canonical inverse depth (1536, 1536) to Z_c [m] for fx = W, (H, W) float32.
 
-        Sky is where the network says 10 km. The publishers multiply by W / fx, resize and clamp.
-        The factor is left to `scaling`, so the clamp is moved to where it is the same in metres.
+        Sky is where depth is at least 10 km. The published code multiplies by W / fx, resizes and
+        clamps. Here `scaling` applies the factor later, so the limits are divided by it.
         """
         (inverse,), camera = maps, frame.camera
         w, fx, fy = camera.width, camera.fx, camera.fy
@@ -93,6 +107,6 @@ class DepthProModel(BatchedModel):
         return Prediction(
             1 / resized.clamp(far, near),
             self.kind,
-            focal_px=(w, w * fy / fx),  # both ratios are fx / W: fy does not count
+            focal_px=(w, w * fy / fx),  # so that both ratios are fx / W: fy has no effect
             sky=resized <= far,
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published checkpoints, Apple's and those for transformers -> our names."""
+"""Load published checkpoints, of Apple and of transformers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from depth_ros.models.depth_anything.checkpoint import dinov2_rules, from_coarse
 from depth_ros.models.depth_pro.network import DepthPro
 from depth_ros.models.interface import Preset
 
-#: May be left over: nothing is added to the coarsest map, and masks are for training only.
+#: Unused tensors: no map is added to the coarsest one, and mask tokens are for training only.
 UNUSED = (r'decoder\.fusions\.4\.lateral\..*', r'.*encoder\.mask_token')
-#: Left over where the field of view is not asked for.
+#: Unused tensors if the field of view is not estimated.
 FOV = r'fov\..*'
 
 _UNITS = (  # Apple's, transformers', ours
@@ -62,7 +62,7 @@ _TRANSFORMERS: Rules = (
     (r'^fov_model\.head\.layers\.', 'fov.head.'),
 )
 
-#: What `guess_family` calls a layout -> its names.
+#: Layout, as `guess_family` names it -> rules.
 LAYOUTS: dict[str | None, Rules] = {
     'Depth Pro': _PUBLISHED,
     'Depth Pro (transformers)': _TRANSFORMERS,
@@ -70,10 +70,10 @@ LAYOUTS: dict[str | None, Rules] = {
 
 
 def load_checkpoint(network: DepthPro, preset: Preset, path: Path) -> None:
-    """Fill `network` (which may be on the meta device) with the file's tensors.
+    """Load a file into `network`, which may be on the meta device.
 
     Raises:
-        WeightsError: the file cannot be read, or is another network.
+        WeightsError: the file cannot be read, or is of another network.
     """
     state = read_checkpoint(path)
     layout = guess_family(state)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layers: 35 overlapping tiles of three scales through timm's ViT-L, and a decoder.
+"""The layers: timm's ViT-L on 35 overlapping tiles of three scales, and a decoder.
 
-Names are ours; `checkpoint` translates the published ones. B batch, N tiles. A tile of 384 px is
-24 x 24 patches; a map is named by its side in patches, pixels or what it was made from.
+Layer names are ours; `checkpoint` translates the published ones. B batch, N tiles. A tile of
+384 px has 24 x 24 patches.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from depth_ros.models.depth_anything.network import ResidualUnit
 
 SIDE, TILE, PATCH = 1536, 384, 16  # [px]
 GRID = TILE // PATCH
-TILES = 25 + 9 + 1  # of the picture, of its half and of its quarter
+TILES = 25 + 9 + 1  # of the image at full, half and quarter size
 WIDTH, FEATURES = 1024, 256
-TAPS = (5, 11)  # blocks (0-based) of the tile encoder whose tokens are used before the last
-#: Five maps, fine to coarse: (channels, doublings); two from `TAPS`, then one a scale.
+TAPS = (5, 11)  # blocks (0-based) of the tile encoder whose tokens are used, as are the last
+#: Five maps, fine to coarse: (channels, doublings); two from `TAPS`, then one for each scale.
 LEVELS = ((256, 3), (256, 2), (512, 1), (1024, 1), (1024, 1))
 
 
 def split(x: Tensor, stride: int) -> Tensor:
-    """(B, C, s, s) -> overlapping tiles (n*n*B, C, 384, 384), row by row, the batch innermost."""
+    """(B, C, s, s) -> overlapping tiles (n*n*B, C, 384, 384), row by row, the batch last."""
     tiles = x.unfold(2, TILE, stride).unfold(3, TILE, stride)  # (B, C, n, n, 384, 384)
     return tiles.permute(2, 3, 0, 1, 4, 5).flatten(0, 2)
 
 
 def merge(tiles: Tensor, n: int, margin: int) -> Tensor:
-    """(n*n*B, C, 24, 24) -> (B, C, m, m): tiles less `margin` where they meet, side by side."""
+    """(n*n*B, C, 24, 24) -> (B, C, m, m): join tiles, cropped by `margin` where they overlap."""
     grid = tiles.reshape(n, n, -1, *tiles.shape[1:])  # (n, n, B, C, 24, 24)
     keep = [slice(margin if i else 0, GRID - margin if i < n - 1 else GRID) for i in range(n)]
     rows = [
@@ -53,7 +53,7 @@ def _vit() -> Any:  # timm has no types
 
 
 def _as_map(tokens: Tensor) -> Tensor:
-    """(N, 1 + 24*24, C), the class token first -> (N, C, 24, 24)."""
+    """(N, 1 + 24*24, C) with the class token first -> (N, C, 24, 24)."""
     return tokens[:, 1:].transpose(1, 2).reshape(len(tokens), -1, GRID, GRID)
 
 
@@ -65,14 +65,13 @@ def _upsampler(channels: int, doublings: int) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """One ViT-L for all tiles, another for the whole picture; their maps, brought to five sizes.
+    """One ViT-L for all tiles, another for the whole image; their maps in five sizes.
 
     Attributes:
-        tiles_per_batch: tiles in memory at once; the result does not depend on it.
+        tiles_per_batch: tiles in one batch; the result does not depend on it.
     """
 
     def __init__(self) -> None:
-        """Random weights; none on the meta device."""
         super().__init__()
         self.patch_encoder = _vit()
         self.image_encoder = _vit()
@@ -82,8 +81,8 @@ class Encoder(nn.Module):
         self.tiles_per_batch = TILES
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, 1536, 1536) -> five maps (B, c, s, s), s from 768 to 48."""
-        b, half, quarter = len(x), _shrunk(x, 2), _shrunk(x, 4)
+        """(B, 3, 1536, 1536) -> five maps (B, c, s, s), with s from 768 to 48."""
+        b, half, quarter = len(x), _downscale(x, 2), _downscale(x, 4)
         tiles = torch.cat((split(x, 288), split(half, 192), quarter))  # (35 B, 3, 384, 384)
         batches = [self._tokens(batch) for batch in torch.split(tiles, self.tiles_per_batch)]
         early, middle, last = (torch.cat(part) for part in zip(*batches, strict=True))
@@ -94,35 +93,39 @@ class Encoder(nn.Module):
             merge(last[25 * b : 34 * b], 3, 6),  # (B, 1024, 48, 48)
         ]
         finer = [up(m) for up, m in zip(self.upsamplers, maps, strict=False)]
-        return [*finer, self._fused(last[34 * b :], quarter)]
+        return [*finer, self._fuse(last[34 * b :], quarter)]
 
     def coarsest(self, x: Tensor) -> Tensor:
-        """The last of the five maps alone, (B, 1024, 48, 48): 2 of 36 passes through a ViT-L."""
-        quarter = _shrunk(x, 4)
-        return self._fused(self._tokens(quarter)[2], quarter)
+        """Only the coarsest of the five maps, (B, 1024, 48, 48); runs a ViT-L 2 times, not 36."""
+        quarter = _downscale(x, 4)
+        return self._fuse(self._tokens(quarter)[2], quarter)
 
     def _tokens(self, tiles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(N, 3, 384, 384) -> maps (N, 1024, 24, 24) of both taps, and the normed last one."""
+        """(N, 3, 384, 384) -> (N, 1024, 24, 24) of both `TAPS`, and the normalised last one."""
         last, (early, middle) = self.patch_encoder.forward_intermediates(tiles, indices=[*TAPS])
         return early, middle, _as_map(last)
 
-    def _fused(self, last: Tensor, quarter: Tensor) -> Tensor:
-        """Both encoders on the picture as one tile -> (B, 1024, 48, 48)."""
+    def _fuse(self, last: Tensor, quarter: Tensor) -> Tensor:
+        """Fuse the maps of both encoders for the whole image -> (B, 1024, 48, 48)."""
         image = self.upsample_image(_as_map(self.image_encoder.forward_features(quarter)))
         fused: Tensor = self.fuse(torch.cat((self.upsamplers[4](last), image), dim=1))
         return fused
 
 
-def _shrunk(x: Tensor, times: int) -> Tensor:
+def _downscale(x: Tensor, times: int) -> Tensor:
     size = (SIDE // times, SIDE // times)
     return F.interpolate(x, size=size, mode='bilinear', align_corners=False)
 
 
 class Fusion(nn.Module):
-    """Adds a finer map to the coarser path and doubles the sum."""
+    """Add a finer map to the path from the coarser maps, and double the size of the sum.
+
+    Args:
+        lateral: there is a map to add; false for the coarsest level.
+        doubles: double the size; false for the finest level.
+    """
 
     def __init__(self, *, lateral: bool, doubles: bool) -> None:
-        """`lateral`: there is a map to add; `doubles`: the path goes on to a finer level."""
         super().__init__()
         self.lateral = ResidualUnit(FEATURES) if lateral else None
         self.unit = ResidualUnit(FEATURES)
@@ -131,25 +134,24 @@ class Fusion(nn.Module):
         self.out = nn.Conv2d(FEATURES, FEATURES, 1)
 
     def forward(self, x: Tensor, lateral: Tensor | None) -> Tensor:
-        """Path (B, 256, s, s) and map of its shape -> (B, 256, 2s, 2s), the finest s."""
+        """Path (B, 256, s, s) and map of the same shape -> (B, 256, 2s, 2s), finest level s."""
         if self.lateral is not None and lateral is not None:
-            x += self.lateral(lateral)  # in place: of the finest map each copy is 600 MB
+            x += self.lateral(lateral)  # in place: a copy of the finest map takes 600 MB
         fused: Tensor = self.out(self.deconv(self.unit(x)))
         return fused
 
 
 class Decoder(nn.Module):
-    """Five maps, coarse to fine, into one."""
+    """Fuse five maps, from coarse to fine, into one."""
 
     def __init__(self) -> None:
-        """The finest map has 256 channels already."""
         super().__init__()
         convs = (nn.Conv2d(c, FEATURES, 3, padding=1, bias=False) for c, _ in LEVELS[1:])
-        self.laterals = nn.ModuleList([nn.Identity(), *convs])
+        self.laterals = nn.ModuleList([nn.Identity(), *convs])  # the finest has 256 channels
         self.fusions = nn.ModuleList(Fusion(lateral=i < 4, doubles=i > 0) for i in range(5))
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """Takes `maps` out of their list, to free them on the way -> (B, 256, 768, 768)."""
+        """Empties the list `maps`, to free memory early -> (B, 256, 768, 768)."""
         x: Tensor = self.fusions[4](self.laterals[4](maps.pop()), None)
         for i in (3, 2, 1, 0):
             x = self.fusions[i](x, self.laterals[i](maps.pop()))
@@ -157,10 +159,9 @@ class Decoder(nn.Module):
 
 
 class FieldOfView(nn.Module):
-    """A third ViT-L that guesses the horizontal field of view; not needed where K is known."""
+    """A third ViT-L that estimates the horizontal field of view; not needed if K is known."""
 
     def __init__(self) -> None:
-        """Random weights; none on the meta device."""
         super().__init__()
         self.encoder = _vit()
         self.project = nn.Linear(WIDTH, 128)
@@ -174,7 +175,7 @@ class FieldOfView(nn.Module):
         )
 
     def forward(self, quarter: Tensor, coarsest: Tensor) -> Tensor:
-        """(B, 3, 384, 384) and the decoder's coarsest map (B, 256, 48, 48) -> (B,) [deg]."""
+        """Image (B, 3, 384, 384), coarsest map of the decoder (B, 256, 48, 48) -> (B,) [deg]."""
         tokens = self.project(self.encoder.forward_features(quarter))  # (B, 577, 128)
         x = _as_map(tokens) + F.relu(self.downsample(coarsest))  # (B, 128, 24, 24)
         fov: Tensor = self.head(x)  # (B, 1, 1, 1)
@@ -182,13 +183,15 @@ class FieldOfView(nn.Module):
 
 
 class DepthPro(nn.Module):
-    """Canonical inverse depth, and with `fov` the field of view.
+    """Canonical inverse depth, and optionally the field of view.
+
+    Args:
+        fov: add the 304 million weights that estimate the field of view.
 
     Source: Bochkovskii et al. 2024, arXiv 2410.02073.
     """
 
     def __init__(self, *, fov: bool = False) -> None:
-        """`fov`: with the 304 million weights that guess the field of view."""
         super().__init__()
         self.encoder = Encoder()
         self.decoder = Decoder()
@@ -203,26 +206,26 @@ class DepthPro(nn.Module):
         self.fov = FieldOfView() if fov else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Inverse depth [1/m] of a camera whose focal length is the picture's width.
+        """Inverse depth [1/m] for a camera whose focal length is the width of its image.
 
         Args:
             x: (B, 3, 1536, 1536) normalised RGB.
 
         Returns:
-            (B, 1536, 1536) float32, 0 where nothing is in range.
+            (B, 1536, 1536) float32; 0 is infinitely far.
         """
         x = self.decoder(self.encoder(x))
-        for layer in self.head:  # called as one, it would keep the first map to the end
+        for layer in self.head:  # layer by layer, to free the first map early
             x = layer(x)
         return x[:, 0].float()
 
     def fov_deg(self, x: Tensor) -> Tensor:
-        """Horizontal field of view [deg], (B,) float32; a twelfth of the work of `forward`.
+        """Horizontal field of view [deg], (B,) float32; takes a twelfth of the time of `forward`.
 
         Args:
             x: (B, 3, 1536, 1536) normalised RGB.
         """
-        assert self.fov is not None, 'built without'
+        assert self.fov is not None, 'built without the field of view'
         coarsest = self.decoder.laterals[4](self.encoder.coarsest(x))
-        fov: Tensor = self.fov(_shrunk(x, 4), coarsest)
+        fov: Tensor = self.fov(_downscale(x, 4), coarsest)
         return fov.float()

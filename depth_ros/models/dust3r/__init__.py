@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""DUSt3R: preprocessing and meaning of the output. Points of two views, up to one factor.
+"""DUSt3R: preprocessing and meaning of the output; points of two views, up to scale.
 
-| variant    | the network sees                  | heads                 |
-|------------|-----------------------------------|-----------------------|
-| 224_linear | the central square as 224x224     | a matrix a patch      |
-| 512_linear | long side 512, multiples of 16    | a matrix a patch      |
-| 512_dpt    | long side 512, multiples of 16    | convolutions, sharper |
+| variant    | network input                     | heads                           |
+|------------|-----------------------------------|---------------------------------|
+| 224_linear | central square, 224x224           | one linear layer for each patch |
+| 512_linear | longer side 512, multiples of 16  | one linear layer for each patch |
+| 512_dpt    | longer side 512, multiples of 16  | convolutions, sharper           |
 
-The network does not ask for intrinsics. Its z is kept; x and y are what the known camera says, and
-the points of a second view are stretched as it takes to make the first view's agree with it.
+The network does not use intrinsics. Of the first view only z is used; x and y follow from the
+known camera. The points of the second view are scaled along x and y by the factor that makes those
+of the first view agree with its camera.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from depth_ros.core.types import Frame, Kind, Pair, Prediction
 from depth_ros.models.dust3r.checkpoint import load_checkpoint
 from depth_ros.models.dust3r.focal import weiszfeld_factor, weiszfeld_focal
 from depth_ros.models.dust3r.heads import PATCH
-from depth_ros.models.dust3r.network import Dust3r
+from depth_ros.models.dust3r.network import Dust3r, PointMap
 from depth_ros.models.dust3r.pose import find_pose
-from depth_ros.models.dust3r.views import crop_and_resize, network_camera, to_image_pixels
+from depth_ros.models.dust3r.preprocessing import crop_and_resize, network_camera, to_image_pixels
 from depth_ros.models.interface import ModelOptions, Preset
 from depth_ros.models.loading import load_network
 
@@ -35,120 +36,140 @@ log = logging.getLogger(__name__)
 
 
 def load(preset: Preset, options: ModelOptions) -> Dust3rModel:
-    """Build the preset's network and fill it from `options.weights`.
+    """Build the network of the preset and load `options.weights`.
 
     Raises:
         ConfigError: no weights, or an input size below one patch.
-        WeightsError: the file is broken, or another network's or variant's.
+        WeightsError: the file is damaged, or of another network or variant.
     """
     if 0 < options.input_size < PATCH:
-        raise ConfigError(f'input_size is {options.input_size}; the least is {PATCH}, one patch')
+        raise ConfigError(f'input_size is {options.input_size}; the minimum is {PATCH}, one patch')
     side, _, head = preset.variant.partition('_')
     network = load_network(lambda: Dust3r(head), load_checkpoint, preset, options)
     return Dust3rModel(network, int(side), options)
 
 
 class Dust3rModel:
-    """A `DepthModel` that also takes two views and `EstimatesCamera`; see `load`."""
+    """`DepthModel` that also `TakesPairs` and `EstimatesCamera`.
+
+    Args:
+        network: with weights, on `options.device` and in `options.dtype`.
+        trained_side: longer side of the training images [px], 224 or 512.
+        options: as given to `load`.
+    """
 
     kind = Kind.SCALE_INVARIANT
 
     def __init__(self, network: Dust3r, trained_side: int, options: ModelOptions) -> None:
-        """`network` is filled, on `options.device` and of `options.dtype`."""
         self.network = network
         self._dtype = options.dtype
-        self._square = trained_side == 224  # the only one trained with squares
+        self._square = trained_side == 224  # only this one was trained with square images
         self._side = options.input_size or trained_side
         self._max_tokens = options.max_tokens
-        self._views: dict[Camera, Camera] = {}
+        self._network_cameras: dict[Camera, Camera] = {}
 
     @torch.inference_mode()
     def predict(self, frame: Frame) -> Prediction:
-        """Z times an unknown factor, (H, W) float32, from one view shown as both.
+        """Predict Z times an unknown factor from one image, which is used as both views.
 
-        What was cropped away is NaN, and so is what the network puts behind the camera.
+        Args:
+            frame: undistorted, (H, W), on the device of the network.
+
+        Returns:
+            SCALE_INVARIANT prediction, (H, W) float32; NaN for pixels that were cropped or whose
+            predicted point is behind the camera.
         """
-        view = self.network_camera(frame.camera)
-        (seen,) = self.network(self.network_input(frame))
-        z, confidence = _first_view(seen.points[0], seen.confidence[0], view, frame.camera)
+        inner = self.network_camera(frame.camera)
+        (points_map,) = self.network(self.network_input(frame))
+        z, confidence = _depth_of_first(points_map, inner, frame.camera)
         return Prediction(z, self.kind, confidence=confidence)
 
     @torch.inference_mode()
     def predict_pair(self, first: Frame, second: Frame) -> Pair:
-        """Depth of `first` and the pose of the second camera, all lengths times one factor.
+        """Predict depth of `first` and the pose of the second camera, up to one scale factor.
 
         Args:
-            first: undistorted; its camera may be another one than the second's.
-            second: undistorted; shows in part what `first` shows.
+            first: undistorted; the two cameras may differ.
+            second: undistorted; its image overlaps with that of `first`.
         """
-        view, other = self.network_camera(first.camera), self.network_camera(second.camera)
-        seen, seen2 = self.network(self.network_input(first), self.network_input(second))
-        z, confidence = _first_view(seen.points[0], seen.confidence[0], view, first.camera)
-        stretch = stretch_to(view, seen.points[0], seen.confidence[0])
-        points, sure = seen2.points[0] * seen2.points.new_tensor(stretch), seen2.confidence[0]
-        valid = points.isfinite().all(2) & sure.isfinite()
-        maps = torch.cat((points.permute(2, 0, 1), sure[None]))  # (4, h, w)
-        maps = to_image_pixels(maps, valid, other, second.camera)
-        pose = find_pose(points, sure, other)
+        inner, inner2 = self.network_camera(first.camera), self.network_camera(second.camera)
+        map1, map2 = self.network(self.network_input(first), self.network_input(second))
+        z, confidence = _depth_of_first(map1, inner, first.camera)
+        factors = factors_to_camera(inner, map1.points[0], map1.confidence[0])
+        points, confidence2 = map2.points[0] * map2.points.new_tensor(factors), map2.confidence[0]
+        valid = points.isfinite().all(2) & confidence2.isfinite()
+        maps = torch.cat((points.permute(2, 0, 1), confidence2[None]))  # (4, h, w)
+        maps = to_image_pixels(maps, valid, inner2, second.camera)
+        pose = find_pose(points, confidence2, inner2)
         return Pair(z, confidence, maps[:3].permute(1, 2, 0), maps[3], pose)
 
     @torch.inference_mode()
     def estimate_camera(self, rgb: Tensor) -> Camera:
-        """The camera that fits the points the network sees in (H, W, 3) uint8."""
+        """Estimate the intrinsics of an uncalibrated camera from the predicted points.
+
+        Args:
+            rgb: (H, W, 3) uint8 image, on the device of the network.
+
+        Returns:
+            Camera of this size with square pixels and a central principal point.
+        """
         height, width = rgb.shape[:2]
-        middle = (width - 1) / 2, (height - 1) / 2
-        guess = Camera(width, height, float(width), float(width), *middle)
-        view = self.network_camera(guess)
-        (seen,) = self.network(self.network_input(Frame(rgb, guess)))
-        focal = weiszfeld_focal(seen.points[0].float(), (view.cx, view.cy)) * guess.fx / view.fx
-        return Camera(width, height, focal, focal, *middle)
+        centre = (width - 1) / 2, (height - 1) / 2
+        guess = Camera(width, height, float(width), float(width), *centre)
+        inner = self.network_camera(guess)
+        (points_map,) = self.network(self.network_input(Frame(rgb, guess)))
+        focal = weiszfeld_focal(points_map.points[0].float(), (inner.cx, inner.cy))
+        focal *= guess.fx / inner.fx
+        return Camera(width, height, focal, focal, *centre)
 
     def network_input(self, frame: Frame) -> Tensor:
-        """(1, 3, h, w) in -1..1, of the network's dtype."""
+        """Cropped and resized image, (1, 3, h, w) in -1..1, in the dtype of the network."""
         x = crop_and_resize(frame.rgb, frame.camera, self.network_camera(frame.camera))
         return ((x - 0.5) / 0.5)[None].to(self._dtype)
 
     def network_camera(self, camera: Camera) -> Camera:
-        """The part of the camera's picture the network is shown, and at what size."""
-        if camera not in self._views:
-            view = network_camera(
+        """Camera of the network input, which shows a part of the image of `camera`; cached."""
+        if camera not in self._network_cameras:
+            inner = network_camera(
                 camera, self._side, square=self._square, max_tokens=self._max_tokens
             )
-            if len(self._views) > 16:  # cameras that zoom
-                self._views.clear()
-            self._views[camera] = view
+            if len(self._network_cameras) > 16:  # a zooming camera
+                self._network_cameras.clear()
+            self._network_cameras[camera] = inner
             log.info(
-                'pictures of %dx%d -> network %dx%d', camera.width, camera.height, *view.size[::-1]
-            )
-        return self._views[camera]
+                'images of %dx%d -> network input %dx%d',
+                camera.width, camera.height, inner.width, inner.height,
+            )  # fmt: skip
+        return self._network_cameras[camera]
 
 
-def stretch_to(view: Camera, points: Tensor, confidence: Tensor) -> tuple[float, float, float]:
-    """Factors on x, y, z that make the first view's points lie on the rays of its camera.
+def factors_to_camera(
+    camera: Camera, points: Tensor, confidence: Tensor
+) -> tuple[float, float, float]:
+    """Factors for x, y, z that move points closest to the viewing rays of their camera.
 
     Args:
-        view: that took the network's input.
-        points: (h, w, 3) of the first view.
-        confidence: (h, w); the surer half counts.
+        camera: undistorted camera of the network input.
+        points: (h, w, 3) points of the first view, up to scale.
+        confidence: (h, w); only pixels above the median are used.
+
+    Returns:
+        (f, f, 1), or ones if there is no plausible f.
     """
-    x, y = rays(view, str(points.device))
-    known = torch.stack((x.expand(view.size), y.expand(view.size)), 2)  # (h, w, 2) at z = 1
-    good = points.isfinite().all(2) & (points[..., 2] > 0)
-    if not good.any():
+    x, y = rays(camera, str(points.device))
+    known = torch.stack((x.expand(camera.size), y.expand(camera.size)), 2)  # (h, w, 2) at z = 1
+    valid = points.isfinite().all(2) & (points[..., 2] > 0)
+    if not valid.any():
         return 1.0, 1.0, 1.0
-    good &= confidence >= confidence[good].median()
-    factor = weiszfeld_factor(known[good], points[good][:, :2] / points[good][:, 2:])
-    # a wild factor is no focal length but a map that is none: nothing is right then
+    valid &= confidence >= confidence[valid].median()
+    factor = weiszfeld_factor(known[valid], points[valid][:, :2] / points[valid][:, 2:])
+    # an implausible factor means that the predicted points are useless
     return (factor, factor, 1.0) if 0.2 < factor < 5.0 else (1.0, 1.0, 1.0)
 
 
-def _first_view(
-    points: Tensor, confidence: Tensor, view: Camera, camera: Camera
-) -> tuple[Tensor, Tensor]:
-    """Z and confidence of the network's pixels (h, w, 3), (h, w) -> of the camera's, (H, W)."""
-    z = points[..., 2]
-    valid = z.isfinite() & (z > 0)
-    (z,) = to_image_pixels(z[None], valid, view, camera)
-    sure = confidence.isfinite()
-    (confidence,) = to_image_pixels(confidence[None], sure, view, camera)
+def _depth_of_first(points_map: PointMap, inner: Camera, camera: Camera) -> tuple[Tensor, Tensor]:
+    """Z and confidence of the first view, resampled from camera `inner` to `camera`, (H, W)."""
+    z, confidence = points_map.points[0, ..., 2], points_map.confidence[0]
+    (z,) = to_image_pixels(z[None], z.isfinite() & (z > 0), inner, camera)
+    (confidence,) = to_image_pixels(confidence[None], confidence.isfinite(), inner, camera)
     return z, confidence

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published checkpoints, .pth and safetensors -> our names, and whether a file is the variant.
+"""Load published checkpoints, .pth and safetensors, and check that a file is of the variant.
 
-The kind of head shows in the names of the tensors. The linear networks for 224 and for 512 px have
-the same tensors under the same names: there the names of file and folder have to tell, and the
-config.json beside them.
+Tensor names show the kind of head. The linear variants for 224 and for 512 px have tensors of the
+same names and shapes; they are distinguished by file and folder names and by config.json.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from depth_ros.models.presets import presets_where
 
 log = logging.getLogger(__name__)
 
-#: May be left over.
+#: Names of tensors in the file that the network does not use.
 UNUSED = (
     'mask_token',  # for training only
-    r'heads\.\d\.laterals_again\..*',  # .pth files hold these tensors twice
-    r'heads\.\d\.fusions\.3\.lateral\..*',  # nothing is added to the coarsest map
+    r'heads\.\d\.laterals_again\..*',  # .pth files contain these tensors twice
+    r'heads\.\d\.fusions\.3\.lateral\..*',  # no map is added to the coarsest one
 )
 
 PUBLISHED_NAME = re.compile(r'DUSt3R_ViTLarge_BaseDecoder_(224_linear|512_linear|512_dpt)')
@@ -66,10 +65,10 @@ RULES: Rules = (
 
 
 def load_checkpoint(network: Dust3r, preset: Preset, path: Path) -> None:
-    """Fill `network` (which may be on the meta device) with the file's tensors.
+    """Load a file into `network`, which may be on the meta device.
 
     Raises:
-        WeightsError: the file cannot be read, or is another network or another variant.
+        WeightsError: the file cannot be read, or is of another network or variant.
     """
     _check_name(path, preset)
     state = read_checkpoint(path)
@@ -77,7 +76,7 @@ def load_checkpoint(network: Dust3r, preset: Preset, path: Path) -> None:
         raise WeightsError(
             f'{path} {describe(state)}; {preset.name} takes {preset.source.published}'
         )
-    head = head_of(state)
+    head = guess_head(state)
     if head != preset.variant.rpartition('_')[2]:
         right = presets_where(
             lambda p: p.family == preset.family and p.variant.endswith(f'_{head}')
@@ -89,30 +88,30 @@ def load_checkpoint(network: Dust3r, preset: Preset, path: Path) -> None:
     load_strict(network, rename(state, RULES), path=path, ignore=UNUSED)
 
 
-def head_of(names: Iterable[str]) -> str:
-    """Which kind of head a checkpoint with such names has, linear or dpt."""
+def guess_head(names: Iterable[str]) -> str:
+    """Kind of head of a checkpoint with these tensor names: linear or dpt."""
     return 'dpt' if any(n.startswith('downstream_head1.dpt.') for n in names) else 'linear'
 
 
 def _check_name(path: Path, preset: Preset) -> None:
-    """Refuse a file that has, or lies in a folder that has, another preset's published name."""
-    # models--owner--name in the hub's cache, name in a clone; the nearest name counts
+    """Refuse a file whose name or folder is the published name of another preset."""
+    # models--owner--name in the cache of the hub, name in a clone; the innermost name counts
     parts = reversed(path.absolute().parts[-4:])
-    said = next((match[1] for match in map(PUBLISHED_NAME.search, parts) if match), None)
-    if said == preset.variant:
+    variant = next((match[1] for match in map(PUBLISHED_NAME.search, parts) if match), None)
+    if variant == preset.variant:
         return
-    if said:
-        right = presets_where(lambda p: p.family == preset.family and p.variant == said)
+    if variant:
+        right = presets_where(lambda p: p.family == preset.family and p.variant == variant)
         raise WeightsError(
             f'{path} is by its name not {preset.name}; set model to {right}, '
-            'or rename it if it is another one'
+            'or rename it if its name is wrong'
         )
     if not (path.name in GENERIC_FILES and 'img_size' in read_config(path)):
-        log.info('%s does not say which variant it is; trusted to be %s', path, preset.name)
+        log.info('%s does not state its variant; assumed to be %s', path, preset.name)
 
 
 def _check_config(path: Path, preset: Preset) -> None:
-    """Refuse a file whose config.json states another size of pictures."""
+    """Refuse a file whose config.json states another image size."""
     stated = read_config(path).get('img_size') if path.name in GENERIC_FILES else None
     side = int(preset.variant.partition('_')[0])
     if not isinstance(stated, list) or not all(isinstance(n, int) for n in stated):
@@ -126,6 +125,6 @@ def _check_config(path: Path, preset: Preset) -> None:
         )
     )
     raise WeightsError(
-        f'{path} is not {preset.name}: config.json beside it says img_size {stated}; '
-        + (f'set model to {right}' if right else 'no preset is that')
+        f'{path} is not {preset.name}: its config.json says img_size {stated}; '
+        + (f'set model to {right}' if right else 'no preset is for it')
     )

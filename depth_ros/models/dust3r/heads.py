@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From tokens to four numbers a pixel, by a matrix or by convolutions, and the network's sizes.
+"""Heads from tokens to four values per pixel, linear or convolutional; dimensions of the network.
 
 B batch, p x q patches of 16 px, N = p*q tokens, C width of the encoder, D width of the decoders.
 """
@@ -19,15 +19,15 @@ PATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How large the network is; all published ones have the defaults.
+    """Dimensions of the network; the defaults are those of all published variants.
 
     Args:
         width: C.
-        depth: blocks of the encoder.
+        depth: number of blocks of the encoder.
         decoder_width: D.
-        decoder_depth: blocks of each decoder, a multiple of 4.
-        features: channels in the DPT heads.
-        channels: of the four maps a DPT head is fed with, fine to coarse.
+        decoder_depth: number of blocks of each decoder, a multiple of 4.
+        features: F, channels in the DPT heads.
+        channels: channels of the four input maps of a DPT head, fine to coarse.
     """
 
     width: int = 1024
@@ -39,13 +39,13 @@ class Shape:
 
     @property
     def taps(self) -> tuple[int, int, int, int]:
-        """Which of [encoder, decoder block 1, 2, ...] the DPT heads are fed with."""
+        """Indices into [encoder, decoder block 1, 2, ...] whose tokens the DPT heads use."""
         n = self.decoder_depth
         return 0, n // 2, 3 * n // 4, n
 
 
 def grid_of(x: Tensor) -> tuple[int, int]:
-    """Patches (p, q) of a network's input (B, 3, h, w)."""
+    """Rows and columns of patches (p, q) of a network input (B, 3, h, w)."""
     return x.shape[2] // PATCH, x.shape[3] // PATCH
 
 
@@ -55,27 +55,25 @@ def as_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 class LinearHead(nn.Module):
-    """A token to the four numbers of each of its pixels."""
+    """Linear layer from a token to four values for each of its pixels."""
 
     def __init__(self, shape: Shape) -> None:
-        """One matrix."""
         super().__init__()
         self.proj = nn.Linear(shape.decoder_width, 4 * PATCH**2)
 
     def forward(self, features: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
-        """All features of a view, the last of them (B, N, D) -> (B, 4, 16 p, 16 q)."""
+        """Features of a view, the last (B, N, D) -> (B, 4, 16 p, 16 q)."""
         x = self.proj(features[-1])  # (B, N, 4 * 256)
         return F.pixel_shuffle(as_map(x, grid), PATCH)
 
 
 class DptHead(nn.Module):
-    """Dense prediction head on the encoder's tokens and those of three decoder blocks.
+    """Dense prediction head on tokens of the encoder and of three decoder blocks.
 
-    Source: Ranftl et al. 2021, arXiv 2103.13413; every stage doubles the size.
+    Source: Ranftl et al. 2021, arXiv 2103.13413; each stage doubles the size.
     """
 
     def __init__(self, shape: Shape) -> None:
-        """Random weights; none on the meta device."""
         super().__init__()
         self.taps, c, features = shape.taps, shape.channels, shape.features
         widths = (shape.width, *3 * (shape.decoder_width,))
@@ -93,13 +91,13 @@ class DptHead(nn.Module):
         )
 
     def forward(self, features: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
-        """All features of a view, (B, N, C) or (B, N, D) each -> (B, 4, 16 p, 16 q)."""
+        """Features of a view, (B, N, C) or (B, N, D) each -> (B, 4, 16 p, 16 q)."""
         maps = [
             lateral(resize(project(as_map(features[tap], grid))))
             for tap, project, resize, lateral in zip(
                 self.taps, self.projects, self.resizes, self.laterals, strict=True
             )
-        ]  # (B, F, ., .) of 4p, 2p, p and p/2 rows, the last rounded up
+        ]  # (B, F, ., .) with 4p, 2p, p and p/2 rows, the last rounded up
         x = self.fusions[3](maps[3], None, _twice(maps[3]))
         x = x[:, :, : grid[0], : grid[1]]  # an odd number of patches was rounded up
         for i in (2, 1, 0):

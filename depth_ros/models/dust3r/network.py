@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layers: one encoder for both views, two decoders that look at each other, a head for each.
+"""The layers: one encoder for both views, two decoders with cross attention, and two heads.
 
-Names are ours; `checkpoint` translates the published ones. B batch, h x w input [px], p x q
+Layer names are ours; `checkpoint` translates the published ones. B batch, h x w input [px], p x q
 patches of 16 px, N = p*q tokens, C width of the encoder, D width of the decoders.
 """
 
@@ -18,20 +18,18 @@ from torch import Tensor, nn
 from depth_ros.models.depth_anything.any_view import HEAD, apply_rope, rope_table
 from depth_ros.models.dust3r.heads import HEADS, PATCH, Shape, grid_of
 
-EPS = 1e-6  # of every norm
-
-
+EPS = 1e-6  # of every LayerNorm
 PUBLISHED = Shape()
 
-RopeTable = tuple[Tensor, Tensor]  # `rope_table` of a view's tokens
+RopeTable = tuple[Tensor, Tensor]  # cosines and sines, see `rope_table`
 
 
 class PointMap(NamedTuple):
-    """A view's answer, in the frame of the first view and up to scale.
+    """Output for one view: points in the optical frame of the first view, up to scale.
 
     Args:
-        points: (B, h, w, 3) float32; optical frame: x right, y down, z forward.
-        confidence: (B, h, w) float32, from 1 up.
+        points: (B, h, w, 3) float32.
+        confidence: (B, h, w) float32, at least 1.
     """
 
     points: Tensor
@@ -40,7 +38,7 @@ class PointMap(NamedTuple):
 
 @lru_cache(maxsize=4)
 def rope_tables(grid: tuple[int, int], dtype: torch.dtype, device: torch.device) -> RopeTable:
-    """`rope_table` of p*q patches, the first of which is at (0, 0)."""
+    """`rope_table` of p*q patches; the first has position (0, 0)."""
     axes = (torch.arange(n, device=device) for n in grid)
     positions = torch.stack(torch.meshgrid(*axes, indexing='ij'), dim=2).flatten(0, 1)  # (N, 2)
     cos, sin = rope_table(positions)
@@ -57,10 +55,13 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Of tokens that know where they are to each other."""
+    """Self-attention with rotary position encoding.
+
+    Args:
+        width: C of the tokens.
+    """
 
     def __init__(self, width: int) -> None:
-        """`width`: of the tokens."""
         super().__init__()
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
@@ -73,10 +74,13 @@ class Attention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Of a view's tokens to the other view's, each knowing where it is in its own picture."""
+    """Attention from the tokens of one view to those of the other, with rotary encoding.
+
+    Args:
+        width: D of the tokens.
+    """
 
     def __init__(self, width: int) -> None:
-        """`width`: of the tokens."""
         super().__init__()
         self.q, self.k, self.v, self.proj = (nn.Linear(width, width) for _ in range(4))
 
@@ -88,10 +92,13 @@ class CrossAttention(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """A transformer block without layer scale."""
+    """Transformer block without layer scale.
+
+    Args:
+        width: C of the tokens.
+    """
 
     def __init__(self, width: int) -> None:
-        """`width`: C."""
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=EPS)
         self.attn = Attention(width)
@@ -106,10 +113,13 @@ class EncoderBlock(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """A transformer block that also looks at the other view."""
+    """Transformer block with cross attention to the other view.
+
+    Args:
+        width: D of the tokens.
+    """
 
     def __init__(self, width: int) -> None:
-        """`width`: D."""
         super().__init__()
         self.norm1, self.norm2, self.norm3, self.norm_other = (
             nn.LayerNorm(width, eps=EPS) for _ in range(4)
@@ -127,18 +137,17 @@ class DecoderBlock(nn.Module):
 
 
 class Dust3r(nn.Module):
-    """Points of two views in the frame of the first.
+    """Points of two views in the optical frame of the first.
 
     Args:
         head: a key of `HEADS`.
-        shape: another one than the published, for tests.
+        shape: dimensions; tests use smaller ones than published.
 
     Source: Wang et al. 2024, arXiv 2312.14132; encoder and decoders: Weinzaepfel et al. 2023,
     arXiv 2211.10408; rotary positions: Su et al. 2021, arXiv 2104.09864.
     """
 
     def __init__(self, head: str, shape: Shape = PUBLISHED) -> None:
-        """Build with random weights; on the meta device this takes no time and no memory."""
         super().__init__()
         width, inner = shape.width, shape.decoder_width
         self.patch_embed = nn.Conv2d(3, width, PATCH, stride=PATCH)
@@ -154,20 +163,20 @@ class Dust3r(nn.Module):
         self.heads = nn.ModuleList(HEADS[head](shape) for _ in range(2))
 
     def forward(self, first: Tensor, second: Tensor | None = None) -> tuple[PointMap, ...]:
-        """Point maps of the two views, or of one that is shown as both.
+        """Predict the point maps of two views, or of one view that is used as both.
 
         Args:
             first: (B, 3, h, w) RGB in -1..1, h and w multiples of 16.
-            second: (B, 3, ., .), of another size if you like; None shows `first` as both.
+            second: (B, 3, ., .), may differ in size; None uses `first` as both views.
 
         Returns:
-            Of each view given, the first alone where there is no second.
+            One point map for each view that was given.
         """
         if second is None:
             tokens = self.encode(first)
             features, _ = self.decode((tokens, tokens), (grid_of(first),) * 2, both=False)
             return (self._points(0, features, first),)
-        if first.shape == second.shape:  # together: a GPU is better filled
+        if first.shape == second.shape:  # as one batch, which uses a GPU better
             tokens, others = self.encode(torch.cat((first, second))).chunk(2)
         else:
             tokens, others = self.encode(first), self.encode(second)
@@ -175,13 +184,13 @@ class Dust3r(nn.Module):
         return self._points(0, branches[0], first), self._points(1, branches[1], second)
 
     def encode(self, x: Tensor) -> Tensor:
-        """(B, 3, h, w) -> (B, N, C), normed."""
+        """(B, 3, h, w) -> normalised tokens (B, N, C)."""
         rope = rope_tables(grid_of(x), x.dtype, x.device)
         tokens = self.patch_embed(x).flatten(2).transpose(1, 2)
         for block in self.encoder:
             tokens = block(tokens, rope)
-        normed: Tensor = self.norm(tokens)
-        return normed
+        normalised: Tensor = self.norm(tokens)
+        return normalised
 
     def decode(
         self,
@@ -190,12 +199,16 @@ class Dust3r(nn.Module):
         *,
         both: bool = True,
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Encoded views -> of each the encoder's tokens and those of every decoder block.
+        """Decode both views.
 
         Args:
-            tokens: (B, N, C), (B, M, C).
+            tokens: encoded views, (B, N, C) and (B, M, C).
             grids: patches (p, q) of the views.
-            both: False leaves out the second view's last block, which the first does not see.
+            both: False skips the last block of the second view, on which the first does not
+                depend.
+
+        Returns:
+            For each view, the tokens of the encoder and of every decoder block.
         """
         tables = [
             rope_tables(grid, x.dtype, x.device) for grid, x in zip(grids, tokens, strict=True)
@@ -204,7 +217,7 @@ class Dust3r(nn.Module):
         y = x if tokens[1] is tokens[0] else self.project(tokens[1])
         features = [tokens[0]], [tokens[1]]
         for i, (block, block2) in enumerate(zip(*self.decoders, strict=True)):
-            # both see what the other was before the block
+            # both use the tokens of the other before this block
             new = block(x, y, tables[0], tables[1])
             if both or i < self._last:
                 y = block2(y, x, tables[1], tables[0])
@@ -215,8 +228,8 @@ class Dust3r(nn.Module):
             branch[-1] = self.decoder_norm(branch[-1])
         return features
 
-    def _points(self, view: int, features: list[Tensor], picture: Tensor) -> PointMap:
-        y = self.heads[view](features, grid_of(picture)).float()  # exp in full precision
+    def _points(self, view: int, features: list[Tensor], x: Tensor) -> PointMap:
+        y = self.heads[view](features, grid_of(x)).float()  # exp in fp32
         v = y[:, :3].permute(0, 2, 3, 1)  # (B, h, w, 3)
         length = v.norm(dim=3, keepdim=True)
         points = v / length.clamp(min=1e-8) * length.expm1()

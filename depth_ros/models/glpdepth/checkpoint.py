@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published checkpoints -> our names, and whether a file is the variant it is taken for.
+"""Load published checkpoints, and check that a file is of the expected variant.
 
-The networks trained on NYU (10 m) and on KITTI (80 m) have the same tensors under the same names,
-and config.json says max_depth 10 in both hub repositories: names have to tell them apart.
+The variants for NYU (10 m) and KITTI (80 m) have tensors of the same names and shapes, and
+config.json says max_depth 10 in both hub repositories. They are distinguished by file and folder
+names.
 """
 
 from __future__ import annotations
@@ -24,15 +25,14 @@ from depth_ros.models.presets import presets_where
 
 log = logging.getLogger(__name__)
 
-DEFAULT_MAX_DEPTH = 10.0  # of transformers, and in every published config.json
+DEFAULT_MAX_DEPTH = 10.0  # default of transformers, in every published config.json
 
-
-# published place in a fusion -> ours, where ReLUs take numbers too
-_PLACES = {'1.0': 0, '1.1': 1, '2.0': 3, '2.1': 4, '3': 6}
+# published layer of a fusion -> ours, where ReLUs are counted too
+_LAYERS = {'1.0': 0, '1.1': 1, '2.0': 3, '2.1': 4, '3': 6}
 
 
 def _fusion(m: re.Match[str]) -> str:
-    return f'decoder.fusions.{int(m[1]) - 1}.choose.{_PLACES[m[2]]}.'
+    return f'decoder.fusions.{int(m[1]) - 1}.choose.{_LAYERS[m[2]]}.'
 
 
 _AUTHORS: Rules = (
@@ -51,7 +51,7 @@ _AUTHORS: Rules = (
 )
 
 _BLOCK = r'^glpn\.encoder\.block\.(\d)\.(\d+)\.'
-_OURS = r'encoder.stages.\1.blocks.\2.'
+_BLOCK_HERE = r'encoder.stages.\1.blocks.\2.'
 _TRANSFORMERS: Rules = (
     (r'^glpn\.encoder\.patch_embeddings\.0\.proj\.', 'encoder.patch_embed.proj.'),
     (r'^glpn\.encoder\.patch_embeddings\.0\.layer_norm\.', 'encoder.patch_embed.norm.'),
@@ -60,13 +60,13 @@ _TRANSFORMERS: Rules = (
         r'^glpn\.encoder\.patch_embeddings\.(\d)\.layer_norm\.',
         r'encoder.stages.\1.downsample.norm.',
     ),
-    (_BLOCK + r'layer_norm_(\d)\.', _OURS + r'norm\3.'),
-    (_BLOCK + r'attention\.self\.query\.', _OURS + 'attn.q.'),
-    (_BLOCK + r'attention\.self\.(key|value|sr)\.', _OURS + r'attn.\3.'),
-    (_BLOCK + r'attention\.self\.layer_norm\.', _OURS + 'attn.norm.'),
-    (_BLOCK + r'attention\.output\.dense\.', _OURS + 'attn.proj.'),
-    (_BLOCK + r'mlp\.dense(\d)\.', _OURS + r'mlp.fc\3.'),
-    (_BLOCK + r'mlp\.dwconv\.dwconv\.', _OURS + 'mlp.dwconv.'),
+    (_BLOCK + r'layer_norm_(\d)\.', _BLOCK_HERE + r'norm\3.'),
+    (_BLOCK + r'attention\.self\.query\.', _BLOCK_HERE + 'attn.q.'),
+    (_BLOCK + r'attention\.self\.(key|value|sr)\.', _BLOCK_HERE + r'attn.\3.'),
+    (_BLOCK + r'attention\.self\.layer_norm\.', _BLOCK_HERE + 'attn.norm.'),
+    (_BLOCK + r'attention\.output\.dense\.', _BLOCK_HERE + 'attn.proj.'),
+    (_BLOCK + r'mlp\.dense(\d)\.', _BLOCK_HERE + r'mlp.fc\3.'),
+    (_BLOCK + r'mlp\.dwconv\.dwconv\.', _BLOCK_HERE + 'mlp.dwconv.'),
     (r'^glpn\.encoder\.layer_norm\.(\d)\.', r'encoder.stages.\1.norm.'),
     (r'^decoder\.stages\.(\d)\.convolution\.', r'decoder.projects.\1.'),
     (
@@ -76,7 +76,7 @@ _TRANSFORMERS: Rules = (
     (r'^head\.head\.', 'head.'),
 )
 
-#: What `guess_family` calls a layout -> its names.
+#: Layout, as `guess_family` names it -> rules.
 LAYOUTS: dict[str | None, Rules] = {
     'GLPDepth': _AUTHORS,
     'GLPDepth (transformers)': _TRANSFORMERS,
@@ -84,10 +84,10 @@ LAYOUTS: dict[str | None, Rules] = {
 
 
 def load_checkpoint(network: GlpDepth, preset: Preset, path: Path) -> None:
-    """Fill `network` (which may be on the meta device) with the file's tensors.
+    """Load a file into `network`, which may be on the meta device.
 
     Raises:
-        WeightsError: the file cannot be read, or is another network or another variant.
+        WeightsError: the file cannot be read, or is of another network or variant.
     """
     _check_name(path, preset)
     state = read_checkpoint(path)
@@ -101,7 +101,7 @@ def load_checkpoint(network: GlpDepth, preset: Preset, path: Path) -> None:
 
 
 def translate(state: dict[str, Tensor], rules: Rules) -> dict[str, Tensor]:
-    """Published names -> ours; key and value become one matrix; unknown names stay."""
+    """Published names -> ours; key and value become one matrix; other names stay."""
     ours = rename(state, rules)
     for key in [n for n in ours if '.attn.key.' in n]:
         concatenate(ours, (key, key.replace('.key.', '.value.')), key.replace('.key.', '.kv.'))
@@ -109,8 +109,8 @@ def translate(state: dict[str, Tensor], rules: Rules) -> dict[str, Tensor]:
 
 
 def _check_name(path: Path, preset: Preset) -> None:
-    """Refuse a file whose name, or whose folder's, says what another preset was trained on."""
-    # glpn-nyu.pth, best_model_nyu.ckpt; models--owner--glpn-nyu in the hub's cache
+    """Refuse a file whose name or folder contains the variant of another preset."""
+    # such as glpn-nyu.pth, best_model_nyu.ckpt, or models--owner--glpn-nyu in the cache of the hub
     words = re.findall('[a-z]+', ' '.join(path.absolute().parts[-4:]).lower())
 
     def named(other: Preset) -> bool:
@@ -120,19 +120,19 @@ def _check_name(path: Path, preset: Preset) -> None:
     if right and not named(preset):
         raise WeightsError(
             f'{path} is by its name not {preset.name}; set model to {right}, '
-            'or rename it if it is another one'
+            'or rename it if its name is wrong'
         )
     if not right:
-        log.warning('%s does not say which variant it is; trusted to be %s', path, preset.name)
+        log.warning('%s does not state its variant; assumed to be %s', path, preset.name)
 
 
 def _check_config(path: Path, preset: Preset) -> None:
-    """Refuse a file whose config.json states another maximum than the default."""
+    """Refuse a file whose config.json states the maximum depth of another preset."""
     stated = read_config(path).get('max_depth', DEFAULT_MAX_DEPTH)
     if stated in (DEFAULT_MAX_DEPTH, preset.max_depth):
         return
     right = presets_where(lambda p: p.family == preset.family and p.max_depth == stated)
     raise WeightsError(
-        f'{path} is not {preset.name}: config.json beside it says max_depth {stated!r}; '
-        + (f'set model to {right}' if right else 'no preset is that')
+        f'{path} is not {preset.name}: its config.json says max_depth {stated!r}; '
+        + (f'set model to {right}' if right else 'no preset is for it')
     )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layers: a Mix Transformer encoder, of timm's parts, and a decoder of selective fusions.
+"""The layers: a Mix Transformer encoder, made of timm's layers, and a selective fusion decoder.
 
-Names are ours; `checkpoint` translates the published ones. B batch, h x w input [px].
+Layer names are ours; `checkpoint` translates the published ones. B batch, h x w input [px].
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ WIDTHS = (64, 128, 320, 512)  # channels of the encoder's maps, fine to coarse
 FEATURES = 64  # channels of the decoder
 
 
-def double(x: Tensor) -> Tensor:
-    """(B, C, a, b) -> (B, C, 2a, 2b)."""
+def upsample(x: Tensor) -> Tensor:
+    """(B, C, a, b) -> (B, C, 2a, 2b), bilinear."""
     return F.interpolate(x, scale_factor=2, mode='bilinear', align_corners=False)
 
 
 class Fusion(nn.Module):
-    """Mixes a fine and a coarse map, with weights it chooses for every pixel."""
+    """Weighted sum of a fine and a coarse map, with weights computed for each pixel."""
 
     def __init__(self) -> None:
-        """Three convolutions from both maps to two weights."""
         super().__init__()
         self.choose = nn.Sequential(
             nn.Conv2d(2 * FEATURES, FEATURES, 3, padding=1),
@@ -47,10 +46,12 @@ class Fusion(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The encoder's four maps to 64 channels at the input's size."""
+    """Fuse the four maps of the encoder to 64 channels at input size.
+
+    The finest map has 64 channels and needs no projection.
+    """
 
     def __init__(self) -> None:
-        """The finest map has 64 channels already and is taken as it is."""
         super().__init__()
         self.projects = nn.ModuleList(nn.Conv2d(n, FEATURES, 1) for n in WIDTHS[:0:-1])
         self.fusions = nn.ModuleList(Fusion() for _ in range(3))
@@ -61,24 +62,23 @@ class Decoder(nn.Module):
         skips = [project(x) for project, x in zip(self.projects, rest[::-1], strict=True)]
         x = skips[0]
         for fusion, skip in zip(self.fusions, (*skips[1:], finest), strict=True):
-            x = fusion(skip, double(x))
-        return double(double(x))  # (B, 64, h/4, w/4) -> (B, 64, h, w)
+            x = fusion(skip, upsample(x))
+        return upsample(upsample(x))  # (B, 64, h/4, w/4) -> (B, 64, h, w)
 
 
 class GlpDepth(nn.Module):
     """Encoder, decoder and head.
 
     Args:
-        max_depth: farthest depth [m]; it belongs to the checkpoint, not to the scene.
+        max_depth: largest depth [m]; a constant of the checkpoint, not of the scene.
 
     Source: Kim et al. 2022, arXiv 2201.07436; encoder: Xie et al. 2021, arXiv 2105.15203.
     """
 
     def __init__(self, max_depth: float) -> None:
-        """Build with random weights; on the meta device this takes no time and no memory."""
         super().__init__()
         self.max_depth = max_depth
-        # timm has no mit_b4; PVT v2 has the same blocks. It has no types either.
+        # timm has no mit_b4, but PVT v2 has the same blocks; Any, as timm has no types
         self.encoder: Any = PyramidVisionTransformerV2(
             num_classes=0,
             depths=(3, 8, 27, 3),
@@ -96,21 +96,21 @@ class GlpDepth(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Depth.
+        """Predict depth.
 
         Args:
             x: (B, 3, h, w) RGB in 0..1, h and w multiples of 32.
 
         Returns:
-            (B, h, w) float32 [m], below the variant's maximum.
+            (B, h, w) float32 [m], at most `max_depth`.
         """
         x = self.decoder(self.features(x))
-        for layer in self.head:  # called as one, it would keep the first map to the end
+        for layer in self.head:  # layer by layer, to free the first map early
             x = layer(x)
-        return x[:, 0].float().sigmoid() * self.max_depth  # in full precision
+        return x[:, 0].float().sigmoid() * self.max_depth  # in fp32
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """The encoder's four maps, (B, 64, h/4, w/4) to (B, 512, h/32, w/32)."""
+        """Four maps of the encoder, (B, 64, h/4, w/4) to (B, 512, h/32, w/32)."""
         features: list[Tensor] = self.encoder.forward_intermediates(x, intermediates_only=True)
-        # as the convolutions have them, or each would reorder what comes of the finest map
+        # channels last as for the convolutions, which would otherwise each convert their input
         return [f.contiguous(memory_format=torch.channels_last) for f in features]

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published checkpoints -> our names, and whether they are the variant they are taken for.
+"""Load published checkpoints, and check that they are of the expected variant.
 
-A checkpoint is two files, encoder.pth and depth.pth, published together in a zip. encoder.pth says
-which input size it is for and whether stereo pairs were used, but not whether sequences were, nor
-whether the encoder was pretrained; for these the name of the zip or of its folder is asked, and
-the zip's md5.
+A checkpoint is two files, encoder.pth and depth.pth, published as a zip. encoder.pth states the
+input size and whether stereo pairs were used, but not whether sequences were used or the encoder
+was pretrained; these are checked by the name of the zip or folder, and by the md5 of the zip.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ log = logging.getLogger(__name__)
 
 ENCODER, DECODER = 'encoder.pth', 'depth.pth'
 
-#: The classifier of the network the encoder was made from.
+#: Unused tensors: the classifier of the encoder.
 UNUSED = (r'encoder\.fc\..*',)
 
-#: depth.pth counts two convolutions a stage, then the heads.
+#: depth.pth numbers two convolutions for each stage, then the heads.
 RULES: Rules = (
     *((rf'^decoder\.{2 * i}\.conv\.conv\.', f'stages.{i}.before.') for i in range(5)),
     *((rf'^decoder\.{2 * i + 1}\.conv\.conv\.', f'stages.{i}.after.') for i in range(5)),
@@ -43,22 +42,22 @@ RULES: Rules = (
 
 
 def load_checkpoint(network: Monodepth2, preset: Preset, path: Path) -> None:
-    """Fill `network` (which may be on the meta device) with the tensors of a checkpoint.
+    """Load a checkpoint into `network`, which may be on the meta device.
 
     Args:
-        network: of the preset's variant.
-        preset: what the checkpoint is taken for.
-        path: encoder.pth or depth.pth, with the other one beside it, or a zip that holds both.
+        network: of the variant of `preset`.
+        preset: expected preset.
+        path: encoder.pth or depth.pth, with the other one in the same folder, or a zip of both.
 
     Raises:
-        WeightsError: a file is missing, cannot be read, or is another network's or variant's.
+        WeightsError: a file is missing, cannot be read, or is of another network or variant.
     """
     if path.name in (ENCODER, DECODER):
         _check_name(path.parent, path.absolute().parent.name, preset)
         _load_folder(network, preset, path.parent, path.parent)
     elif _is_archive(path):
         _check_archive(path, preset)
-        # Unpacked for as long as it takes; what is mapped stays readable when the file is gone.
+        # unpacked temporarily: mapped memory stays readable when the file is deleted
         with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             _unpack(path, Path(folder), preset)
             _load_folder(network, preset, Path(folder), path)
@@ -70,7 +69,7 @@ def load_checkpoint(network: Monodepth2, preset: Preset, path: Path) -> None:
 
 
 def _load_folder(network: Monodepth2, preset: Preset, folder: Path, path: Path) -> None:
-    """Load both files of `folder`; messages call them `path`."""
+    """Load both files of `folder`; messages name `path`."""
     for file in (ENCODER, DECODER):
         if not (folder / file).is_file():
             raise WeightsError(
@@ -93,13 +92,13 @@ def _load_folder(network: Monodepth2, preset: Preset, folder: Path, path: Path) 
 
 
 def _is_archive(path: Path) -> bool:
-    """Whether `path` is a zip of files; torch's own files are zips of tensors."""
+    """Whether `path` is a zip of checkpoint files; files of torch.save are zips as well."""
     try:
         if not zipfile.is_zipfile(path):
             return False
         with zipfile.ZipFile(path) as archive:
             return path.suffix == '.zip' or _member(archive, ENCODER) is not None
-    except Exception:  # each broken byte has an error of its own; reading it says what it is
+    except Exception:  # damaged files raise many types; reading reports the reason
         return path.suffix == '.zip'
 
 
@@ -114,14 +113,14 @@ def _unpack(path: Path, folder: Path, preset: Preset) -> None:
                 if member := _member(archive, file):
                     with archive.open(member) as packed, (folder / file).open('wb') as target:
                         shutil.copyfileobj(packed, target)
-    except Exception as error:  # each way of packing has errors of its own
+    except Exception as error:  # each compression raises its own types
         raise WeightsError(
             f'{path} is truncated or broken ({error}); download {preset.source.url} again'
         ) from error
 
 
 def _check_archive(path: Path, preset: Preset) -> None:
-    """Refuse a zip that is by its content, or else by its name, another preset's."""
+    """Refuse a zip that is of another preset by its md5 or name."""
     md5 = checksum(path, 'md5')
     if md5 == preset.source.md5:
         return
@@ -139,36 +138,36 @@ def _check_name(path: Path, name: str, preset: Preset) -> None:
     if right := presets_where(lambda p: p.family == preset.family and p.variant == name):
         raise WeightsError(
             f'{path} is by its name not {preset.name}; set model to {right}, '
-            'or rename it if it is another one'
+            'or rename it if its name is wrong'
         )
 
 
 def _check_variant(
     path: Path, preset: Preset, encoder: dict[str, Tensor], values: dict[str, Value]
 ) -> None:
-    """Refuse another encoder, input size or training, as far as encoder.pth tells."""
+    """Refuse another encoder, input size or kind of training, as stated in encoder.pth."""
     try:
         width, height, stereo = (values[key] for key in ('width', 'height', 'use_stereo'))
     except KeyError as error:
         raise WeightsError(
-            f'{path}: {ENCODER} does not say its {error}; take the one of the zip at '
+            f'{path}: {ENCODER} does not state its {error}; take the one of the zip at '
             f'{preset.source.url}'
         ) from error
     resnet = 'resnet50' if 'encoder.layer1.0.conv3.weight' in encoder else 'resnet18'
-    found = _told(resnet, width, height, bool(stereo))
+    found = _describe_training(resnet, width, height, bool(stereo))
 
     def expected(other: Preset) -> str:
         variant = Variant.parse(other.variant)
-        return _told(variant.encoder, variant.width, variant.height, variant.stereo)
+        return _describe_training(variant.encoder, variant.width, variant.height, variant.stereo)
 
     if found == expected(preset):
         return
     right = presets_where(lambda p: p.family == preset.family and expected(p) == found)
     raise WeightsError(
         f'{path} is {found}, {preset.name} is {expected(preset)}; '
-        + (f'set model to {right}' if right else 'no preset is that')
+        + (f'set model to {right}' if right else 'no preset is for it')
     )
 
 
-def _told(encoder: str, width: Value, height: Value, stereo: bool) -> str:
+def _describe_training(encoder: str, width: Value, height: Value, stereo: bool) -> str:
     return f'{encoder} for {width}x{height} trained with{"" if stereo else "out"} stereo pairs'

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nano: preprocessing and meaning of the output. Canonical depth, trained on the synthetic world.
+"""Nano: preprocessing and meaning of the output; canonical depth, trained on synthetic images.
 
-Its weights are in the package. The picture is brought to a long side of `network.SIDE` px; the
-answer is depth for a focal length of `network.FOCAL` px there, and a logit of sky.
+The weights are part of the package. The image is downscaled to a longer side of `network.SIDE` px.
+The output is depth for a focal length of `network.FOCAL` px at network size, and a logit of sky.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from depth_ros.models.nano.network import FOCAL, MEAN, SIDE, SKY_LOGIT, STD, STE
 
 log = logging.getLogger(__name__)
 
-SMALLEST = 32  # side of a network input [px]: the coarsest map is one pixel there
+MIN_SIDE = 32  # of the network input [px], where the coarsest map is one pixel
 
 
 def load(preset: Preset, options: ModelOptions) -> NanoModel:
-    """The network, filled from `options.weights`.
+    """Build the network and load `options.weights`.
 
     Raises:
-        ConfigError: no weights, or an input size below `SMALLEST`.
-        WeightsError: the file is broken, or another network's.
+        ConfigError: no weights, or an input size below `MIN_SIDE`.
+        WeightsError: the file is damaged, or of another network.
     """
     if options.weights is None:
-        raise ConfigError(f'nano needs weights; take {preset.source.packaged}')
-    if 0 < options.input_size < SMALLEST:
-        raise ConfigError(f'input_size is {options.input_size}; the least is {SMALLEST}')
+        raise ConfigError(f'nano needs weights; set weights to {preset.source.packaged}')
+    if 0 < options.input_size < MIN_SIDE:
+        raise ConfigError(f'input_size is {options.input_size}; the minimum is {MIN_SIDE}')
     state = read_checkpoint(options.weights)
     if guess_family(state) != 'nano':
         raise WeightsError(
             f'{options.weights} {describe(state)}; leave weights empty, or give a file that '
             'python -m tools.train wrote'
         )
-    with torch.device('meta'):  # the file fills it: no time for random weights
+    with torch.device('meta'):  # saves the time of random weights
         network = Nano()
-    # matrices are stored in half precision
+    # the file stores matrices in half precision
     state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     load_strict(network, state, path=options.weights)
     network = network.to(options.device, options.dtype).to(memory_format=torch.channels_last)
@@ -55,52 +55,57 @@ def load(preset: Preset, options: ModelOptions) -> NanoModel:
 
 
 class NanoModel(BatchedModel):
-    """See `load`."""
+    """`DepthModel` of nano.
+
+    Args:
+        network: with weights, on `options.device` and in `options.dtype`.
+        options: as given to `load`.
+    """
 
     def __init__(self, network: Nano, options: ModelOptions) -> None:
-        """`network` is filled, on `options.device` and of `options.dtype`."""
         super().__init__(network, Kind.CANONICAL)
         self._dtype = options.dtype
         self._side = options.input_size or SIDE
         self._cameras: dict[Camera, tuple[Camera, Tensor]] = {}
 
     def postprocess(self, maps: Maps, frame: Frame) -> Prediction:
-        """Depth of the canonical camera [m], (H, W) float32, and sky.
+        """Convert output maps to depth of the canonical camera [m], (H, W) float32, and sky.
 
-        Depth near the sky mixes only pixels that are none, and is NaN where there are none to mix.
+        Depth near the sky is interpolated only between other pixels, and is NaN where there are
+        none.
         """
         size = frame.camera.size
         log_z, sky = maps  # (h, w)
         h, w = log_z.shape
-        values, solid = resize_masked(log_z.exp(), sky <= SKY_LOGIT, size)
+        values, is_solid = resize_masked(log_z.exp(), sky <= SKY_LOGIT, size)
         return Prediction(
             values,
             self.kind,
-            # f_c is meant at the size of the input; at the frame's it has other numbers
+            # f_c is given at network size: scale it to the size of the frame
             focal_px=(FOCAL * size[1] / w, FOCAL * size[0] / h),
-            sky=~solid,
+            sky=~is_solid,
         )
 
     def network_input(self, frame: Frame) -> Tensor:
-        """Normalised picture and slopes of its pixels, (5, h, w) of the network's dtype."""
-        camera, where = self._network_camera(frame)
+        """Normalised image and ray slopes of its pixels, (5, h, w) in the dtype of the network."""
+        camera, ray_slopes = self._network_camera(frame)
         x = downscale(frame.rgb, camera.size).permute(2, 0, 1) / 255  # (3, h, w)
-        return torch.cat(((x - MEAN) / STD, where)).to(self._dtype)
+        return torch.cat(((x - MEAN) / STD, ray_slopes)).to(self._dtype)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
-        """(h, w) of the network's input for a picture of height x width, multiples of `STEP`."""
+        """(h, w) of the network input for an image of height x width, multiples of `STEP`."""
         scale = self._side / max(height, width)
-        h, w = (max(SMALLEST, round(n * scale / STEP) * STEP) for n in (height, width))
+        h, w = (max(MIN_SIDE, round(n * scale / STEP) * STEP) for n in (height, width))
         return h, w
 
     def _network_camera(self, frame: Frame) -> tuple[Camera, Tensor]:
-        """The camera at network size and its slopes (2, h, w); kept, as cameras rarely change."""
+        """Camera at network size and its `slopes` (2, h, w), cached for each camera."""
         if frame.camera not in self._cameras:
             h, w = self.network_size(*frame.camera.size)
             camera = frame.camera.resized(w, h)
             if frame.camera.size not in {known.size for known in self._cameras}:
                 width, height = frame.camera.width, frame.camera.height
-                log.info('pictures of %dx%d -> network %dx%d', width, height, w, h)
+                log.info('images of %dx%d -> network input %dx%d', width, height, w, h)
             if len(self._cameras) > 16:
                 self._cameras.pop(next(iter(self._cameras)))
             self._cameras[frame.camera] = (camera, slopes(camera, frame.rgb.device))

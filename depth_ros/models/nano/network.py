@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layers: a small RegNet of timm's, and a decoder light enough for a CPU.
+"""The layers: a small RegNet of timm, and a small decoder for CPUs.
 
-B batch, h x w input [px]; every length is that of the canonical camera.
+B batch, h x w input [px]; lengths are those of the canonical camera.
 """
 
 from __future__ import annotations
@@ -15,22 +15,21 @@ from torch import Tensor, nn
 
 from depth_ros.core.camera import Camera
 
-SIDE = 96  # long side of its usual input [px]; it was trained at 96 to 160
+SIDE = 96  # default longer side of the input [px]; trained with 96 to 160
 STEP = 8  # both sides of the input are multiples of this [px]
-FOCAL = 160.0  # f_c, the canonical focal length in pixels of the input, whatever its size
+FOCAL = 160.0  # canonical focal length f_c [px] of the input, for every input size
 BACKBONE = 'regnetx_002'
 WIDTHS = (160, 112, 72, 48, 32)  # channels of the decoder, coarse to fine
-SKY_LOGIT = 4.0  # taken for sky above; a wall taken for sky is worse than sky taken for far away
-MEAN, STD = 0.45, 0.25  # of the pictures' bytes / 255, all channels
-USUAL_LOG_Z = 1.2  # where training starts: the logarithm of a usual canonical depth
+SKY_LOGIT = 4.0  # above it is sky; high, as a wall taken for sky is worse than the reverse
+MEAN, STD = 0.45, 0.25  # of all channels of the image in 0..1
+INITIAL_LOG_Z = 1.2  # logarithm of a typical canonical depth, where training starts
 
 
 def slopes(camera: Camera, device: torch.device | str = 'cpu') -> Tensor:
-    """Where pixels look in the canonical camera, (u - cx) / f_c and (v - cy) / f_c, (2, h, w).
+    """Ray slopes of the pixels in the canonical camera: (u - cx) / f_c, (v - cy) / f_c, (2, h, w).
 
-    They tell the network where in the picture it is, not which lens took it: only the principal
-    point is in them. So a lens twice as long means, for the same picture, twice the depth exactly,
-    and wrong intrinsics cannot be quietly made up for.
+    They depend on the principal point, but not on the focal length. So twice the focal length
+    gives exactly twice the depth for the same image, and the network cannot hide wrong intrinsics.
     """
     u = (torch.arange(camera.width, device=device, dtype=torch.float32) - camera.cx) / FOCAL
     v = (torch.arange(camera.height, device=device, dtype=torch.float32) - camera.cy) / FOCAL
@@ -45,10 +44,13 @@ def _norm(width: int, kernel: int = 1, groups: int = 1) -> nn.Sequential:
 
 
 class Block(nn.Module):
-    """A 5 x 5 depthwise convolution and a mixing of channels, added to what came in."""
+    """Residual block: a 5 x 5 depthwise convolution, then a 1 x 1 convolution.
+
+    Args:
+        width: channels of input and output.
+    """
 
     def __init__(self, width: int) -> None:
-        """`width` channels in and out."""
         super().__init__()
         self.spatial = _norm(width, 5, width)
         self.mix = _norm(width)
@@ -59,14 +61,16 @@ class Block(nn.Module):
 
 
 class Context(nn.Module):
-    """The coarsest map, with what the picture as a whole is like added everywhere.
+    """Add a projection of the mean over the image to the coarsest map.
 
-    How large things are is often known from one part of a picture only; its average carries that
-    to the others.
+    The scale is often visible in one part of the image only; the mean carries it to the others.
+
+    Args:
+        width_in: channels of the input.
+        width: channels of the output.
     """
 
     def __init__(self, width_in: int, width: int) -> None:
-        """From `width_in` to `width` channels."""
         super().__init__()
         self.project = nn.Conv2d(width_in, width, 1)
         self.blocks = nn.Sequential(Block(width), Block(width))
@@ -80,10 +84,16 @@ class Context(nn.Module):
 
 
 class Up(nn.Module):
-    """Doubles a map and adds the encoder's of that size."""
+    """Upsample a map by two and add the encoder's map of that size.
+
+    Args:
+        coarse: channels of the map to upsample.
+        skip: channels of the map of the encoder.
+        width: channels of the output.
+        blocks: number of residual blocks.
+    """
 
     def __init__(self, coarse: int, skip: int, width: int, blocks: int) -> None:
-        """Channels of what is doubled, of the encoder's map, and of the result."""
         super().__init__()
         self.coarse = nn.Conv2d(coarse, width, 1)
         self.skip = nn.Conv2d(skip, width, 1)
@@ -91,17 +101,16 @@ class Up(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """(B, coarse, ~a/2, ~b/2), (B, skip, a, b) -> (B, width, a, b)."""
-        y = self.coarse(x)  # before it grows: a quarter of the work
+        y = self.coarse(x)  # before upsampling, for a quarter of the operations
         y = F.interpolate(y, size=skip.shape[2:], mode='bilinear', align_corners=False)
         mixed: Tensor = self.blocks(F.relu(y + self.skip(skip)))
         return mixed
 
 
 class Nano(nn.Module):
-    """Canonical depth and sky from a picture and the slopes of its pixels."""
+    """Canonical depth and sky from an image and the ray slopes of its pixels."""
 
     def __init__(self) -> None:
-        """Build with random weights."""
         super().__init__()
         # timm has no types
         with torch.device('cpu'):  # timm 1.0.16 to 1.0.29 computes widths with torch: not on meta
@@ -122,10 +131,10 @@ class Nano(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Depth and sky.
+        """Predict canonical depth and sky.
 
         Args:
-            x: (B, 5, h, w), red, green and blue normalised with `MEAN` and `STD`, and `slopes`.
+            x: (B, 5, h, w), RGB normalised with `MEAN` and `STD`, and `slopes`.
 
         Returns:
             (B, h, w) float32 logarithm of Z_c [m]; (B, h, w) float32 logit of sky.
@@ -136,4 +145,4 @@ class Nano(nn.Module):
             y = up(y, skip)
         y = self.head(y).float()  # (B, 2, h/2, w/2)
         y = F.interpolate(y, size=x.shape[2:], mode='bilinear', align_corners=False)
-        return y[:, 0] + USUAL_LOG_Z, y[:, 1]
+        return y[:, 0] + INITIAL_LOG_Z, y[:, 1]

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a network is run faster than layer by layer."""
+"""Engines that run a network faster than torch does layer by layer."""

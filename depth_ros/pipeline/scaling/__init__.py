@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a network's number to metres: one file a method, each saying which kinds it accepts."""
+"""Methods that convert the output of a network to metres; each states the kinds it accepts."""
 
 from __future__ import annotations
 
@@ -24,16 +24,20 @@ METHODS: dict[str, ModuleType] = {
 
 
 class Scaling:
-    """A method that fits the network's kind, with the user's factor.
+    """Conversion of predictions to metric depth, by a method that accepts their kind.
 
     Args:
-        settings: of the method.
-        kind: what the network's numbers mean.
-        two_views: there are two to measure with.
-        takes_pairs: the network could take two; for the message only.
+        settings: parameters `scaling.*`.
+        kind: meaning of the predictions.
+        two_views: `two_views.mode` is not 'off'.
+        takes_pairs: the network can use two views; for the message only.
 
     Raises:
-        ConfigError: the method cannot use that kind; the message lists those that can.
+        ConfigError: the method cannot use this kind (the message lists those that can), or other
+            settings do not fit it.
+
+    Attributes:
+        method: name of the method, chosen by kind for 'auto'.
     """
 
     def __init__(
@@ -44,7 +48,6 @@ class Scaling:
         two_views: bool = False,
         takes_pairs: bool = False,
     ) -> None:
-        """Refuse a mismatch here, before any frame."""
         self.method = settings.method
         if self.method == 'auto':
             self.method = _automatic(kind, two_views, takes_pairs)
@@ -66,19 +69,31 @@ class Scaling:
             )
         if settings.shift and kind is not Kind.AFFINE_INVERSE:
             raise ConfigError(
-                f'scaling.shift is {settings.shift:g} but shifts inverse depth only; '
+                f'scaling.shift is {settings.shift:g} but applies to inverse depth only; '
                 f'the network is {kind.value}: set it to 0'
             )
         self.settings = settings
 
     def __call__(self, prediction: Prediction, camera: Camera) -> Tensor:
-        """Z along the optical axis, (H, W) float32 [m]; NaN or not positive where unknown."""
+        """Convert a prediction to metric depth.
+
+        Args:
+            prediction: of the `kind` given.
+            camera: camera of the undistorted frame.
+
+        Returns:
+            Z along the optical axis, (H, W) float32 [m]; NaN or not positive where unknown. With
+            method 'baseline' it is still to be multiplied by the measured scale.
+
+        Raises:
+            InferenceError: a canonical prediction has no `focal_px`.
+        """
         z: Tensor = METHODS[self.method].to_metres(prediction, camera)
         if self.settings.scale != 1:
             z = z * self.settings.scale
         if prediction.kind is Kind.AFFINE_INVERSE:  # Z = 1 / (scale * value + shift)
             inverse = z + self.settings.shift
-            # no inverse depth left is as far as it gets: nothing in range, not an error
+            # inverse depth of zero or less is infinitely far
             z = torch.where(inverse <= 0, torch.inf, torch.reciprocal(inverse))
         return z
 
@@ -90,9 +105,9 @@ def _automatic(kind: Kind, two_views: bool, takes_pairs: bool) -> str:
         return 'as_is'
     if kind is Kind.CANONICAL:
         return 'canonical_focal'
-    second = "two_views.mode to 'stereo' or 'motion' (a known baseline), or "
+    two_views_remedy = "two_views.mode to 'stereo' or 'motion' (a known baseline), or "
     raise ConfigError(
-        f'the network is {kind.value}: it has no metres of its own, and scaling.method is auto. '
-        f"Set {second if takes_pairs else ''}scaling.method to 'constant' and scaling.scale to a "
-        'factor you measured, or take a metric preset such as depth_anything_v3_metric_large.'
+        f'the network is {kind.value}: its output is not metric, and scaling.method is auto. Set '
+        f"{two_views_remedy if takes_pairs else ''}scaling.method to 'constant' and scaling.scale "
+        'to a measured factor, or choose a metric preset such as depth_anything_v3_metric_large.'
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network already answers in metres."""
+"""Method `as_is`: the network predicts metric depth."""
 
 from torch import Tensor
 
@@ -10,5 +10,5 @@ ACCEPTS = frozenset({Kind.METRIC})
 
 
 def to_metres(prediction: Prediction, camera: Camera) -> Tensor:
-    """Z [m] (H, W) as predicted."""
+    """Z (H, W) float32 [m], as predicted."""
     return prediction.values

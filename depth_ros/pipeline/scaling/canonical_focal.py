@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Undo the canonical camera with the intrinsics."""
+"""Method `canonical_focal`: convert depth of the canonical camera with the intrinsics."""
 
 from torch import Tensor
 
@@ -11,22 +11,22 @@ ACCEPTS = frozenset({Kind.CANONICAL})
 
 
 def to_metres(prediction: Prediction, camera: Camera) -> Tensor:
-    """Z = Z_c * f / f_c, both focal lengths at the frame's resolution.
+    """Z = Z_c f / f_c, with both focal lengths at the resolution of the frame.
 
     Args:
         prediction: CANONICAL; `values` (H, W) [m], `focal_px` is f_c along x and y.
-        camera: of the undistorted image the prediction was made from.
+        camera: camera of the undistorted frame.
 
     Returns:
-        Z along the optical axis, (H, W) float32 [m]; with unequal ratios their mean is taken.
+        Z along the optical axis, (H, W) float32 [m]; f / f_c is the mean of both axes.
 
     Raises:
-        InferenceError: `prediction` carries no canonical focal length.
+        InferenceError: `prediction` has no canonical focal length.
 
-    Source: Metric3D (Yin et al. 2023); Depth Pro is the case f_c = W, Depth Anything 3 metric is
+    Source: Metric3D (Yin et al. 2023). For Depth Pro f_c is W, for Depth Anything 3 metric it is
     300 px at network size.
     """
     if prediction.focal_px is None:
-        raise InferenceError('a canonical prediction came without focal_px')
+        raise InferenceError('a canonical prediction has no focal_px; the model must set it')
     fx, fy = prediction.focal_px
     return prediction.values * ((camera.fx / fx + camera.fy / fy) / 2)

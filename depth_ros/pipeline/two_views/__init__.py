@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depth from two views in metres: a second camera, or an earlier frame."""
+"""Metric depth from two views: a second camera, or an earlier frame of a moving camera."""

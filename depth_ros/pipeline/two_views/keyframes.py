@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A moving camera's earlier frames, to find one that makes a good second view.
+"""Earlier frames of a moving camera, from which a second view is chosen.
 
-Too near, and the pictures tell nothing of depth; too far or turned away, and they show other
-things. Both are judged by what the known poses make of a few pixels at the scene's usual depth.
+A good second view has enough parallax to measure depth, and enough overlap with the present image.
+Both are computed from the known poses for a few pixels at the median depth of the scene.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from depth_ros.core.camera import Camera
+from depth_ros.core.geometry import project
 from depth_ros.core.stamps import went_back
 from depth_ros.core.types import Frame
 from depth_ros.pipeline.two_views.poses import Pose4x4
 
 log = logging.getLogger(__name__)
 
-_GRID = (np.arange(5) + 0.5) / 5  # where pixels are looked at, in picture widths and heights
+_GRID = (np.arange(5) + 0.5) / 5  # test pixels, in widths and heights of the image
 
 
 def relative_pose(T_odom_first: Pose4x4, T_odom_second: Pose4x4) -> Pose4x4:
-    """T_first_second of two cameras whose poses in a common frame are known."""
+    """T_first_second (4, 4) of two cameras from their poses in a common frame."""
     R, t = T_odom_first[:3, :3], T_odom_first[:3, 3]
     T = np.eye(4)
     T[:3, :3] = R.T @ T_odom_second[:3, :3]
@@ -50,10 +51,10 @@ class Match:
     """A keyframe as the second view of the present frame.
 
     Args:
-        keyframe: it.
-        T_first_second: (4, 4) from the keyframe's optical frame into the present one [m].
-        parallax_deg: mean angle between what the two see of the same point [deg].
-        overlap: share of the present picture the keyframe shows too, 0..1.
+        keyframe: the earlier frame.
+        T_first_second: (4, 4) from the optical frame of the keyframe to the present one [m].
+        parallax_deg: mean angle between the rays of both cameras to the same point [deg].
+        overlap: fraction of the present image that the keyframe shows too, 0..1.
     """
 
     keyframe: Keyframe
@@ -63,17 +64,18 @@ class Match:
 
 
 class Keyframes:
-    """The last few frames worth keeping.
+    """Buffer of recent frames that may become the second view.
 
     Args:
-        capacity: most frames kept; of more, the one that lies closest between its neighbours goes.
-        min_parallax_deg: a second view with less tells nothing [deg].
-        max_parallax_deg: with more the pictures look too different [deg].
-        wanted_parallax_deg: the best; nearer to it, as a ratio, is better [deg].
-        min_overlap: least share of the present picture a second view must show too, 0..1.
-        max_age_s: older frames are dropped: things move, odometry drifts [s].
-        min_motion_m: a frame this near to the last one kept adds nothing [m].
-        first_depth_m: taken for the scene's depth where nobody knows it yet [m].
+        capacity: maximum number of frames; beyond it the frame closest to its neighbours is
+            removed.
+        min_parallax_deg: minimum parallax of a second view [deg].
+        max_parallax_deg: maximum parallax, above which the images look too different [deg].
+        wanted_parallax_deg: best parallax [deg]; others are compared by their ratio to it.
+        min_overlap: minimum fraction of the present image that a second view shows too, 0..1.
+        max_age_s: older frames are removed, as objects move and odometry drifts [s].
+        min_motion_m: minimum distance from the last stored frame [m].
+        first_depth_m: assumed depth of the scene before any is measured [m].
     """
 
     def __init__(
@@ -88,8 +90,7 @@ class Keyframes:
         min_motion_m: float = 0.03,
         first_depth_m: float = 3.0,
     ) -> None:
-        """None kept yet."""
-        self._kept: list[Keyframe] = []
+        self._frames: list[Keyframe] = []
         self._capacity = max(2, capacity)
         self._min_parallax_deg, self._max_parallax_deg = min_parallax_deg, max_parallax_deg
         self._wanted_parallax_deg, self._min_overlap = wanted_parallax_deg, min_overlap
@@ -97,86 +98,96 @@ class Keyframes:
         self._min_motion_m, self._first_depth_m = min_motion_m, first_depth_m
 
     def __len__(self) -> int:
-        """How many frames are kept."""
-        return len(self._kept)
+        """Number of stored frames."""
+        return len(self._frames)
 
     def clear(self) -> None:
-        """Drop all."""
-        self._kept.clear()
+        """Remove all frames."""
+        self._frames.clear()
 
     def add(self, frame: Frame, T_odom_camera: Pose4x4) -> bool:
-        """Keep `frame`, unless the camera has hardly moved since the last one kept.
+        """Store a frame, unless the camera moved less than `min_motion_m` since the last one.
+
+        Args:
+            frame: undistorted, with its stamp.
+            T_odom_camera: (4, 4) pose of its optical frame [m].
 
         Returns:
-            Whether it was kept.
+            Whether it was stored.
         """
-        self._forget(frame.stamp_ns)
-        if self._kept:
-            if frame.stamp_ns < self._kept[-1].frame.stamp_ns:
-                return False  # it came late
-            step = T_odom_camera[:3, 3] - self._kept[-1].T_odom_camera[:3, 3]
+        self._remove_old(frame.stamp_ns)
+        if self._frames:
+            if frame.stamp_ns < self._frames[-1].frame.stamp_ns:
+                return False  # it arrived late
+            step = T_odom_camera[:3, 3] - self._frames[-1].T_odom_camera[:3, 3]
             if not np.linalg.norm(step) >= self._min_motion_m:
                 return False
-        self._kept.append(Keyframe(frame, np.array(T_odom_camera, np.float64)))
-        if len(self._kept) > self._capacity:
-            places = [k.T_odom_camera[:3, 3] for k in self._kept]
-            gaps = [np.linalg.norm(b - a) for a, b in zip(places, places[2:], strict=False)]
-            # the newest and the oldest stay, so that near and far are both there
-            del self._kept[1 + int(np.argmin(gaps))]
+        self._frames.append(Keyframe(frame, np.array(T_odom_camera, np.float64)))
+        if len(self._frames) > self._capacity:
+            positions = [k.T_odom_camera[:3, 3] for k in self._frames]
+            gaps = [np.linalg.norm(b - a) for a, b in zip(positions, positions[2:], strict=False)]
+            # the newest and the oldest stay, for a choice of small and large parallax
+            del self._frames[1 + int(np.argmin(gaps))]
         return True
 
     def best(
         self, frame: Frame, T_odom_camera: Pose4x4, median_depth_m: float | None = None
     ) -> Match | None:
-        """The keyframe that makes the best second view of `frame`, or None if none is good.
+        """Choose the best second view of `frame`.
+
+        Frames older than `max_age_s` are removed; if time went back, all are.
 
         Args:
-            frame: the present one; it need not have been added.
+            frame: present frame; it need not have been added.
             T_odom_camera: (4, 4) pose of its optical frame [m].
-            median_depth_m: of the scene [m]; None or not positive takes `first_depth_m`.
+            median_depth_m: depth of the scene [m]; `first_depth_m` if None or not positive.
+
+        Returns:
+            The keyframe whose parallax is closest to `wanted_parallax_deg`, as a ratio; None if no
+            frame is within the limits of parallax and overlap.
         """
-        self._forget(frame.stamp_ns)
+        self._remove_old(frame.stamp_ns)
         depth = median_depth_m if median_depth_m and median_depth_m > 0 else self._first_depth_m
         found: Match | None = None
-        for keyframe in self._kept:
+        for keyframe in self._frames:
             match = _match(keyframe, frame.camera, T_odom_camera, depth)
             if match.overlap < self._min_overlap:
                 continue
             if not self._min_parallax_deg <= match.parallax_deg <= self._max_parallax_deg:
                 continue
-            # the later of two that are alike
-            if found is None or self._off(match) <= self._off(found):
+            # of two equal ones the later
+            if found is None or self._deviation(match) <= self._deviation(found):
                 found = match
         return found
 
-    def _off(self, match: Match) -> float:
+    def _deviation(self, match: Match) -> float:
         return abs(math.log(match.parallax_deg / self._wanted_parallax_deg))
 
-    def _forget(self, now_ns: int) -> None:
-        if self._kept and went_back(now_ns, self._kept[-1].frame.stamp_ns):
-            log.info('time went back: %d earlier frames dropped', len(self._kept))
-            self.clear()  # a bag started again, and its odometry with it
+    def _remove_old(self, now_ns: int) -> None:
+        if self._frames and went_back(now_ns, self._frames[-1].frame.stamp_ns):
+            log.info('time went back: %d earlier frames dropped', len(self._frames))
+            self.clear()  # a bag was restarted, and its odometry with it
         since = now_ns - self._max_age_ns
-        self._kept = [k for k in self._kept if k.frame.stamp_ns >= since]
+        self._frames = [k for k in self._frames if k.frame.stamp_ns >= since]
 
 
 def _match(keyframe: Keyframe, camera: Camera, T_odom_camera: Pose4x4, depth: float) -> Match:
-    """How `keyframe` goes with a frame of `camera`, were all of the scene at `depth` [m]."""
+    """Parallax and overlap of a frame of `camera` and `keyframe` for a scene at `depth` [m]."""
     T = relative_pose(T_odom_camera, keyframe.T_odom_camera)
     u, v = np.meshgrid(_GRID * camera.width - 0.5, _GRID * camera.height - 0.5)
     rays = np.stack(((u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones_like(u)), 2)
-    points = (rays * depth).reshape(-1, 3)  # (25, 3) in the present frame
-    apart = points - T[:3, 3]  # from the keyframe's camera
-    cosine = (points * apart).sum(1) / np.maximum(
-        np.linalg.norm(points, axis=1) * np.linalg.norm(apart, axis=1), 1e-12
+    points = (rays * depth).reshape(-1, 3)  # (25, 3) in the present optical frame
+    offset = points - T[:3, 3]  # from the camera of the keyframe
+    cosine = (points * offset).sum(1) / np.maximum(
+        np.linalg.norm(points, axis=1) * np.linalg.norm(offset, axis=1), 1e-12
     )
-    x, y, z = (apart @ T[:3, :3]).T  # in the keyframe's frame
+    points_second = offset @ T[:3, :3]  # in the optical frame of the keyframe
+    points_second[points_second[:, 2] <= 0] = np.nan  # behind the camera
     other = keyframe.frame.camera
-    z = np.where(z > 0, z, np.nan)  # behind it: seen nowhere
-    u, v = other.fx * x / z + other.cx, other.fy * y / z + other.cy
-    seen = (np.abs(u - (other.width - 1) / 2) <= other.width / 2) & (
+    u, v = project(points_second, other)
+    visible = (np.abs(u - (other.width - 1) / 2) <= other.width / 2) & (
         np.abs(v - (other.height - 1) / 2) <= other.height / 2
     )
     angles = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
-    parallax = float(angles[seen].mean()) if seen.any() else 0.0
-    return Match(keyframe, T, parallax, float(seen.mean()))
+    parallax = float(angles[visible].mean()) if visible.any() else 0.0
+    return Match(keyframe, T, parallax, float(visible.mean()))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depth of two views in metres: a second camera, or an earlier frame of a moving one.
+"""Metric depth from two views: a second camera, or an earlier frame of a moving camera.
 
-The network knows the scene up to one factor. `scaling.method` baseline measures the factor with a
-known distance of the cameras; until then there is no depth but a `ScaleError` with the reason.
+The output of the network is correct up to one scale factor. `scaling.method` baseline measures it
+with a known distance between the cameras; until then `ScaleError` is raised with the reason.
 """
 
 from __future__ import annotations
@@ -26,56 +26,60 @@ from depth_ros.pipeline.two_views.baseline import BaselineScale
 from depth_ros.pipeline.two_views.keyframes import Keyframes
 from depth_ros.pipeline.two_views.poses import Pose4x4
 
-#: the parallax a second view has at best, if the limits allow it [deg]
+#: preferred parallax of a second view, within the limits of the settings [deg]
 WANTED_PARALLAX_DEG = 7.0
 
 
 class TwoViews:
-    """What a second camera and an earlier frame have in common: pairs, and their scale.
+    """Base of `SecondCamera` and `EarlierFrame`: predicts from pairs and measures their scale.
 
     Args:
-        pipeline: of a model that takes pairs.
-        settings: `two_views` of the pipeline's settings.
+        pipeline: of a model that `TakesPairs`.
+        settings: parameters `two_views.*`.
 
     Raises:
         ConfigError: the model takes one view only.
+
+    Attributes:
+        views: description of the views of the latest depth map, for diagnostics.
     """
 
     def __init__(self, pipeline: Pipeline, settings: TwoViewSettings) -> None:
-        """No scale yet."""
         if not isinstance(pipeline.model, TakesPairs):
-            raise ConfigError(f'{type(pipeline.model).__name__} takes one view: no two_views')
+            raise ConfigError(
+                f'{type(pipeline.model).__name__} takes one view only: set two_views.mode to off'
+            )
         self.pipeline = pipeline
         self.model: TakesPairs = pipeline.model
         self.scale = BaselineScale(
             min_baseline_m=settings.min_baseline, min_inliers=settings.min_inliers
         )
-        self.views = ''  #: what the latest depth was made of, in words
+        self.views = ''
 
     def report(self) -> dict[str, Any]:
-        """What is known of the scale, for people."""
+        """State of the scale as key and value, for diagnostics."""
         scale = self.scale
         known = f'{scale.scale:.4g}' if scale.scale is not None else 'not known yet'
         spread = f'{100 * scale.spread:.1f}' if math.isfinite(scale.spread) else ''
         return {
             'views': self.views,
-            'baseline scale [m a unit]': known,
+            'baseline scale [m per unit]': known,
             'baseline scale spread [%]': spread,
-            'pairs taken for scale': scale.taken,
+            'pairs accepted for scale': scale.accepted,
             'latest pair refused for scale': scale.refused,
         }
 
     def _factor(self, snapshot: Snapshot) -> float | None:
-        """Metres a unit; None where the method needs none.
+        """Metres per unit of the network; None if the method is not 'baseline'.
 
         Raises:
-            ScaleError: it is not known yet.
+            ScaleError: the scale is not known yet.
         """
         if snapshot.scaling.method != 'baseline':
             return None
         if self.scale.scale is None:
-            why = self.scale.refused or 'no pair of views yet'
-            raise ScaleError(f'no depth is published before its scale is known: {why}')
+            reason = self.scale.refused or 'no pair of views yet'
+            raise ScaleError(f'no depth is published before its scale is known: {reason}')
         return self.scale.scale
 
     def _pair(
@@ -83,62 +87,64 @@ class TwoViews:
         first: Frame,
         second: Frame,
         known: NDArray[Any] | float,
-        seen: Tensor | None,
+        valid: Tensor | None,
         snapshot: Snapshot,
     ) -> DepthMap:
-        """Depth of `first`, both undistorted; the scale takes the pair into account."""
+        """Update the scale with the pair, both undistorted, and return depth of `first`."""
         pair = self.model.predict_pair(first, second)
         self.scale.update(pair.pose, known)
         factor = self._factor(snapshot)
         kind = self.pipeline.model.kind
         prediction = Prediction(pair.z, kind, confidence=pair.confidence)
-        depth = self.pipeline.depth_map(prediction, first, snapshot, seen, factor)
+        depth = self.pipeline.depth_map(prediction, first, snapshot, valid, factor)
         depth.ensure_finite()
-        # a pair that was not believed has no pose to tell either
-        believed = None if self.scale.refused else pair.pose
-        pose = self._metric(believed, factor, snapshot) if believed else None
+        # the pose of a refused pair is not published either
+        accepted = None if self.scale.refused else pair.pose
+        pose = self._metric(accepted, factor, snapshot) if accepted else None
         return replace(depth, pose=pose)
 
     def _metric(self, pose: Pose, factor: float | None, snapshot: Snapshot) -> Pose:
-        if factor is None:  # the user's own
+        if factor is None:  # the scale is set by the user
             return pose.scaled(snapshot.settings.scaling.scale)
         return pose.scaled(factor, self.scale.spread)
 
 
 class SecondCamera(TwoViews):
-    """Two cameras at once, their distance known."""
+    """Depth from two calibrated cameras with a known distance."""
 
     @torch.inference_mode()
     def __call__(
         self, first: Frame, second: Frame, known: Pose4x4 | float, snapshot: Snapshot
     ) -> DepthMap:
-        """Depth of `first`.
+        """Depth of the frame `first`.
 
         Args:
-            first: as it came.
-            second: taken at the same time.
-            known: T_first_second (4, 4) [m], or only the distance of the cameras [m].
-            snapshot: the settings of this frame.
+            first: frame of the first camera, may be distorted.
+            second: frame of the second camera, taken at the same time.
+            known: T_first_second (4, 4) [m], or only the distance between the cameras [m].
+            snapshot: settings of this frame.
+
+        Returns:
+            Depth for the undistorted first camera, with the pose of the second one.
 
         Raises:
-            ScaleError: no pair has told the scale yet.
-            InferenceError: the network's answer is no depth map.
+            ScaleError: no pair has defined the scale yet.
+            InferenceError: the output of the network is no depth map.
         """
-        first, seen = undistort(first)
+        first, valid = undistort(first)
         second, _ = undistort(second)
         self.views = 'two cameras'
-        return self._pair(first, second, known, seen, snapshot)
+        return self._pair(first, second, known, valid, snapshot)
 
 
 class EarlierFrame(TwoViews):
-    """One camera that moves, its way known; alone where no earlier frame makes a second view.
+    """Depth from a moving camera with odometry; from one view if no earlier frame is suitable.
 
-    Of one view the network may choose another unit than of two. The scale of the pairs is taken
-    for it all the same, for want of a better.
+    With one view the network may choose another unit than with two. The scale of the pairs is used
+    nevertheless, as there is no better one.
     """
 
     def __init__(self, pipeline: Pipeline, settings: TwoViewSettings) -> None:
-        """No earlier frame yet."""
         super().__init__(pipeline, settings)
         low, high = settings.min_parallax, settings.max_parallax
         self.keyframes = Keyframes(
@@ -147,27 +153,30 @@ class EarlierFrame(TwoViews):
             wanted_parallax_deg=min(max(WANTED_PARALLAX_DEG, low), high),
         )
         self._limits = f'{low:g} to {high:g} deg'
-        self._depth_m: float | None = None  # the scene's, by the latest depth map
+        self._depth_m: float | None = None  # median of the latest depth map
         self._newest_ns = 0
 
     @torch.inference_mode()
     def __call__(
         self, frame: Frame, T_odom_camera: Pose4x4 | None, snapshot: Snapshot, why: str = ''
     ) -> DepthMap:
-        """Depth of `frame`.
+        """Depth of a frame.
 
         Args:
-            frame: as it came.
-            T_odom_camera: (4, 4) pose of its optical frame [m]; None where nobody knows it.
-            snapshot: the settings of this frame.
-            why: the pose is not known.
+            frame: may be distorted.
+            T_odom_camera: (4, 4) pose of its optical frame [m]; None if it is not known.
+            snapshot: settings of this frame.
+            why: reason why the pose is not known.
+
+        Returns:
+            Depth for the undistorted camera; with the pose of the earlier frame if one was used.
 
         Raises:
-            ScaleError: no pair has told the scale yet.
-            InferenceError: the network's answer is no depth map.
+            ScaleError: no pair has defined the scale yet.
+            InferenceError: the output of the network is no depth map.
         """
-        frame, seen = undistort(frame)
-        if went_back(frame.stamp_ns, self._newest_ns):  # another run of a bag: another scene
+        frame, valid = undistort(frame)
+        if went_back(frame.stamp_ns, self._newest_ns):  # a bag was restarted: another scene
             self.keyframes.clear()
             self.scale.reset()
             self._newest_ns = 0
@@ -181,20 +190,22 @@ class EarlierFrame(TwoViews):
                 'the camera has to move'
             )
         if match is None:
-            depth = self._alone(frame, seen, why, snapshot)
+            depth = self._single(frame, valid, why, snapshot)
         else:
             self.views = f'two, {match.parallax_deg:.1f} deg of parallax'
-            depth = self._pair(frame, match.keyframe.frame, match.T_first_second, seen, snapshot)
-        some = depth.z[::8, ::8]
-        some = some[torch.isfinite(some)]
-        if len(some) and self.scale.scale is not None:
-            self._depth_m = float(some.median())
+            depth = self._pair(frame, match.keyframe.frame, match.T_first_second, valid, snapshot)
+        z = depth.z[::8, ::8]  # every eighth pixel is enough for a median
+        z = z[torch.isfinite(z)]
+        if len(z) and self.scale.scale is not None:
+            self._depth_m = float(z.median())
         return depth
 
-    def _alone(self, frame: Frame, seen: Tensor | None, why: str, snapshot: Snapshot) -> DepthMap:
+    def _single(
+        self, frame: Frame, valid: Tensor | None, why: str, snapshot: Snapshot
+    ) -> DepthMap:
         self.views = f'one: {why}'
         if self.scale.scale is None:
             self.scale.refused = why
         factor = self._factor(snapshot)
         prediction = self.pipeline.model.predict(frame)
-        return self.pipeline.depth_map(prediction, frame, snapshot, seen, factor)
+        return self.pipeline.depth_map(prediction, frame, snapshot, valid, factor)

@@ -25,7 +25,6 @@ class Spot:
     """
 
     def __init__(self, world: Builder, x: float, y: float, z: float, yaw: float) -> None:
-        """A place with axes."""
         self.world, self.x, self.y, self.z, self.yaw = world, x, y, z, yaw
         self.rng: Random = world.rng
         self._c, self._s = math.cos(yaw), math.sin(yaw)
@@ -114,7 +113,6 @@ class Builder(Spot):
     """Collects solids; the spot at the world's origin."""
 
     def __init__(self, seed: int) -> None:
-        """An empty world."""
         self.seed = seed
         self.rng = Random(seed)
         super().__init__(self, 0.0, 0.0, 0.0, 0.0)
