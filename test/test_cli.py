@@ -92,20 +92,26 @@ def test_run_estimates_the_camera_where_the_network_can(tmp_path, capsys, monkey
     assert asked == [True, False]
     both = ['--fx', '50', '-p', 'intrinsics:=estimated']
     assert main(['run', str(path), '--model', 'eye', *both]) == 2
-    assert 'leave one out' in capsys.readouterr().err
+    assert 'omit one of them' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ('arguments', 'said'),
     [
-        (['run', '{picture}', '--fx', '9', '-p', 'two_views.mode:=motion'], 'this is one picture'),
-        (['run', 'none.png', '--fx', '50'], 'none.png is no picture'),
-        (['run', '{picture}'], 'give the focal length, in one way'),
-        (['run', '{picture}', '--fx', '50', '--hfov', '60'], 'give the focal length, in one way'),
-        (['run', '{picture}', '--fx', '-50'], '--fx is -50; a focal length is more than 0 px'),
+        (
+            ['run', '{picture}', '--fx', '9', '-p', 'two_views.mode:=motion'],
+            'run takes one image',
+        ),
+        (['run', 'none.png', '--fx', '50'], 'none.png is no image'),
+        (['run', '{picture}'], 'give the focal length by one of'),
+        (['run', '{picture}', '--fx', '50', '--hfov', '60'], 'give the focal length by one of'),
+        (['run', '{picture}', '--fx', '-50'], '--fx is -50; a focal length must be above 0 px'),
         (['run', '{picture}', '--fx', '50', '--fy', '0'], '--fy is 0;'),
         (['run', '{picture}', '--hfov', '180'], '--hfov is 180;'),
-        (['run', '{picture}', '--fx', '50', '--output', '/no/dir/x'], '/no/dir is no folder one'),
+        (
+            ['run', '{picture}', '--fx', '50', '--output', '/no/dir/x'],
+            '/no/dir is not a writable folder',
+        ),
         (['models', 'nothing', 'of', 'this'], 'no preset has nothing and of and this'),
         (['run', '{picture}', '--fx', '50', '--model', 'nono'], "'nono' is not a preset"),
         (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`depth-ros ...` for people without a ROS graph at hand; one file a command."""
+"""The command `depth-ros`, which works without ROS; one file for each subcommand."""
 
 from __future__ import annotations
 
@@ -12,16 +12,23 @@ from depth_ros.core.errors import DepthRosError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; 0, or 2 with one line that names what is wrong."""
+    """Run a subcommand.
+
+    Args:
+        arguments: of the command line; None uses `sys.argv`.
+
+    Returns:
+        Exit status: 0, or 2 after a `DepthRosError`, which is printed in one line.
+    """
     parser = argparse.ArgumentParser(prog='depth-ros', description='Metric depth from one camera.')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for command in (table, info, run):
-        command.add_to(commands)
-    given = parser.parse_args(arguments)
+        command.add_command(commands)
+    args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stderr)
     logging.getLogger('huggingface_hub').propagate = False  # it has a handler, too
     try:
-        given.call(given)
+        args.execute(args)
     except DepthRosError as error:
         print(f'depth-ros: {error}', file=sys.stderr)
         return 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m depth_ros.cli ...`."""
+"""Run `depth-ros` as `python -m depth_ros.cli`."""
 
 import sys
 

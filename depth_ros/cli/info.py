@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`depth-ros info FILE`: what a checkpoint is, and which presets take it."""
+"""`depth-ros info FILE`: family of a checkpoint, and the presets that can load it."""
 
 from __future__ import annotations
 
@@ -16,58 +16,64 @@ from depth_ros.core.errors import DepthRosError, WeightsError
 from depth_ros.models import PRESETS, ModelOptions
 
 
-def add_to(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser('info', help='tell what a checkpoint is')
-    parser.add_argument('file', type=Path, help='checkpoint file, its folder, or a zip of it')
-    parser.set_defaults(call=call)
+def add_command(commands: Any) -> None:
+    """Add this command to the subparsers of `depth-ros`."""
+    parser = commands.add_parser(
+        'info', help='show what a checkpoint is and which presets can load it'
+    )
+    parser.add_argument('file', type=Path, help='checkpoint file, its folder, or a zip of them')
+    parser.set_defaults(execute=execute)
 
 
-def call(given: argparse.Namespace) -> None:
-    """Print what the file holds.
+def execute(args: argparse.Namespace) -> None:
+    """Print content, family and presets of the file.
 
     Raises:
-        WeightsError: it is no checkpoint.
+        WeightsError: the file is no checkpoint.
     """
-    path: Path = given.file
+    path: Path = args.file
     if path.suffix == '.onnx':
         raise WeightsError(
-            f'{path} is a network, not a checkpoint: use model onnx and describe it'
+            f'{path} is an ONNX network, not a checkpoint: use model onnx and describe it by the '
+            'parameters onnx.*'
         )
     looks = ''
-    if path.is_dir() or path.suffix == '.zip':  # of which a family knows what belongs together
+    if path.is_dir() or path.suffix == '.zip':  # only the loader of a family can read these
         print(f'file      {path}')
     else:
-        looks = tell(path)
+        looks = print_content(path)
     fitting, reasons = presets_that_load(path)
     print(f'presets   {", ".join(fitting) or "none"}')
     if len(fitting) > 1:
-        print('          the file cannot tell these apart: choose by where you have it from')
+        print('          they have the same tensors: choose by the origin of the file')
     if not fitting:
-        # what a family says of its own files, not that the others' are none of theirs
+        # only messages of the family of the file, not those of all others
         for reason in dict.fromkeys(r for r in reasons if not (looks and looks in r)):
             print(f'          {reason}')
 
 
-def tell(path: Path) -> str:
-    """Print what is in a checkpoint file; whose it looks like, as messages say it.
+def print_content(path: Path) -> str:
+    """Print size, tensors and family of a checkpoint file.
+
+    Returns:
+        Its family, as messages describe it.
 
     Raises:
-        WeightsError: it is none.
+        WeightsError: the file is no checkpoint.
     """
     state = read_checkpoint(path)
     dtypes = sorted({str(t.dtype).removeprefix('torch.') for t in state.values()})
     numbers = sum(t.numel() for t in state.values())
     print(f'file      {path}, {path.stat().st_size / 1e6:.1f} MB')
     print(f'tensors   {len(state)}, {numbers / 1e6:.2f} million numbers, {", ".join(dtypes)}')
-    print(f'looks     {guess_family(state) or "like no network known here"}')
+    print(f'looks     {guess_family(state) or "like no known network"}')
     return describe(state)
 
 
 def presets_that_load(path: Path) -> tuple[list[str], list[str]]:
-    """Presets whose own loader takes the file, and why the others do not."""
+    """Names of the presets that can load the file, and the error messages of the others."""
     fitting, reasons = [], []
-    logging.disable(logging.WARNING)  # what a file is trusted to be is no news where all are tried
+    logging.disable(logging.WARNING)  # assumptions about the variant, as all are tried
     for name, preset in PRESETS.items():
         if not preset.source.needed or preset.family == 'onnx':
             continue

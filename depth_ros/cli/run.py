@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`depth-ros run IMAGE`: depth of one picture, into files."""
+"""`depth-ros run IMAGE`: write depth of one image to files."""
 
 from __future__ import annotations
 
@@ -23,114 +23,131 @@ from depth_ros.parameters import layers
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.build import load
 
-#: arguments that describe the camera
+#: arguments that define the camera
 CAMERA = ('fx', 'fy', 'cx', 'cy', 'hfov')
 
 
-def add_to(commands: Any) -> None:
-    """Add the command to the parser."""
-    parser = commands.add_parser('run', help='depth of one picture, into files')
-    parser.add_argument('image', type=Path, help='picture')
+def add_command(commands: Any) -> None:
+    """Add this command to the subparsers of `depth-ros`."""
+    parser = commands.add_parser('run', help='write depth of one image to files')
+    parser.add_argument('image', type=Path, help='image file')
     parser.add_argument('--model', default=Settings().model, help='preset [%(default)s]')
     parser.add_argument('--weights', default='', help='file, folder or hub id')
     parser.add_argument('--device', default='auto', help='auto, cpu or cuda:N')
     parser.add_argument('--output', type=Path, help='prefix of the files; default: the image')
     parser.add_argument('--fx', type=float, help='focal length [px]')
     parser.add_argument('--fy', type=float, help='default: fx')
-    parser.add_argument('--cx', type=float, help='default: the middle')
-    parser.add_argument('--cy', type=float, help='default: the middle')
+    parser.add_argument('--cx', type=float, help='default: image centre')
+    parser.add_argument('--cy', type=float, help='default: image centre')
     parser.add_argument('--hfov', type=float, help='horizontal field of view [deg], instead of fx')
     parser.add_argument(
         '-p', dest='parameters', action='append', default=[], metavar='NAME:=VALUE',
         help='any parameter of depth_node',
     )  # fmt: skip
-    parser.set_defaults(call=call)
+    parser.set_defaults(execute=execute)
 
 
-def call(given: argparse.Namespace) -> None:
-    """Infer and write.
+def execute(args: argparse.Namespace) -> None:
+    """Predict depth and write the files of `write`.
 
     Raises:
-        DepthRosError: the picture, camera, preset or weights cannot be used.
+        DepthRosError: the image, camera, preset or weights cannot be used.
     """
-    bgr = cv2.imread(str(given.image), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    bgr = cv2.imread(str(args.image), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if bgr is None:
-        raise ImageError(f'{given.image} is no picture that OpenCV can read')
+        raise ImageError(f'{args.image} is no image that OpenCV can read')
     values: dict[str, Any] = {
-        'model': given.model, 'weights': given.weights, 'device': given.device,
+        'model': args.model, 'weights': args.weights, 'device': args.device,
     }  # fmt: skip
-    values |= layers.parse(given.parameters)
-    described = any(getattr(given, name) is not None for name in CAMERA)
+    values |= layers.parse(args.parameters)
+    described = any(getattr(args, name) is not None for name in CAMERA)
     by_name = values['model'] != 'auto'
     if not described and by_name and models.get(values['model']).estimates_camera:
         values.setdefault('intrinsics', 'estimated')
     asked = layers.with_values(Settings(), values)
     estimated = asked.intrinsics == 'estimated'
     if estimated and described:
-        raise ConfigError("intrinsics is 'estimated' but the camera is given too: leave one out")
+        raise ConfigError(
+            "intrinsics is 'estimated' but the camera is given too: omit one of them"
+        )
     if asked.two_views.mode != 'off':
-        raise ConfigError(f'two_views.mode is {asked.two_views.mode!r}; this is one picture')
+        raise ConfigError(
+            f'two_views.mode is {asked.two_views.mode!r}; run takes one image, so it must be off'
+        )
     # before the network is chosen and loaded, which takes longer
     height, width = bgr.shape[:2]
-    camera = None if estimated else camera_of(given, width, height)
-    prefix = given.output or given.image.with_suffix('')
+    camera = None if estimated else camera_from_arguments(args, width, height)
+    prefix = args.output or args.image.with_suffix('')
     if not os.access(prefix.absolute().parent, os.W_OK):
-        raise ConfigError(f'--output: {prefix.absolute().parent} is no folder one can write to')
-    depth_of, choices = load(values, lambda: (width, height))
+        raise ConfigError(
+            f'--output: {prefix.absolute().parent} is not a writable folder; choose another prefix'
+        )
+    pipeline, choices = load(values, lambda: (width, height))
     print(choices)
-    rgb = torch.from_numpy(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)).to(depth_of.device)
+    rgb = torch.from_numpy(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)).to(pipeline.device)
     if camera is None:
-        assert isinstance(depth_of.model, EstimatesCamera)  # `build` refuses others
-        camera = depth_of.model.estimate_camera(rgb)
+        assert isinstance(pipeline.model, EstimatesCamera)  # `build` refuses others
+        camera = pipeline.model.estimate_camera(rgb)
         print(f'camera {camera}, estimated by the network')
-    depth = depth_of(Frame(rgb, camera))
-    for path in write(depth, prefix, depth_of.snapshot.settings):
+    depth_map = pipeline(Frame(rgb, camera))
+    for path in write_files(depth_map, prefix, pipeline.snapshot.settings):
         print(path)
 
 
-def camera_of(given: argparse.Namespace, width: int, height: int) -> Camera:
-    """The camera the arguments describe.
+def camera_from_arguments(args: argparse.Namespace, width: int, height: int) -> Camera:
+    """Camera of an image of width x height, as given on the command line.
 
     Raises:
-        CameraError: neither a focal length nor a field of view, or both, or such as cannot be.
+        CameraError: focal length and field of view are both missing, both given, or invalid.
     """
-    if (given.fx is None) == (given.hfov is None):
-        raise CameraError('give the focal length, in one way: --fx [px] or --hfov [deg]')
+    if (args.fx is None) == (args.hfov is None):
+        raise CameraError('give the focal length by one of --fx [px] and --hfov [deg]')
     for name in ('fx', 'fy'):
-        value = getattr(given, name)
+        value = getattr(args, name)
         if value is not None and not value > 0:
-            raise CameraError(f'--{name} is {value:g}; a focal length is more than 0 px')
-    if given.hfov is not None and not 0 < given.hfov < 180:
-        raise CameraError(
-            f'--hfov is {given.hfov:g}; a pinhole sees more than 0 and less than 180'
-        )
-    fx = given.fx or width / 2 / math.tan(math.radians(given.hfov / 2))
-    middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
-    cx = middle_x if given.cx is None else given.cx
-    cy = middle_y if given.cy is None else given.cy
-    return Camera(width, height, fx, given.fy or fx, cx, cy)
+            raise CameraError(f'--{name} is {value:g}; a focal length must be above 0 px')
+    if args.hfov is not None and not 0 < args.hfov < 180:
+        raise CameraError(f'--hfov is {args.hfov:g}; it must be above 0 and below 180 deg')
+    fx = args.fx or width / 2 / math.tan(math.radians(args.hfov / 2))
+    cx = (width - 1) / 2 if args.cx is None else args.cx
+    cy = (height - 1) / 2 if args.cy is None else args.cy
+    return Camera(width, height, fx, args.fy or fx, cx, cy)
 
 
-def write(depth: DepthMap, prefix: Path, settings: Settings) -> list[Path]:
-    """Depth as metres (NPY), millimetres (PNG) and colours (PNG), and the cloud (PLY)."""
+def write_files(depth: DepthMap, prefix: Path, settings: Settings) -> list[Path]:
+    """Write depth in metres (NPY), in millimetres and in colours (PNG), and the cloud (PLY).
+
+    Args:
+        depth: depth map.
+        prefix: path of the files without their endings.
+        settings: range and map of the colours.
+
+    Returns:
+        Paths of the files.
+
+    Raises:
+        ImageError: a PNG cannot be written.
+    """
     look = settings.colorized
     colours = encode.colorize(depth.z, look.min, look.max, look.colormap).cpu().numpy()
     files = {
         end: Path(f'{prefix}{end}') for end in ('_depth.npy', '_depth.png', '_color.png', '.ply')
     }
     np.save(files['_depth.npy'], depth.z.cpu().numpy())
-    for end, picture in (
+    for end, pixels in (
         ('_depth.png', encode.millimetres(depth.z).cpu().numpy()),
         ('_color.png', colours[..., ::-1]),
     ):
-        if not cv2.imwrite(str(files[end]), picture):
-            raise ImageError(f'{files[end]} cannot be written')
-    files['.ply'].write_bytes(ply(encode.dense(encode.cloud(depth))))
+        if not cv2.imwrite(str(files[end]), pixels):
+            raise ImageError(
+                f'{files[end]} cannot be written; choose another prefix with --output'
+            )
+    files['.ply'].write_bytes(encode_ply(encode.dense(encode.cloud(depth))))
     return list(files.values())
 
 
-def ply(points: torch.Tensor) -> bytes:
-    """Points of `encode.dense` as a binary PLY: float x y z [m], uchar red green blue."""
+def encode_ply(points: torch.Tensor) -> bytes:
+    """Binary PLY of points (n, 4) from `encode.dense`: float x y z [m], uchar red green blue."""
     xyz = points[:, :3].cpu().numpy()
     bgr = np.ascontiguousarray(points.cpu().numpy()[:, 3:]).view(np.uint8)
     table = np.empty(len(xyz), np.dtype([('xyz', '<f4', 3), ('rgb', 'u1', 3)]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`depth-ros models`: the presets there are."""
+"""`depth-ros models`: list the presets."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _METRES = {
 COLUMNS = ('preset', 'family', 'kind', 'metres', 'MB', 'licence', 'source')
 
 
-def add_to(commands: Any) -> None:
-    """Add the command to the parser."""
+def add_command(commands: Any) -> None:
+    """Add this command to the subparsers of `depth-ros`."""
     parser = commands.add_parser('models', help='list the presets')
-    parser.add_argument('words', nargs='*', help='only rows with all of these words')
-    parser.set_defaults(call=call)
+    parser.add_argument('words', nargs='*', help='list only rows that contain all of these words')
+    parser.set_defaults(execute=execute)
 
 
 def described_kind(name: str, preset: Preset) -> Kind | None:
-    """What its numbers mean, by its row or its file in config/models; None if not said."""
+    """Kind of a preset, from its row or its file in config/models; None if not defined."""
     described = layers.preset_values(name).get('onnx.kind')
     return preset.kind or (Kind(described) if described else None)
 
@@ -45,19 +45,17 @@ def row(name: str, preset: Preset) -> tuple[str, ...]:
     return name, preset.family, kind, _METRES[meaning], size, source.licence, where
 
 
-def call(given: argparse.Namespace) -> None:
+def execute(args: argparse.Namespace) -> None:
     """Print the table.
 
     Raises:
-        ConfigError: no row has all of the words.
+        ConfigError: no row contains all of the words.
     """
     rows = [COLUMNS, *(row(name, preset) for name, preset in PRESETS.items())]
-    words = [word.casefold() for word in given.words]
+    words = [word.casefold() for word in args.words]
     rows = rows[:1] + [r for r in rows[1:] if all(w in ' '.join(r).casefold() for w in words)]
     if len(rows) == 1:
-        raise ConfigError(
-            f'no preset has {" and ".join(given.words)}; without words all are listed'
-        )
+        raise ConfigError(f'no preset has {" and ".join(args.words)}; omit the words to list all')
     widths = [max(len(r[k]) for r in rows) for k in range(len(COLUMNS))]
     for cells in rows:
         print('  '.join(c.ljust(w) for c, w in zip(cells, widths, strict=True)).rstrip())

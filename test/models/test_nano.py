@@ -191,8 +191,8 @@ def test_no_held_out_seed_is_trained_on():
 @pytest.mark.parametrize(
     ('given', 'words'),
     [
-        (['--minutes', 'nan'], "'nan' is no number above 0"),
-        (['--batch', '-4'], "'-4' is no whole number above 0"),
+        (['--minutes', 'nan'], "'nan' is not a number above 0"),
+        (['--batch', '-4'], "'-4' is not an integer above 0"),
         (['--seed', '10000'], '--seed is 10000; it is 0 to 9999'),
         ([], 'the following arguments are required: --out'),
     ],
