@@ -21,7 +21,7 @@ from depth_ros.models import PRESETS, depth_anything
 from depth_ros.parameters import layers
 from depth_ros.parameters.layers import _flat, parameters
 from depth_ros.parameters.settings import Settings
-from depth_ros.sim.film import Take
+from depth_ros.sim.sequence import SequenceSettings
 from tools import docs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,7 +31,7 @@ TEXTS = [README, ROOT / 'CONTRIBUTING.md', *PAGES]
 HINT = 'run `make docs`'
 NAMES = {p.name for p in parameters()}
 TOPICS = {'image', 'image/compressed', 'camera_info', 'image_2', 'camera_info_2', 'odom'}
-#: of the synthetic camera, beside those of `Take`
+#: of the synthetic camera, beside those of `SequenceSettings`
 CAMERA = {'rate', 'encoding', 'frame_id', 'reliability', 'count'}
 PROGRAMS = ('ros2', 'depth-ros', 'depth_node', 'synthetic_camera', 'make', 'python')
 
@@ -262,7 +262,10 @@ def check_parameter(rule):
 def check_program(program, words):
     if program == 'synthetic_camera':
         for rule in after(words, '-p'):
-            assert rule.partition(':=')[0] in {f.name for f in dataclasses.fields(Take)} | CAMERA
+            assert (
+                rule.partition(':=')[0]
+                in {f.name for f in dataclasses.fields(SequenceSettings)} | CAMERA
+            )
         return
     for rule in after(words, '-p'):
         if rule != 'NAME:=VALUE':

@@ -11,10 +11,10 @@ from depth_ros.core.camera import Camera
 from depth_ros.core.errors import CameraError, ConfigError
 from depth_ros.core.geometry import undistort
 from depth_ros.core.types import Frame
-from depth_ros.sim.film import Take
+from depth_ros.sim.sequence import SequenceSettings
 from depth_ros.sim.world import (
     Light,
-    looking,
+    camera_pose,
     path,
     random_camera,
     random_pose,
@@ -24,8 +24,8 @@ from depth_ros.sim.world import (
 )
 from depth_ros.sim.world import materials as m
 from depth_ros.sim.world.builder import Builder
+from depth_ros.sim.world.distortion import ray_directions
 from depth_ros.sim.world.layouts import LAYOUTS, outside
-from depth_ros.sim.world.lens import directions
 
 CAMERA = Camera(96, 72, 80.0, 78.0, 46.0, 37.0)
 SUN = Light(position=(0.0, 0.0, 3000.0), rgb=(1.0, 1.0, 1.0))
@@ -49,7 +49,7 @@ def world_rays(camera, pose):
     v, u = np.mgrid[: camera.height, : camera.width].astype(np.float64)
     x, y = (u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy
     if camera.is_distorted:  # a test of their own is below
-        x, y = directions(camera)
+        x, y = ray_directions(camera)
     pose = pose.numpy()
     return np.stack((x, y, np.ones_like(x)), -1) @ pose[:3, :3].T, pose[:3, 3]
 
@@ -129,7 +129,7 @@ def assert_same_depth(z, truth, strays=0.0):
 @on_each_device
 def test_ground_is_a_plane_and_above_it_is_sky(device):
     scene = scene_of(lambda b, of: None).to(device)
-    pose = looking((0.3, -0.2, 1.4), 0.4, -0.1, 0.05)
+    pose = camera_pose((0.3, -0.2, 1.4), 0.4, -0.1, 0.05)
     view = render(scene, CAMERA, pose)
     d, o = world_rays(CAMERA, pose)
     assert_same_depth(view.z, np.where(d[..., 2] < 0, -o[2] / d[..., 2], np.inf))
@@ -153,7 +153,7 @@ def test_ground_is_a_plane_and_above_it_is_sky(device):
 @pytest.mark.parametrize('height', [0.4, 1.1, 3.0])
 def test_each_solid_is_where_its_formula_says(put, height, device):
     scene = scene_of(put).to(device)
-    pose = looking((0.0, 0.1, height), 0.05, -0.3 if height > 2 else 0.02, 0.1)
+    pose = camera_pose((0.0, 0.1, height), 0.05, -0.3 if height > 2 else 0.02, 0.1)
     view = render(scene, CAMERA, pose)
     assert_same_depth(view.z, all_depths(scene, CAMERA, pose), strays=2e-4)
 
@@ -163,7 +163,7 @@ def test_each_solid_is_where_its_formula_says(put, height, device):
 def test_depth_of_whole_scenes_is_exact(kind, device):
     for seed in range(4):
         scene = random_scene(seed, kind, device)
-        pose, camera = random_pose(scene, 1), random_camera(seed, 80, 60, lens=seed == 3)
+        pose, camera = random_pose(scene, 1), random_camera(seed, 80, 60, distorted=seed == 3)
         assert_same_depth(
             render(scene, camera, pose).z, all_depths(scene, camera, pose), strays=1e-3
         )
@@ -179,7 +179,7 @@ def test_same_seed_same_picture(device):
     assert torch.equal(one.rgb, two.rgb) and torch.equal(one.z, two.z)
     assert not torch.equal(one.rgb, render(a, CAMERA, pose, seed=10).rgb)
     assert not torch.equal(pose, random_pose(a, 6))
-    assert random_camera(4, 64, 48, lens=True) == random_camera(4, 64, 48, lens=True)
+    assert random_camera(4, 64, 48, distorted=True) == random_camera(4, 64, 48, distorted=True)
 
 
 def test_frames_of_a_video_differ_in_noise_only():
@@ -209,7 +209,7 @@ def test_pictures_of_a_batch_are_those_taken_alone():
 def test_cameras_of_a_batch_must_agree_in_size():
     scene = random_scene(0)
     with pytest.raises(CameraError, match='one size'):
-        render_many([scene] * 2, [CAMERA, CAMERA.resized(40, 30)], [looking((0, 0, 1), 0)] * 2)
+        render_many([scene] * 2, [CAMERA, CAMERA.resized(40, 30)], [camera_pose((0, 0, 1), 0)] * 2)
 
 
 def test_unknown_kind_is_named():
@@ -248,7 +248,7 @@ def test_cropped_and_doubled_cameras_see_parts_of_the_same_picture():
 
 def missed(camera):
     """How far from its pixel each direction is projected [px], NaN where there is none."""
-    x, y = directions(camera)
+    x, y = ray_directions(camera)
     matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
     points = np.stack((x, y, np.ones_like(x)), -1).reshape(-1, 1, 3)
     fisheye = camera.distortion_model == 'equidistant'
@@ -261,11 +261,11 @@ def missed(camera):
 
 def test_a_lens_projects_each_direction_to_its_pixel():
     for seed in range(200):
-        assert missed(random_camera(seed, 40, 30, lens=True)).max() < 1e-6, seed
+        assert missed(random_camera(seed, 40, 30, distorted=True)).max() < 1e-6, seed
     for hfov in (30, 90, 120, 150):
         for width, height in ((64, 48), (40, 160)):
-            take = Take(width=width, height=height, hfov_deg=hfov, distortion=True)
-            assert missed(take.camera).max() < 1e-6, take.camera
+            settings = SequenceSettings(width=width, height=height, hfov_deg=hfov, distortion=True)
+            assert missed(settings.camera).max() < 1e-6, settings.camera
 
 
 EUROC = Camera(
@@ -286,7 +286,7 @@ def test_a_real_lens_is_inverted_and_black_where_it_shows_nothing(lens, dark):
     assert np.nanmax(away) < 1e-6 and np.isnan(away).mean() == pytest.approx(dark, abs=0.01)
     small = lens.resized(lens.width // 8, lens.height // 8)
     scene = scene_of(lambda b, of: b.ball(4, 0, 0.2, 1.0, of))
-    view = render(scene, small, looking((0, 0, 1.2), 0.0), sensor=False)
+    view = render(scene, small, camera_pose((0, 0, 1.2), 0.0), sensor=False)
     nothing = torch.from_numpy(np.isnan(missed(small)))
     assert torch.equal(torch.isnan(view.z), nothing)
     assert (view.rgb[nothing] == 0).all() and view.rgb[~nothing].float().mean() > 50
@@ -315,14 +315,14 @@ def test_a_lens_bends_what_undistortion_makes_straight():
 
 @pytest.mark.parametrize('seed', [-7, 10**17])
 def test_there_is_no_such_seed(seed):
-    with pytest.raises(ConfigError, match=f'seed is {seed}; a scene has a whole one of 0 to'):
+    with pytest.raises(ConfigError, match=f'seed is {seed}; it must be an integer of 0 to'):
         random_scene(seed, 'room')
 
 
 def test_ball_throws_its_shadow_where_the_sun_says():
     sun = Light(position=(-1500.0, 0.0, 1500.0), rgb=(2.0, 2.0, 2.0))  # 45 degrees, from behind
     scene = scene_of(lambda b, of: b.ball(0, 0, 1.0, 0.3, of), sun)
-    pose = looking((0.0, 0.0, 8.0), 0.0, -math.pi / 2)  # from above, +x is up in the picture
+    pose = camera_pose((0.0, 0.0, 8.0), 0.0, -math.pi / 2)  # from above, +x is up in the picture
     camera = Camera(101, 101, 100.0, 100.0, 50.0, 50.0)
     grey = render(scene, camera, pose, sensor=False).rgb.float().mean(-1)
     shade = grey[50 - int(100 * 1.3 / 8), 50]  # the ball's middle is 1.3 m up

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rendered camera for demonstrations and tests."""
+"""A synthetic camera and the world that it renders, for demonstrations, tests and training."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RGB pictures as a camera driver would send them, in every encoding the node reads."""
+"""Encode RGB images as camera drivers do, in every encoding that the node reads."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _CONVERSIONS = {
 
 
 def check(encoding: str, width: int, height: int) -> None:
-    """Refuse what `encode` cannot do.
+    """Check that `encode` supports an encoding and image size.
 
     Raises:
-        ConfigError: an unknown encoding, or an odd size where colours are for pairs of pixels.
+        ConfigError: the encoding is unknown, or needs an even width and height.
     """
     if encoding not in ENCODINGS:
         raise ConfigError(f'encoding is {encoding!r}; choose one of {", ".join(ENCODINGS)}')
@@ -38,12 +38,20 @@ def check(encoding: str, width: int, height: int) -> None:
 
 
 def encode(rgb: Bytes, encoding: str) -> Bytes:
-    """Bytes of (H, W, 3) `rgb`, (rows, step); of 4:2:0 encodings rows are H * 3 / 2."""
+    """Encode an RGB image.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        encoding: as in sensor_msgs/Image.
+
+    Returns:
+        (rows, step) uint8; 4:2:0 encodings have 3 / 2 H rows.
+    """
     height, width = rgb.shape[:2]
     if encoding == 'rgb8':
         return rgb.reshape(height, -1)
     if encoding in _CONVERSIONS:
-        return _converted(rgb, _CONVERSIONS[encoding]).reshape(height, -1)
+        return _convert(rgb, _CONVERSIONS[encoding]).reshape(height, -1)
     if encoding == 'mono16':
         return (cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype('<u2') * 257).view(np.uint8)
     if encoding.startswith('bayer'):
@@ -52,9 +60,9 @@ def encode(rgb: Bytes, encoding: str) -> Bytes:
             cell = slice(n // 2, None, 2), slice(n % 2, None, 2)
             mosaic[cell] = rgb[(*cell, 'rgb'.index(colour))]
         return mosaic
-    planes = _converted(rgb, cv2.COLOR_RGB2YUV_I420)
+    planes = _convert(rgb, cv2.COLOR_RGB2YUV_I420)
     y, uv = planes[:height], planes[height:].reshape(2, height // 2, width // 2)
-    # the two chroma values of a pair of columns, one after the other: (H / 2, W)
+    # both chroma values of a pair of columns side by side: (H / 2, W)
     chroma = np.stack(list(uv[::-1] if encoding == 'nv21' else uv), -1).reshape(height // 2, width)
     if encoding.startswith('nv'):
         return np.concatenate((y, chroma))
@@ -62,7 +70,7 @@ def encode(rgb: Bytes, encoding: str) -> Bytes:
     return np.stack(pair if encoding in ('uyvy', 'yuv422') else pair[::-1], -1).reshape(height, -1)
 
 
-def _converted(rgb: Bytes, code: int) -> Bytes:
+def _convert(rgb: Bytes, code: int) -> Bytes:
     converted: Any = cv2.cvtColor(rgb, code)
     pixels: Bytes = converted
     return pixels

@@ -59,14 +59,14 @@ def test_demo_measures_and_draws(tmp_path: Path) -> None:
     ('given', 'words'),
     [
         ('kind:=moon', "kind is 'moon'; choose one of"),
-        ('encodng:=bgr8', 'there is no parameter encodng; there are'),
+        ('encodng:=bgr8', 'there is no parameter encodng; choose from'),
         ('distortion:=maybe', "distortion is 'maybe'; write it like False"),
         ('frames:=1.7', 'frames is 1.7; write it like 90'),
         ('hfov_deg:=.nan', 'hfov_deg is nan; it must be positive'),
         ('rate:=.inf', 'rate is inf; it must be positive'),
-        ('width:=200000', 'width is 200000; the most is 8192'),
-        ('seed:=-7', 'seed is -7; a scene has a whole one of 0 to'),
-        ('count:=-3', 'count is -3; 0 never ends'),
+        ('width:=200000', 'width is 200000; the maximum is 8192'),
+        ('seed:=-7', 'seed is -7; it must be an integer of 0 to'),
+        ('count:=-3', 'count is -3; set it to a number of images'),
         ('frames:=100000000', 'frames is 100000000: of 320x240 they take'),
     ],
 )

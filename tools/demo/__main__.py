@@ -21,7 +21,7 @@ import torch
 from depth_ros.cli.arguments import positive
 from depth_ros.core.errors import DepthRosError
 from depth_ros.models import nano
-from depth_ros.sim.film import Take, shoot
+from depth_ros.sim.sequence import SequenceSettings, render_sequence
 from depth_ros.sim.world.layouts import LAYOUTS
 from depth_ros.sim.world.seeds import HELD_OUT
 from tools.demo import animation, pictures
@@ -42,7 +42,7 @@ FIGURES = Path(nano.__file__).parent / 'card.figures.json'
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    usual = Take()
+    usual = SequenceSettings()
     parser = argparse.ArgumentParser(
         prog='python -m tools.demo',
         description='Run depth_ros on a synthetic camera, measure it and draw what it saw.',
@@ -75,14 +75,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; returns the exit code, 0 if depth images and clouds arrived."""
     args = arguments(argv)
     try:
-        take = Take(args.seed, args.kind, *args.size)
-        return draw(args, take) if args.animation else run(args, take)
+        settings = SequenceSettings(args.seed, args.kind, *args.size)
+        return draw(args, settings) if args.animation else run(args, settings)
     except (DepthRosError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
 
 
-def run(args: argparse.Namespace, take: Take) -> int:
+def run(args: argparse.Namespace, settings: SequenceSettings) -> int:
     """Run the three processes and write the results; returns the exit code."""
     logs = args.output.resolve() / 'log'
     logs.mkdir(parents=True, exist_ok=True)
@@ -90,14 +90,14 @@ def run(args: argparse.Namespace, take: Take) -> int:
         (args.output / old).unlink(missing_ok=True)  # never show an earlier run's results
     shutil.rmtree(logs / 'ros', ignore_errors=True)
     env, children = environment(logs), []
-    print(f'depth_ros demo, model {args.model}, scene {take}', flush=True)
+    print(f'depth_ros demo, model {args.model}, scene {settings}', flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # the camera's own defaults are those of Take
-    camera = {n: v for n, v in dataclasses.asdict(take).items() if n != 'distortion'}
+    # the camera's own defaults are those of SequenceSettings
+    camera = {n: v for n, v in dataclasses.asdict(settings).items() if n != 'distortion'}
     recorder = {'seconds': args.seconds, 'patience': args.patience, 'output': logs.parent}
     node = [f'model:={args.model}', 'points.stride:=1', *args.param]
     try:
-        render(take)
+        render(settings)
         for name, module, parameters in (
             ('camera', 'depth_ros.sim.camera_node', camera | {'rate': args.rate}),
             ('node', 'depth_ros.ros', node),
@@ -113,24 +113,27 @@ def run(args: argparse.Namespace, take: Take) -> int:
         print(f'had to be killed: {", ".join(killed)}; logs in {args.output / "log"}')
     if trouble:
         print(trouble, file=sys.stderr)
-    return report(args, take) or int(bool(trouble))
+    return report(args, settings) or int(bool(trouble))
 
 
-def draw(args: argparse.Namespace, take: Take) -> int:
+def draw(args: argparse.Namespace, settings: SequenceSettings) -> int:
     """Write the animation; returns the exit code."""
     animation.check(args.animation)
-    render(take)
+    render(settings)
     show = Progress()
-    animation.write(args.animation, take, args.model, show.line)
+    animation.write(args.animation, settings, args.model, show.line)
     show.end()
     print(f'{args.animation}: {args.animation.stat().st_size / 1e6:.2f} MB')
     return 0
 
 
-def render(take: Take) -> None:
+def render(settings: SequenceSettings) -> None:
     """Have the camera's film rendered and kept, where that was not done before."""
     show = Progress()
-    shoot(take, lambda done: show.line(f'rendering what the camera sees: {done} of {take.frames}'))
+    render_sequence(
+        settings,
+        lambda done: show.line(f'rendering what the camera sees: {done} of {settings.frames}'),
+    )
     show.end()
 
 
@@ -191,12 +194,12 @@ class Progress:
             print()
 
 
-def report(args: argparse.Namespace, take: Take) -> int:
+def report(args: argparse.Namespace, settings: SequenceSettings) -> int:
     """Score, draw and tell; returns 0 if depth images and clouds arrived."""
     path = args.output / 'summary.json'
     if not path.is_file():
         return 1
-    scene = {'kind': take.kind, 'seed': take.seed}
+    scene = {'kind': settings.kind, 'seed': settings.seed}
     summary = {'model': args.model, 'scene': scene, **json.loads(path.read_text())}
     frames: list[Score | None] = []
     shot = None
@@ -211,10 +214,10 @@ def report(args: argparse.Namespace, take: Take) -> int:
     summary |= {'compared_frames': len(frames), 'error': error, 'where': where(args)}
     path.write_text(json.dumps(summary, indent=2) + '\n')
     tell(summary)
-    said = about(args.model, take)
+    said = about(args.model, settings)
     print(f'\n{said}')
     if shot:
-        drawn = pictures.of(shot, take.camera)
+        drawn = pictures.of(shot, settings.camera)
         pictures.write(args.output / 'demo.png', drawn.sheet())
         written = page.write(args.output / 'report.html', summary, shot, drawn, said)
         print(f'\nopen {written} in a browser' if written else '\nno page: pip install plotly')
@@ -235,17 +238,17 @@ def where(args: argparse.Namespace) -> str:
     )
 
 
-def about(model: str, take: Take) -> str:
+def about(model: str, settings: SequenceSettings) -> str:
     """What the numbers are of."""
-    scene = f'Scene: {take.kind}, seed {take.seed}'
+    scene = f'Scene: {settings.kind}, seed {settings.seed}'
     if model != 'nano':
         return f'{scene}.'
-    held_out = take.seed >= HELD_OUT
+    held_out = settings.seed >= HELD_OUT
     fresh = 'which no training saw' if held_out else 'which it may have been trained on'
     known = json.loads(FIGURES.read_text())
     mean = known['held_out']['nano']['abs_rel']
-    usual = Take()
-    easy = (take.kind, take.seed) == (usual.kind, usual.seed)
+    usual = SequenceSettings()
+    easy = (settings.kind, settings.seed) == (usual.kind, usual.seed)
     chosen = '; it was chosen for its looks, and is easier than most' if easy else ''
     return f'{NANO.format(scenes=known["scenes"], mean=mean)} {scene}, {fresh}{chosen}.'
 

@@ -17,7 +17,7 @@ from depth_ros.core.types import Frame
 from depth_ros.parameters.layers import preset_values, with_values
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.build import build
-from depth_ros.sim.film import Take, shoot
+from depth_ros.sim.sequence import SequenceSettings, render_sequence
 from tools.demo import pictures
 
 EVERY, RATE = 3, 10  #: n-th view of the film; shown a second
@@ -38,12 +38,12 @@ def check(path: Path) -> None:
         raise ConfigError(f'{path}: there is no folder {path.absolute().parent}; make it first')
 
 
-def write(path: Path, take: Take, model: str, show: Callable[[str], None]) -> None:
+def write(path: Path, settings: SequenceSettings, model: str, show: Callable[[str], None]) -> None:
     """Write the animation, there and back.
 
     Args:
         path: of the file.
-        take: what is filmed.
+        settings: what is filmed.
         model: preset.
         show: told how far it is.
 
@@ -52,9 +52,9 @@ def write(path: Path, take: Take, model: str, show: Callable[[str], None]) -> No
         OSError: it could not be written.
     """
     check(path)
-    film = shoot(take)
+    film = render_sequence(settings)
     answer, _ = build(with_values(Settings(model=model), preset_values(model)))
-    camera = take.camera
+    camera = settings.camera
     near, far = pictures.span(film.depth)
     legend = pictures.depth_legend(near, far)
     distance = pictures.middle(film.depth)

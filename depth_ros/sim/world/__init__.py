@@ -3,24 +3,23 @@
 
     scene = random_scene(7)
     camera = random_camera(7, 320, 240)
-    view = render(scene, camera, random_pose(scene, 7))  # view.rgb, view.z, view.sky
+    image = render(scene, camera, random_pose(scene, 7))  # image.rgb, image.z, image.sky
 
-Files: scene.py what a scene is, layouts/ what is in it and how large, materials/ and texture.py
-what it looks like, primitives.py, batch.py and trace.py what a ray meets, lighting.py, edges.py
-and sensor.py how that becomes a picture, camera_path.py cameras and their ways, render.py all of
-it together.
+Files: scene.py, layouts/ (objects and their sizes), materials/ and texture.py (surfaces),
+primitives.py, batch.py and trace.py (ray casting), lighting.py, edges.py and sensor.py (colours),
+camera_path.py (cameras and trajectories), render.py (all of it together).
 """
 
 from depth_ros.sim.world.camera_path import path, random_camera, random_pose
 from depth_ros.sim.world.layouts import random_scene
-from depth_ros.sim.world.render import View, looking, render, render_many
+from depth_ros.sim.world.render import RenderedImage, camera_pose, render, render_many
 from depth_ros.sim.world.scene import Light, Scene
 
 __all__ = [
     'Light',
+    'RenderedImage',
     'Scene',
-    'View',
-    'looking',
+    'camera_pose',
     'path',
     'random_camera',
     'random_pose',

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several scenes and pictures laid out for the ray caster: solids in a row, pixels in tiles."""
+"""Arrays for the ray caster: the solids of several scenes, and rays in tiles of pixels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from depth_ros.sim.world.primitives import KINDS
 from depth_ros.sim.world.scene import Scene
 
 TILE = 16  #: side of a tile [px]
-GROUND = 'ground'  #: the key of the ground among the kinds of solids
+GROUND = 'ground'  #: key of the ground among the kinds of solids
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +22,12 @@ class Batch:
     """The solids of several scenes, one after another.
 
     Args:
-        solids: per kind, (fields, P) float64.
-        image: per kind, (P,) which picture a solid belongs to.
-        first: per kind, and for the ground, its first number among all solids.
+        solids: for each kind, (fields, P) float64.
+        image: for each kind, (P,) index of the image of a solid.
+        first: for each kind and the ground, its first index among all solids.
         materials: (materials.ROWS, all solids) float32; the last B are the grounds.
-        ground: (B,) float64 heights [m].
-        shades: per kind, numbers of the solids that throw shadows.
+        ground: (B,) float64, heights [m].
+        casts_shadow: for each kind, indices of the solids that cast shadows.
     """
 
     solids: dict[str, Tensor]
@@ -35,11 +35,11 @@ class Batch:
     first: dict[str, int]
     materials: Tensor
     ground: Tensor
-    shades: dict[str, Tensor]
+    casts_shadow: dict[str, Tensor]
 
     @staticmethod
     def of(scenes: Sequence[Scene]) -> Batch:
-        """One picture of each of `scenes`."""
+        """A batch of one image for each scene."""
         device = scenes[0].device
         solids, image, first, count = {}, {}, {}, 0
         for kind in KINDS:
@@ -52,25 +52,27 @@ class Batch:
         first[GROUND] = count
         materials = torch.cat([s.materials[k] for k in (*KINDS, GROUND) for s in scenes], 1)
         ground = torch.tensor([s.ground for s in scenes], dtype=torch.float64, device=device)
-        shades = {k: torch.cat([s.shades[k] for s in scenes]).nonzero()[:, 0] for k in KINDS}
-        return Batch(solids, image, first, materials, ground, shades)
+        casts_shadow = {
+            k: torch.cat([s.casts_shadow[k] for s in scenes]).nonzero()[:, 0] for k in KINDS
+        }
+        return Batch(solids, image, first, materials, ground, casts_shadow)
 
 
 @dataclass(frozen=True, slots=True)
 class Rays:
-    """Rays of B pictures cut into tiles, forward part 1 so that the ray parameter is Z.
+    """Rays of B images in tiles; their z component is 1, so that the ray parameter is Z.
 
     Args:
         origin: (B, 3) float64 [m].
-        turn: (B, 3, 3) float64, R_world_camera.
-        x: (B, T, S) float64, of the ray at Z = 1 in the optical frame; T tiles of S pixels.
-        y: the same along y.
+        rotation: (B, 3, 3) float64, R_world_camera.
+        x: (B, T, S) float64, x of the rays at Z = 1 in the optical frame; T tiles of S pixels.
+        y: (B, T, S) float64, likewise y.
         grid: rows and columns of tiles.
-        size: height and width of the pictures.
+        size: height and width of the images.
     """
 
     origin: Tensor
-    turn: Tensor
+    rotation: Tensor
     x: Tensor
     y: Tensor
     grid: tuple[int, int]
@@ -78,7 +80,7 @@ class Rays:
 
     @staticmethod
     def of(x: Tensor, y: Tensor, poses: Tensor) -> Rays:
-        """From (B, H, W) rays and (B, 4, 4) T_world_camera."""
+        """From rays x and y, (B, H, W), and T_world_camera, (B, 4, 4)."""
         size = (x.shape[1], x.shape[2])
         grid = (-(-size[0] // TILE), -(-size[1] // TILE))
         pad = (0, grid[1] * TILE - size[1], 0, grid[0] * TILE - size[0])
@@ -92,12 +94,12 @@ class Rays:
         return Rays(poses[:, :3, 3], poses[:, :3, :3], tiled[0], tiled[1], grid, size)
 
     def directions(self) -> list[Tensor]:
-        """World coordinates of the rays, three (B, T, S) float64."""
-        t = self.turn[:, :, :, None, None]
-        return [t[:, i, 0] * self.x + t[:, i, 1] * self.y + t[:, i, 2] for i in range(3)]
+        """Ray directions in the world frame, three (B, T, S) float64."""
+        r = self.rotation[:, :, :, None, None]
+        return [r[:, i, 0] * self.x + r[:, i, 1] * self.y + r[:, i, 2] for i in range(3)]
 
-    def pictures(self, values: Tensor) -> Tensor:
-        """(..., B * T, S) per tile -> (..., B, H, W) per pixel."""
+    def to_images(self, values: Tensor) -> Tensor:
+        """Rearrange tiles (..., B * T, S) to images (..., B, H, W)."""
         lead, b = values.shape[:-2], len(self.origin)
         v = values.reshape(-1, b, *self.grid, TILE, TILE).transpose(3, 4)
         v = v.reshape(-1, b, self.grid[0] * TILE, self.grid[1] * TILE)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The solids a scene is made of, and where a ray meets them.
+"""The solids of a scene, and their intersection with rays.
 
-Every kind is a table of fields x solids (structure of arrays). The functions take one row per
+Every kind is a table of fields x solids (structure of arrays). The functions take one row for each
 field, of any shape that broadcasts with the rays, in float32 or float64: the renderer finds the
-nearest solid in float32 and then asks once more, in float64, for the depth it reports.
+nearest solid in float32 and computes its depth in float64.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 Vector = Sequence[Tensor]  #: x, y, z, tensors that broadcast
-TINY = 1e-13  #: keeps divisions finite; far below what a ray's direction is known to
+TINY = 1e-13  #: keeps divisions finite; far below the precision of ray directions
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,12 @@ class Kind:
     """One kind of solid.
 
     Args:
-        fields: names of its rows; the first three are always the centre [m].
-        span: (fields, origin, direction) -> ray parameters of entry and exit; a miss is
-            entry > exit or NaN.
-        surface: (fields, point) -> normal, u, v of a point on it [m], and cos, sin of its yaw.
-        extent: fields -> its half axes, (3, 3, N) axis x coordinate, and (N,) radius around them:
-            a hull for culling [m].
+        fields: names of the rows; the first three are the centre [m].
+        span: (fields, origin, direction) -> ray parameters of entry and exit; for a miss entry >
+            exit or NaN.
+        surface: (fields, point) -> normal, u, v of a point on the surface [m], cos and sin of yaw.
+        extent: fields -> half axes, (3, 3, N) axis x coordinate, and (N,) radius around them: a
+            hull for culling [m].
         distance: (fields, point) -> signed distance from the surface [m], negative inside.
     """
 
@@ -40,7 +40,7 @@ class Kind:
 
 
 def dot(a: Vector, b: Vector) -> Tensor:
-    """Inner product of vectors given by coordinates."""
+    """Dot product of vectors given by their coordinates."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
@@ -51,13 +51,13 @@ def _local(f: Vector, p: Vector) -> list[Tensor]:
 # Box: centre, half sizes, cos and sin of the yaw
 
 
-def _turned(f: Vector, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def _to_local_axes(f: Vector, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return x * f[6] + y * f[7], y * f[6] - x * f[7]
 
 
 def _box_span(f: Vector, o: Vector, d: Vector) -> tuple[Tensor, Tensor]:
     x, y, z = _local(f, o)
-    starts, steps = (*_turned(f, x, y), z), (*_turned(f, d[0], d[1]), d[2])
+    starts, steps = (*_to_local_axes(f, x, y), z), (*_to_local_axes(f, d[0], d[1]), d[2])
     spans = []
     for half, start, step in zip(f[3:6], starts, steps, strict=True):
         inverse = (step + TINY).reciprocal_()
@@ -71,13 +71,13 @@ def _box_span(f: Vector, o: Vector, d: Vector) -> tuple[Tensor, Tensor]:
 
 def _box_surface(f: Vector, p: Vector) -> tuple[list[Tensor], Tensor, Tensor, Tensor, Tensor]:
     x, y, z = _local(f, p)
-    x, y = _turned(f, x, y)
+    x, y = _to_local_axes(f, x, y)
     gaps = [h - q.abs() for h, q in zip(f[3:6], (x, y, z), strict=True)]
     on_z = (gaps[2] <= gaps[0]) & (gaps[2] <= gaps[1])
     on_x = (gaps[0] < gaps[1]) & ~on_z
     sx, sy = x.sign() * (on_x & ~on_z), y.sign() * (~on_x & ~on_z)
     normal = [sx * f[6] - sy * f[7], sx * f[7] + sy * f[6], z.sign() * on_z]
-    # textures start at the corner and at the foot, as bricks are laid
+    # texture coordinates start at the corner and at the base
     u = torch.where(on_x, y + f[4], x + f[3])
     v = torch.where(on_z, y + f[4], z + f[5])
     return normal, u, v, f[6], f[7]
@@ -97,7 +97,7 @@ def _box_extent(f: Tensor) -> tuple[Tensor, Tensor]:
 
 def _box_distance(f: Vector, p: Vector) -> Tensor:
     x, y, z = _local(f, p)
-    q = [a.abs() - h for a, h in zip((*_turned(f, x, y), z), f[3:6], strict=True)]
+    q = [a.abs() - h for a, h in zip((*_to_local_axes(f, x, y), z), f[3:6], strict=True)]
     outside = sum(a.clamp(min=0) ** 2 for a in q)
     assert isinstance(outside, Tensor)
     inside = torch.maximum(torch.maximum(q[0], q[1]), q[2]).clamp(max=0)
@@ -111,7 +111,7 @@ def _ball_span(f: Vector, o: Vector, d: Vector) -> tuple[Tensor, Tensor]:
     w = _local(f, o)
     square = dot(d, d)
     middle = -dot(w, d) / square
-    # the closest point, not b^2 - 4ac: that loses every digit far away
+    # by the closest point; b^2 - 4ac would lose all precision far away
     q = [a + middle * b for a, b in zip(w, d, strict=True)]
     half = ((f[3] * f[3] - dot(q, q)) / square).sqrt()
     return middle - half, middle + half
@@ -136,7 +136,7 @@ def _ball_distance(f: Vector, p: Vector) -> Tensor:
 
 
 def _across(f: Vector, a: Vector) -> tuple[Tensor, list[Tensor]]:
-    """Part of `a` along the axis, and what is left of it across."""
+    """Component of `a` along the axis, and the perpendicular remainder."""
     along = dot(f[3:6], a)
     return along, [a[i] - along * f[3 + i] for i in range(3)]
 
@@ -144,7 +144,7 @@ def _across(f: Vector, a: Vector) -> tuple[Tensor, list[Tensor]]:
 def _tube(
     f: Vector, o: Vector, d: Vector
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
-    """Entry and exit of the endless cylinder; start and step along its axis; middle; offset."""
+    """Entry and exit of the infinite cylinder; start and step along its axis; middle; offset."""
     w = _local(f, o)
     start, wide = _across(f, w)
     step, slant = _across(f, d)
@@ -168,7 +168,7 @@ def _capsule_span(f: Vector, o: Vector, d: Vector) -> tuple[Tensor, Tensor]:
     ends = []
     for at, sign in ((near, -1), (far, 1)):
         height = start + at * step
-        end = height.sign() * f[6]  # past an end the round cap there decides
+        end = height.sign() * f[6]  # beyond an end, the round cap decides
         c = [w[i] - end * f[3 + i] for i in range(3)]
         middle = -dot(c, d) / square
         q = [a + middle * b for a, b in zip(c, d, strict=True)]

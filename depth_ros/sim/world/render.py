@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of scenes with the exact depth of every pixel."""
+"""Render images of scenes with exact depth of every pixel."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import CameraError
 from depth_ros.sim.world.batch import Batch, Rays
-from depth_ros.sim.world.edges import smoothed
-from depth_ros.sim.world.lens import directions
+from depth_ros.sim.world.distortion import ray_directions
+from depth_ros.sim.world.edges import antialias
 from depth_ros.sim.world.lighting import radiance
 from depth_ros.sim.world.scene import Scene
 from depth_ros.sim.world.sensor import develop
@@ -24,13 +24,13 @@ from depth_ros.sim.world.trace import first_hits
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """A picture, or B of them with B in front of every shape.
+class RenderedImage:
+    """A rendered image, or B of them with B as first dimension.
 
     Args:
         rgb: (H, W, 3) uint8.
-        z: (H, W) float32 [m], along the optical axis at pixel centres; +Inf where there is sky,
-            NaN (and black) where the lens shows nothing.
+        z: (H, W) float32, depth along the optical axis at pixel centres [m]; +Inf for sky, NaN
+            (and black) outside of the image circle of the lens.
     """
 
     rgb: Tensor
@@ -38,7 +38,7 @@ class View:
 
     @property
     def sky(self) -> Tensor:
-        """(H, W) bool, True where nothing is in range."""
+        """(H, W) bool, True for sky."""
         return torch.isinf(self.z)
 
 
@@ -51,8 +51,8 @@ def render(
     frame: int = 0,
     sensor: bool = True,
     supersample: int = 1,
-) -> View:
-    """What a camera sees. See `render_many`; `frame` is the picture's number in a video."""
+) -> RenderedImage:
+    """Render one image. See `render_many`; `frame` is the number of the image in a video."""
     view = render_many(
         [scene],
         [camera],
@@ -62,7 +62,7 @@ def render(
         sensor=sensor,
         supersample=supersample,
     )
-    return View(view.rgb[0], view.z[0])
+    return RenderedImage(view.rgb[0], view.z[0])
 
 
 def render_many(
@@ -74,23 +74,23 @@ def render_many(
     frames: Sequence[int] | None = None,
     sensor: bool = True,
     supersample: int = 1,
-) -> View:
-    """One picture per scene, all at once.
+) -> RenderedImage:
+    """Render one image of each scene as a batch.
 
     Args:
-        scenes: on one device; the same may occur several times.
-        cameras: of one size; intrinsics and lens may differ.
+        scenes: on one device; a scene may occur several times.
+        cameras: of one size; intrinsics and distortion may differ.
         poses: T_world_camera, (4, 4) each.
         seeds: of the sensors; those of the scenes if None.
-        frames: numbers in a video: its noise changes from one to the next, its lens does not.
-        sensor: False for a perfect one: no noise, blur, cast, vignetting or compression.
-        supersample: colour is the mean of n x n rays; depth always is that of the pixel's centre.
+        frames: numbers in a video, which change the noise but not other effects of the sensor.
+        sensor: False for no noise, blur, colour cast, vignetting or compression.
+        supersample: colour is the mean of n x n rays; depth is always that of the pixel centre.
 
     Returns:
-        B views, on the scenes' device.
+        B images, on the device of the scenes.
 
     Raises:
-        CameraError: the cameras differ in size, or there is not one camera and pose a scene.
+        CameraError: the cameras differ in size, or the numbers of scenes, cameras and poses do.
     """
     counts = [len(scenes), len(cameras), len(poses)]
     if not scenes or len(set(counts)) > 1:
@@ -100,25 +100,25 @@ def render_many(
         raise CameraError(f'cameras of one batch have one size; these have {sorted(sizes)}')
     device = scenes[0].device
     batch = Batch.of(scenes)
-    where = torch.stack([p.to(device, torch.float64) for p in poses])
-    rays = _rays(cameras, where)
+    stacked = torch.stack([p.to(device, torch.float64) for p in poses])
+    rays = _rays(cameras, stacked)
     hits = first_hits(batch, rays)
-    shown = torch.stack([_grid(camera, str(device))[2] for camera in cameras])  # (B, H, W)
-    z = torch.where(shown, rays.pictures(hits.z).float(), torch.nan)
+    visible = torch.stack([_grid(camera, str(device))[2] for camera in cameras])  # (B, H, W)
+    z = torch.where(visible, rays.to_images(hits.z).float(), torch.nan)
     fx = torch.tensor([c.fx * supersample for c in cameras], device=device)
     if supersample > 1:
         finer = [c.resized(c.width * supersample, c.height * supersample) for c in cameras]
-        rays = _rays(finer, where)
+        rays = _rays(finer, stacked)
         hits = first_hits(batch, rays)
     light = radiance(batch, rays, hits, [s.light for s in scenes], fx)
-    light = smoothed(light, batch, rays, hits, fx)
+    light = antialias(light, batch, rays, hits, fx)
     if supersample > 1:
         light = F.avg_pool2d(light, supersample)
-    light = light * shown[:, None]
+    light = light * visible[:, None]
     if not sensor:
-        return View(develop(light, None, []), z)
-    numbers = [s.seed for s in scenes] if seeds is None else list(seeds)
-    return View(develop(light, numbers, list(frames or [0] * len(scenes))), z)
+        return RenderedImage(develop(light, None, []), z)
+    sensors = [s.seed for s in scenes] if seeds is None else list(seeds)
+    return RenderedImage(develop(light, sensors, list(frames or [0] * len(scenes))), z)
 
 
 def _rays(cameras: Sequence[Camera], poses: Tensor) -> Rays:
@@ -128,21 +128,21 @@ def _rays(cameras: Sequence[Camera], poses: Tensor) -> Rays:
 
 @lru_cache(maxsize=64)
 def _grid(camera: Camera, device: str) -> tuple[Tensor, Tensor, Tensor]:
-    """`lens.directions` there: x and y, (H, W) float64, 0 where it has none; (H, W) bool of it."""
-    x, y = (torch.from_numpy(part.copy()).to(device) for part in directions(camera))
+    """`ray_directions`: x and y, (H, W) float64, with NaN set to 0; (H, W) bool, not NaN."""
+    x, y = (torch.from_numpy(part.copy()).to(device) for part in ray_directions(camera))
     return x.nan_to_num(), y.nan_to_num(), x.isfinite()
 
 
-def looking(
+def camera_pose(
     position: tuple[float, float, float], yaw: float, pitch: float = 0.0, roll: float = 0.0
 ) -> Tensor:
     """T_world_camera of an optical frame, (4, 4) float64.
 
     Args:
-        position: x, y, z in the world [m].
-        yaw: heading, 0 along +x, left is positive [rad].
-        pitch: up is positive [rad].
-        roll: clockwise as the camera sees itself [rad].
+        position: x, y, z in the world frame [m].
+        yaw: heading, 0 along +x, positive to the left [rad].
+        pitch: positive upwards [rad].
+        roll: positive clockwise, seen from behind the camera [rad].
     """
     cy, sy, cp, sp, cr, sr = (f(a) for a in (yaw, pitch, roll) for f in (np.cos, np.sin))
     forward = np.array([cy * cp, sy * cp, sp])

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Seeds of scenes: from `HELD_OUT` on none is ever trained on.
+"""Ranges of seeds: those from `HELD_OUT` on are never used for training.
 
-`VALIDATION` chooses among weights, `TEST` is for reports and demonstrations.
+Seeds from `VALIDATION` on select weights; those from `TEST` on are for reports and demonstrations.
 """
 
-HELD_OUT = 10_000_000  #: the first seed that is never trained on
+HELD_OUT = 10_000_000  #: first seed that is never used for training
 TEST, VALIDATION = HELD_OUT, 2 * HELD_OUT

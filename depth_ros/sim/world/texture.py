@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Colour of a surface at a point, averaged over the pixel's footprint so that nothing aliases."""
+"""Surface colours, averaged over the footprint of a pixel to prevent aliasing."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_SIDE = 256  #: of the table of random numbers
+_SIDE = 256  #: side of the table of random numbers
 
 
 @lru_cache(maxsize=4)
 def _table(device: str) -> Tensor:
-    """Random numbers 0..1, (1, 1, 257, 257), the last row and column repeat the first."""
+    """Random numbers 0..1, (1, 1, 257, 257); the last row and column repeat the first."""
     table = torch.rand(_SIDE, _SIDE, generator=torch.Generator().manual_seed(20))
     return F.pad(table[None, None], (0, 1, 0, 1), mode='circular').to(device)
 
 
-def _wrapped(x: Tensor) -> Tensor:
-    """Remainder by the table's side; `torch.remainder` is ten times as slow."""
+def _wrap(x: Tensor) -> Tensor:
+    """Remainder modulo `_SIDE`; `torch.remainder` is ten times as slow."""
     return x - (x * (1 / _SIDE)).floor_().mul_(_SIDE)
 
 
 def _cell(u: Tensor, v: Tensor) -> Tensor:
-    """A random number 0..1 for every pair of whole numbers."""
-    index = _wrapped(u * 7 + v * 61).mul_(_SIDE + 1).add_(_wrapped(v * 13 + u * 3))
+    """A random number 0..1 for each pair of integers."""
+    index = _wrap(u * 7 + v * 61).mul_(_SIDE + 1).add_(_wrap(v * 13 + u * 3))
     return _table(str(u.device)).view(-1).index_select(0, index.long())
 
 
 def noise(u: Tensor, v: Tensor) -> Tensor:
-    """Smooth random field with a period of 256, 0..1, wavelength about 2; (N,)."""
-    grid = torch.stack((_wrapped(u), _wrapped(v)), -1)
+    """Smooth random field 0..1, (N,), with a period of 256 and a wavelength of about 2."""
+    grid = torch.stack((_wrap(u), _wrap(v)), -1)
     grid = grid.mul_(2 / _SIDE).sub_(1)
     return F.grid_sample(_table(str(u.device)), grid[None, None], align_corners=True).view(-1)
 
 
 def _covered(x: Tensor, width: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Share of `width` about `x` that lies between `start` and `end` of a cell of size 1."""
+    """Fraction of an interval `width` around `x` between `start` and `end` of cells of size 1."""
     ends = []
     for edge in (x + 0.5 * width, x - 0.5 * width):
         whole = edge.floor()
@@ -48,12 +48,12 @@ def _covered(x: Tensor, width: Tensor, start: Tensor, end: Tensor) -> Tensor:
 
 
 def paint(m: Tensor, u: Tensor, v: Tensor, fu: Tensor, fv: Tensor) -> Tensor:
-    """Reflectance, linear rgb.
+    """Reflectance of points, linear RGB.
 
     Args:
-        m: (materials.ROWS, N), each point's material.
-        u: (N,) place along the surface [m].
-        v: (N,) the same across, upwards on walls [m].
+        m: (materials.ROWS, N), material of each point.
+        u: (N,) horizontal coordinate on the surface [m].
+        v: (N,) other coordinate on the surface, upwards on walls [m].
         fu: (N,) footprint of the pixel along u [m].
         fv: (N,) footprint along v [m].
 
@@ -67,8 +67,12 @@ def paint(m: Tensor, u: Tensor, v: Tensor, fu: Tensor, fv: Tensor) -> Tensor:
     cu, cv = u / width, v / height
     wu, wv = (fu / width).clamp_(min=4e-3), (fv / height).clamp_(min=4e-3)
     row = cv.floor()
-    loose = _cell(row, row * 0 + 5)  # of shifts < 0: every row its own
-    cu = cu + shift.clamp(min=0) * (row - 2 * (row / 2).floor_()) + (-shift).clamp_(min=0) * loose
+    random_shift = _cell(row, row * 0 + 5)  # for shifts < 0, different for every row
+    cu = (
+        cu
+        + shift.clamp(min=0) * (row - 2 * (row / 2).floor_())
+        + (-shift).clamp_(min=0) * random_shift
+    )
     column = cu.floor()
     inside = _covered(cu, wu, s0, s1) * _covered(cv, wv, t0, t1)
     sharp = (1.6 - 1.2 * torch.maximum(wu, wv)).clamp_(0, 1)  # 0 where cells are below a pixel
@@ -95,7 +99,7 @@ def _waves(
     rough: Tensor,
     seed: Tensor,
 ) -> Tensor:
-    """Three octaves of noise, -1..1, each fading where a pixel is as large as its wave."""
+    """Three octaves of noise, -1..1; each fades where a pixel is as large as its wavelength."""
     total, weight, wave = torch.zeros_like(u), torch.ones_like(u), 1.0
     for octave in range(3):
         blur = torch.maximum(fu / gu, fv / gv) / wave

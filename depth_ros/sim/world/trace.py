@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which solid each pixel sees, and which points a light reaches; many pictures at once.
+"""First hits of camera rays, and visibility of the lamp; for a batch of images.
 
-The pictures are cut into tiles. A solid is tried only on the tiles whose pyramid its hull touches,
-so the work is pairs of (solid, tile) instead of solids x pixels, and a whole batch of scenes is
-a handful of large operations. Masks are arithmetic where they can be: `torch.where` costs 50
-multiplications on a CPU.
+Images are divided into tiles. A solid is tested only with tiles whose frustum its hull intersects,
+so the work is pairs of (solid, tile) instead of solids x pixels, and a batch of scenes needs few
+large operations. Masks are computed by arithmetic where possible: `torch.where` takes the time of
+50 multiplications on a CPU.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from torch import Tensor
 from depth_ros.sim.world.batch import GROUND, Batch, Rays
 from depth_ros.sim.world.primitives import KINDS, Vector
 
-MISS = 1e20  #: a ray parameter beyond this has met nothing
-NEAR = 1e-3  #: nearest depth a camera sees [m]
+MISS = 1e20  #: ray parameters beyond this are misses
+NEAR = 1e-3  #: near plane of a camera [m]
 
 
 def _support(axes: Tensor, radius: Tensor, normal: Tensor) -> Tensor:
-    """How far hulls (3, 3, P), (P,) reach along `normal` (3, P, M), not a unit vector; (P, M)."""
+    """Support of hulls (3, 3, P), (P,) along `normal` (3, P, M), of any length; (P, M)."""
     reach = radius[:, None] * (normal * normal).sum(0).sqrt_()
     for axis in axes:
         reach += (axis[:, :, None] * normal).sum(0).abs_()
     return reach
 
 
-def _seen(batch: Batch, kind: str, rays: Rays) -> tuple[Tensor, Tensor]:
-    """Pairs of a solid and a tile that may see it: numbers of solids and of tiles, (K,) each."""
+def _visible_pairs(batch: Batch, kind: str, rays: Rays) -> tuple[Tensor, Tensor]:
+    """Pairs of a solid and a tile that may intersect: indices of solids and tiles, (K,) each."""
     f, image = batch.solids[kind], batch.image[kind]
     axes, radius = KINDS[kind].extent(f)
-    turn = rays.turn[image]  # (P, 3, 3)
-    rel = torch.einsum('pij,ip->jp', turn, f[:3] - rays.origin[image].T)  # optical frame
-    axes = torch.einsum('pij,kip->kjp', turn, axes)
+    rotation = rays.rotation[image]  # (P, 3, 3)
+    rel = torch.einsum('pij,ip->jp', rotation, f[:3] - rays.origin[image].T)  # optical frame
+    axes = torch.einsum('pij,kip->kjp', rotation, axes)
     b, (rows, cols) = len(rays.origin), rays.grid
     keep = []
     for values, row, dims, n in ((rays.x, 0, (1, 3), cols), (rays.y, 1, (2, 3), rows)):
@@ -58,13 +58,13 @@ def _seen(batch: Batch, kind: str, rays: Rays) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """What each ray meets first.
+    """First hit of each ray.
 
     Args:
-        z: (B * T, S) float64 [m], exact; +Inf sky.
-        owner: (B * T, S), number of the solid, -1 sky.
-        directions: of the rays in the world, three (B * T, S) float64.
-        members: per kind, flat indices of its pixels and which of its solids they see.
+        z: (B * T, S) float64 [m], exact; +Inf for sky.
+        owner: (B * T, S), index of the solid, -1 for sky.
+        directions: of the rays in the world frame, three (B * T, S) float64.
+        members: for each kind, flat indices of its pixels and the indices of their solids.
     """
 
     z: Tensor
@@ -74,7 +74,7 @@ class Hits:
 
 
 def first_hits(batch: Batch, rays: Rays) -> Hits:
-    """What each ray meets first."""
+    """Find the first hit of each ray."""
     exact = [d.flatten(0, 1) for d in rays.directions()]  # (B * T, S)
     d = [a.float() for a in exact]
     tiles = rays.x.shape[1]
@@ -84,46 +84,46 @@ def first_hits(batch: Batch, rays: Rays) -> Hits:
     best = _key(
         t.nan_to_num_(nan=-1.0, posinf=-1.0, neginf=-1.0), t, batch.first[GROUND] + image[:, None]
     )
-    for kind, how in KINDS.items():
+    for kind, primitive in KINDS.items():
         if not batch.solids[kind].shape[1]:
             continue
-        for solid, tile in _parts(*_seen(batch, kind, rays)):
+        for solid, tile in _parts(*_visible_pairs(batch, kind, rays)):
             f = batch.solids[kind][:, solid]  # (F, K)
-            f[:3] -= rays.origin[image[tile]].T  # camera at the origin: small numbers in float32
+            f[:3] -= rays.origin[image[tile]].T  # relative to the camera: small numbers in float32
             rows = [r.float()[:, None] for r in f]
             zero = [torch.zeros_like(rows[0])] * 3
-            near, far = how.span(rows, zero, [a.index_select(0, tile) for a in d])
+            near, far = primitive.span(rows, zero, [a.index_select(0, tile) for a in d])
             if kind != 'box':
                 near = near.nan_to_num_(nan=torch.inf)
-                far = far.nan_to_num_(nan=0.0)  # Inf - Inf would be a NaN, and its sign is free
+                far = far.nan_to_num_(nan=0.0)  # Inf - Inf would be a NaN of undefined sign
             key = _key(near, far, batch.first[kind] + solid[:, None])
             best.scatter_reduce_(0, tile[:, None].expand_as(key), key, 'amin')
     owner = best & 0xFFFFFFFF
-    rough = (best >> 32).to(torch.int32).view(torch.float32)
-    owner[rough > MISS] = -1
+    approximate = (best >> 32).to(torch.int32).view(torch.float32)
+    owner[approximate > MISS] = -1
     flat, members = owner.view(-1), {}
     for kind in KINDS:
         start, count = batch.first[kind], batch.solids[kind].shape[1]
         if count:
-            mine = ((flat >= start) & (flat < start + count)).nonzero()[:, 0]
-            members[kind] = mine, flat[mine] - start
-    z = torch.where(owner >= batch.first[GROUND], drop / exact[2], rough.double())
+            pixels = ((flat >= start) & (flat < start + count)).nonzero()[:, 0]
+            members[kind] = pixels, flat[pixels] - start
+    z = torch.where(owner >= batch.first[GROUND], drop / exact[2], approximate.double())
     z[owner < 0] = torch.inf
     _refine(batch, rays.origin[image], exact, members, z)
     return Hits(z, owner, exact, members)
 
 
 def _parts(solid: Tensor, tile: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs in parts that stay in a CPU's cache, or within a GPU's memory."""
+    """Split the pairs into parts that fit in the cache of a CPU, or the memory of a GPU."""
     size = 1 << 17 if solid.is_cuda else 1 << 10
     return zip(torch.split(solid, size), torch.split(tile, size), strict=True)
 
 
 def _key(near: Tensor, far: Tensor, number: Tensor) -> Tensor:
-    """Integers that order as (depth, number of the solid); misses come last."""
+    """Integers that sort as (depth, index of the solid); misses come last."""
     wrong = (near - far).clamp_(min=0).add_((NEAR - near).clamp_(min=0))
     near = near.add(wrong, alpha=1e30)
-    # bits of positive floats order as integers do
+    # the bits of positive floats sort like integers
     return near.view(torch.int32).to(torch.int64).mul_(1 << 32).add_(number)
 
 
@@ -134,60 +134,60 @@ def _refine(
     members: dict[str, tuple[Tensor, Tensor]],
     z: Tensor,
 ) -> None:
-    """Depth `z` of what each ray meets, once more in float64."""
+    """Recompute the depth `z` of each hit in float64, in place."""
     flat, side = z.view(-1), z.shape[1]
-    for kind, (mine, solid) in members.items():
+    for kind, (pixels, solid) in members.items():
         f = batch.solids[kind].index_select(1, solid)
-        f[:3] -= origin.index_select(0, mine // side).T
+        f[:3] -= origin.index_select(0, pixels // side).T
         zero = [torch.zeros_like(f[0])] * 3
-        steps = [a.reshape(-1).index_select(0, mine) for a in d]
+        steps = [a.reshape(-1).index_select(0, pixels) for a in d]
         near, _ = KINDS[kind].span(list(f), zero, steps)
-        rough = flat[mine]
-        # a silhouette that only float32 touched keeps the nearest point of its solid
-        flat[mine] = torch.where(near.isfinite(), near, rough)
+        approximate = flat[pixels]
+        # where only float32 hits a silhouette, its depth is kept
+        flat[pixels] = torch.where(near.isfinite(), near, approximate)
 
 
-def lit(
+def visible(
     batch: Batch, light: Tensor, radius: Tensor, points: list[Tensor], facing: Tensor, at: Vector
 ) -> Tensor:
-    """Which points see the lamp.
+    """Visibility of the lamp from points.
 
     Args:
         batch: the solids.
-        light: (B, 3) float32, where the lamp of each picture is [m].
-        radius: (B,) float32, how far its points are from that [m].
+        light: (B, 3) float32, position of the lamp of each image [m].
+        radius: (B,) float32, radius of the lamp [m].
         points: three (B * T, S) float32 [m].
-        facing: (B * T, S) bool, points that can be lit at all.
-        at: three (B * T, S) float32, point of the lamp that each point is lit from [m].
+        facing: (B * T, S) bool, points to test; others are not visible.
+        at: three (B * T, S) float32, point of the lamp to which each shadow ray goes [m].
 
     Returns:
-        (B * T, S) float32, 1 lit and 0 not.
+        (B * T, S) float32, 1 visible and 0 occluded.
     """
     b = len(light)
     tiles = len(facing) // b
     image = torch.arange(b, device=light.device).repeat_interleave(tiles)
-    w = light[image, 2, None] - points[2]  # how far below the lamp
+    w = light[image, 2, None] - points[2]  # distance below the lamp
     far = 1e9 * (~(facing & (w > 0.05))).float()
     w = w.clamp(min=0.05)
     bounds = []
-    for i in (0, 1):  # the tile as seen from the lamp, looking straight down
+    for i in (0, 1):  # bounds of the tile in a projection from the lamp, looking down
         slope = (points[i] - light[image, i, None]) / w
         bounds += [(slope + far).amin(1), (slope - far).amax(1)]
     floor = (points[2] + far).amin(1)
     some = (bounds[0] < 1e8).view(b, tiles)
     blocked = torch.zeros_like(w)
     goal = [at[i] - points[i] for i in range(3)]
-    for kind, how in KINDS.items():
-        chosen = batch.shades[kind]
+    for kind, primitive in KINDS.items():
+        chosen = batch.casts_shadow[kind]
         if not len(chosen):
             continue
         f = batch.solids[kind].index_select(1, chosen).float()
         owner = batch.image[kind].index_select(0, chosen)
-        axes, hull = how.extent(f)
+        axes, hull = primitive.extent(f)
         hull = hull + 0.01  # float32, and a sun that is 3 km away
         rise = axes[:, 2].abs().sum(0) + hull
         top, low, height = f[2] + rise, floor.view(b, tiles)[owner], light[owner, 2]
-        # the way to the lamp's rim leaves the way to its middle the more the higher it is
+        # rays to the rim of the lamp deviate from those to its centre, increasingly with height
         part = ((top[:, None] - low) / (height[:, None] - low).clamp(min=0.05)).clamp_(0, 1)
         margin = hull[:, None] + radius[owner, None] * part
         rel = f[:3] - light[owner].T  # (3, P)
@@ -203,8 +203,8 @@ def lit(
         for solid, tile in _parts(pairs[:, 0], owner[pairs[:, 0]] * tiles + pairs[:, 1]):
             rows = [r[:, None] for r in f.index_select(1, solid)]
             start = [p.index_select(0, tile) for p in points]
-            near, exit_ = how.span(rows, start, [g.index_select(0, tile) for g in goal])
-            # a stretch of the way from 0 to 1 lies inside the solid
+            near, exit_ = primitive.span(rows, start, [g.index_select(0, tile) for g in goal])
+            # length of the ray, between parameters 0 and 1, inside of the solid
             inside = exit_.clamp_(max=1).sub_(near.clamp_(min=0)).clamp_(min=0)
             blocked.index_add_(0, tile, inside if kind == 'box' else inside.nan_to_num_(nan=0.0))
     return (blocked == 0).float()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kinds of scenes there are."""
+"""The kinds of scenes."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ LAYOUTS: dict[str, Callable[[Builder], Scene]] = {
     'street': street,
     'yard': yard,
 }
-#: how often each is drawn
+#: probability of each kind
 SHARES = {'room': 0.46, 'corridor': 0.1, 'warehouse': 0.1, 'street': 0.18, 'yard': 0.16}
 
 
 def random_scene(seed: int, kind: str | None = None, device: torch.device | str = 'cpu') -> Scene:
-    """The scene of this seed.
+    """The scene of a seed.
 
     Args:
-        seed: the same gives the same scene on every machine.
-        kind: a key of `LAYOUTS`; drawn by the seed if None.
-        device: where its tensors live.
+        seed: equal seeds give equal scenes on every machine.
+        kind: a key of `LAYOUTS`; chosen by the seed if None.
+        device: of its tensors.
 
     Raises:
-        ConfigError: no such kind, or no such seed.
+        ConfigError: unknown kind, or invalid seed.
     """
     if kind is not None and kind not in LAYOUTS:
-        raise ConfigError(f'world has no scenes of kind {kind!r}; choose one of {list(LAYOUTS)}')
+        raise ConfigError(f'kind of scene is {kind!r}; choose one of {list(LAYOUTS)}')
     check_seed(seed)
     if kind is None:
         kind = Random(f'{seed} kind').choices(list(SHARES), list(SHARES.values()))[0]

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What fills rooms people live and work in: open racks, heaps, two-wheelers, frames of bars.
+"""Cluttered objects of homes and workshops: open racks, heaps, bicycles, frames of bars.
 
-Each takes the spot of its middle, as furniture does. Sizes of the things themselves are those they
-are made in; what is stored on them is of any size a hand can lift.
+Each function places its object at the centre of `s`, in real sizes.
 """
 
 from __future__ import annotations
@@ -13,15 +12,15 @@ from random import Random
 
 from depth_ros.sim.world import materials as m
 from depth_ros.sim.world.builder import Spot
-from depth_ros.sim.world.layouts.things import legs, small
+from depth_ros.sim.world.layouts.objects import legs, small
 from depth_ros.sim.world.materials import Material
 
 
-def anything(rng: Random) -> Material:
-    """Surface of something one cannot guess: printed, woven, painted, black, or shining white."""
+def any_material(rng: Random) -> Material:
+    """Random surface: printed, woven, painted, black or white."""
     pick = rng.random()
     if pick < 0.2:
-        return m.picture(rng)
+        return m.poster(rng)
     if pick < 0.35:
         return m.paint(rng, m.colour(rng, saturation=(0.0, 0.3), value=(0.03, 0.25)))
     if pick < 0.45:
@@ -31,9 +30,9 @@ def anything(rng: Random) -> Material:
     return rng.choice((m.cloth, m.wood, m.metal, m.cardboard, m.books, m.paint))(rng)
 
 
-def thing(s: Spot, width: float, depth: float, height: float) -> float:
-    """A box, a tin, a ball or something lying, no larger than told; returns how high it is."""
-    rng, of = s.rng, anything(s.rng)
+def any_object(s: Spot, width: float, depth: float, height: float) -> float:
+    """A box, tin, ball or lying cylinder of at most the given size; returns its height."""
+    rng, of = s.rng, any_material(s.rng)
     kind = rng.random()
     if kind < 0.6:
         s.box(0, 0, 0, (width, depth, height), of, rng.gauss(0, 0.15))
@@ -51,19 +50,19 @@ def thing(s: Spot, width: float, depth: float, height: float) -> float:
 
 
 def heap(s: Spot) -> None:
-    """Bags, boxes and tools put down on one another, up to 1.2 m high, on 0.9 x 0.9 m."""
+    """Stacked bags, boxes and tools, up to 1.2 m high, on 0.9 x 0.9 m."""
     rng = s.rng
     for _ in range(rng.randint(3, 7)):
         x, y, z = rng.uniform(-0.28, 0.28), rng.uniform(-0.28, 0.28), 0.0
         side = rng.uniform(0.15, 0.45)
         for _ in range(rng.choice((1, 1, 2, 3))):
             size = (side, side * rng.uniform(0.5, 1.0), side * rng.uniform(0.3, 1.1))
-            z += thing(s.at(x, y, z, rng.uniform(0, 3)), *size) - 0.002
+            z += any_object(s.at(x, y, z, rng.uniform(0, 3)), *size) - 0.002
             side *= rng.uniform(0.6, 0.95)
 
 
 def rack(s: Spot) -> None:
-    """Open shelves of 1 to 2.4 m with what people store; its back to the wall."""
+    """Open rack of 1 to 2.4 m with objects; its back to the wall."""
     rng = s.rng
     width, depth = rng.choice((0.9, 1.2, 1.8)), rng.uniform(0.3, 0.5)
     levels, step = rng.randint(2, 5), rng.uniform(0.32, 0.5)
@@ -78,12 +77,12 @@ def rack(s: Spot) -> None:
             if rng.random() < 0.85:
                 tall = rng.uniform(0.25, 0.95) * (step - 0.05)
                 middle, y = x + wide / 2, rng.uniform(-0.05, 0.05)
-                thing(s.at(middle, y, z), wide * 0.92, depth * rng.uniform(0.5, 0.85), tall)
+                any_object(s.at(middle, y, z), wide * 0.92, depth * rng.uniform(0.5, 0.85), tall)
             x += wide
 
 
 def _ring(s: Spot, x: float, z: float, radius: float, thick: float, of: Material) -> None:
-    """A tyre standing along x, as bars."""
+    """Upright tyre in the x-z plane, made of bars."""
     count = 14
     at = [
         (x + radius * math.cos(a), 0.0, z + radius * math.sin(a))
@@ -140,7 +139,7 @@ def motorcycle(s: Spot) -> None:
 
 
 def ladder(s: Spot) -> None:
-    """Steps 0.25 m apart up to 1.5 m or more, opened."""
+    """Stepladder of 1.15 to 2.15 m, with steps 0.25 m apart."""
     rng, of = s.rng, _frame(s.rng)
     count = rng.randint(4, 8)
     top = 0.25 * count + 0.15
@@ -154,12 +153,12 @@ def ladder(s: Spot) -> None:
 
 
 def _frame(rng: Random) -> Material:
-    """Wood, steel or lacquer."""
+    """Wood, steel or paint."""
     return rng.choice((m.wood, m.metal, m.paint))(rng)
 
 
 def frame_chair(s: Spot) -> None:
-    """An easy chair: cloth between two bent bars on each side."""
+    """Easy chair with a frame of bars."""
     rng = s.rng
     of, seat = _frame(rng), m.cloth(rng)
     side = 0.3
@@ -171,22 +170,22 @@ def frame_chair(s: Spot) -> None:
     s.bar((-side, 0.3, 0.36), (-side, -0.28, 0.32), 0.02, of)
     s.bar((side, 0.3, 0.36), (side, -0.28, 0.32), 0.02, of)
     s.box(0, 0.03, 0.33, (0.56, 0.56, 0.07), seat)
-    for k in range(4):  # its back leans
+    for k in range(4):  # inclined back
         s.box(0, -0.3 - 0.05 * k, 0.38 + 0.15 * k, (0.56, 0.07, 0.17), seat)
 
 
 def tripod(s: Spot) -> None:
-    """Three legs to 1.0 to 1.6 m and what they carry."""
+    """Tripod of 1.0 to 1.6 m with an object on top."""
     rng, of = s.rng, m.metal(s.rng)
     top = rng.uniform(1.0, 1.6)
     for k in range(3):
         a = 2 * math.pi * k / 3
         s.bar((0.4 * math.cos(a), 0.4 * math.sin(a), 0), (0, 0, top), 0.014, of)
-    thing(s.at(0, 0, top), 0.16, 0.12, 0.14)
+    any_object(s.at(0, 0, top), 0.16, 0.12, 0.14)
 
 
 def workbench(s: Spot) -> None:
-    """A table of 0.75 to 0.9 m covered with things: a desk, a bench, a kitchen table."""
+    """Desk or workbench of 0.72 to 0.9 m, covered with objects."""
     rng = s.rng
     of, top = _frame(rng), rng.uniform(0.72, 0.9)
     width, depth = rng.choice((1.2, 1.5, 1.8)), rng.uniform(0.6, 0.8)
@@ -198,7 +197,7 @@ def workbench(s: Spot) -> None:
             small(s.at(x, y, top))
         else:
             side = rng.uniform(0.05, 0.3)
-            thing(
+            any_object(
                 s.at(x, y, top, rng.uniform(0, 3)), side, side * 0.7, side * rng.uniform(0.1, 1.2)
             )
     if rng.random() < 0.5:  # a screen and its keyboard

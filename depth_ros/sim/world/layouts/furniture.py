@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Things that stand in rooms, at the sizes they are made in.
+"""Furniture in real sizes.
 
-Each takes the spot of its middle, faces +y and returns nothing; `SIZES` says what ground it takes.
+Each function places its object at the centre of `s`, facing +y. `AGAINST` and `FREE` give the
+ground that it needs.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from random import Random
 from depth_ros.sim.world import materials as m
 from depth_ros.sim.world.builder import Spot
 from depth_ros.sim.world.layouts import clutter
-from depth_ros.sim.world.layouts.things import (
+from depth_ros.sim.world.layouts.objects import (
     ball,
     bin_,
     cartons,
@@ -51,7 +52,7 @@ def stool(s: Spot) -> None:
 
 
 def table(s: Spot, width: float = 1.4, depth: float = 0.8) -> None:
-    """Top at 0.75 m, with a few things on it."""
+    """Top at 0.75 m, with a few objects."""
     rng, of = s.rng, _board(s.rng)
     top = rng.uniform(0.72, 0.77)
     s.box(0, 0, top - 0.03, (width, depth, 0.03), of)
@@ -74,14 +75,14 @@ def dining(s: Spot) -> None:
 
 
 def desk(s: Spot) -> None:
-    """A desk with its back to the wall, a screen and a chair."""
+    """Desk with its back to the wall, a screen and a chair."""
     rng = s.rng
     of = _board(rng)
     s.box(0, -0.35, 0.71, (1.4, 0.7, 0.03), of)
     for x in (-0.66, 0.66):
         s.box(x, -0.35, 0, (0.04, 0.66, 0.71), of)
     if rng.random() < 0.8:
-        screen = m.picture(rng) if rng.random() < 0.5 else m.glass(rng)
+        screen = m.poster(rng) if rng.random() < 0.5 else m.glass(rng)
         s.box(0, -0.5, 0.745, (0.25, 0.16, 0.012), m.rubber(rng))
         s.box(0, -0.53, 0.75, (0.05, 0.03, 0.12), m.rubber(rng))
         s.box(0, -0.51, 0.84, (0.54, 0.03, 0.32), screen)
@@ -202,7 +203,7 @@ def counter(s: Spot) -> None:
         small(s.at(rng.uniform(-0.4, 0.4) * width, 0.05, 0.9))
 
 
-#: ground that things take, width and depth [m]; those of AGAINST stand with their back to walls
+#: required ground, width and depth [m]; objects of AGAINST have their back to a wall
 AGAINST: dict[Callable[[Spot], None], tuple[float, float]] = {
     sofa: (2.0, 0.9),
     bed: (1.75, 2.12),
@@ -232,5 +233,5 @@ FREE: dict[Callable[[Spot], None], tuple[float, float]] = {
     clutter.bicycle: (1.8, 0.65),
     clutter.motorcycle: (2.2, 0.85),
 }
-#: seldom in rooms but workshops
+#: rare in rooms other than workshops
 RARE = (steps, clutter.ladder, clutter.bicycle, clutter.motorcycle)

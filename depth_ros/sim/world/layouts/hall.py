@@ -7,7 +7,7 @@ import math
 
 from depth_ros.sim.world import materials as m
 from depth_ros.sim.world.builder import Builder, Spot
-from depth_ros.sim.world.layouts import clutter, furniture, shell, things
+from depth_ros.sim.world.layouts import clutter, furniture, objects, shell
 from depth_ros.sim.world.layouts.shell import THICK
 from depth_ros.sim.world.materials import Material
 from depth_ros.sim.world.scene import Scene
@@ -18,12 +18,12 @@ def _hull(
 ) -> None:
     """Floor and ceiling of a hall along x."""
     size = (long + 2 * THICK, wide + 2 * THICK)
-    b.box(0, 0, -0.25, (*size, 0.25), floor, shades=False)
-    b.box(0, 0, height, (*size, 0.2), top, shades=False)
+    b.box(0, 0, -0.25, (*size, 0.25), floor, casts_shadow=False)
+    b.box(0, 0, height, (*size, 0.2), top, casts_shadow=False)
 
 
 def corridor(b: Builder) -> Scene:
-    """A corridor with doors, lamps, and what is left in corridors."""
+    """Corridor with doors, lamps and loose objects."""
     rng = b.rng
     long, wide, height = rng.uniform(7, 26), rng.uniform(1.4, 3.0), rng.uniform(2.3, 3.2)
     walls = shell.walls_of(b, -long / 2, -wide / 2, long / 2, wide / 2, height)
@@ -66,7 +66,7 @@ def corridor(b: Builder) -> Scene:
             height - 0.04,
             rng.choice(((1.2, 0.3, 0.04), (0.6, 0.6, 0.04))),
             glow,
-            shades=False,
+            casts_shadow=False,
         )
     for wall in (walls[0], walls[2]):
         for start, end, low, _ in wall.holes:
@@ -74,22 +74,22 @@ def corridor(b: Builder) -> Scene:
                 b.claim(wall.spot.at((start + end) / 2, 0.2), end - start, 0.4, 0.0)
     loose = [
         furniture.chair,
-        things.plant,
-        things.cartons,
-        things.bin_,
-        things.person,
-        things.ball,
+        objects.plant,
+        objects.cartons,
+        objects.bin_,
+        objects.person,
+        objects.ball,
         clutter.heap,
         clutter.tripod,
         clutter.bicycle,
     ]
     for _ in range(rng.randint(2, 9)):
-        thing = rng.choice(loose)
-        width, depth = furniture.FREE[thing]
+        add_object = rng.choice(loose)
+        width, depth = furniture.FREE[add_object]
         side = rng.choice((walls[0], walls[2]))
         spot = side.spot.at(rng.uniform(-0.45, 0.45) * long, max(width, depth) / 2 + 0.05)
         if wide > 1.6 + depth / 2 and b.claim(spot, width, depth):
-            thing(spot)
+            add_object(spot)
     lamp = (rng.uniform(-0.4, 0.4) * long, 0.0, height - 0.12)
     edge = (-long / 2 - THICK, -wide / 2 - THICK, long / 2 + THICK, wide / 2 + THICK, height)
     light = shell.lamp_light(rng, lamp, edge, bright)
@@ -99,7 +99,7 @@ def corridor(b: Builder) -> Scene:
 
 
 def _pallet(s: Spot, load: bool) -> None:
-    """A pallet of 1.2 x 0.8 x 0.144 m and its load."""
+    """Pallet of 1.2 x 0.8 x 0.144 m with its load."""
     rng = s.rng
     wood = m.wood(rng, m.colour(rng, (0.07, 0.1), (0.3, 0.5), (0.5, 0.75)))
     s.box(0, 0, 0.1, (1.2, 0.8, 0.044), wood)
@@ -129,7 +129,7 @@ def _pallet(s: Spot, load: bool) -> None:
 
 
 def _rack(s: Spot, bays: int, levels: int) -> None:
-    """Bays of 2.7 m with beams every 1.5 m, 1.0 m deep, two pallets a bay."""
+    """Pallet rack: bays of 2.7 m, 1.0 m deep, beams every 1.5 m, two pallets per bay."""
     rng = s.rng
     post = m.paint(rng, m.colour(rng, (0.55, 0.65), (0.5, 0.9), (0.3, 0.7)))
     beam = m.paint(rng, m.colour(rng, (0.03, 0.12), (0.7, 1.0), (0.7, 0.95)))
@@ -152,7 +152,7 @@ def _rack(s: Spot, bays: int, levels: int) -> None:
 
 
 def _crate(s: Spot) -> None:
-    """What stands on the higher beams, pallet and load in two boxes."""
+    """Pallet and load on the higher beams, as two boxes."""
     rng = s.rng
     s.box(0, 0, 0, (1.2, 1.04, 0.144), m.slats(rng, 0.03))
     tall = rng.uniform(0.35, 1.1)
@@ -161,7 +161,7 @@ def _crate(s: Spot) -> None:
 
 
 def warehouse(b: Builder) -> Scene:
-    """A hall with racks, pallets, barrels, lines on the floor."""
+    """Hall with racks, pallets, barrels and floor markings."""
     rng = b.rng
     long, wide, height = rng.uniform(14, 30), rng.uniform(9, 20), rng.uniform(4.5, 8)
     walls = shell.walls_of(b, -long / 2, -wide / 2, long / 2, wide / 2, height)
@@ -170,7 +170,7 @@ def warehouse(b: Builder) -> Scene:
     shell.door(walls[1], rng.uniform(-3, 3), rng, False)
     rgb = m.colour(rng, (0.5, 0.66), (0, 0.5))
     gate = m.stripes(rng, rgb, m.darker(rgb, 0.6), 0.25, True)
-    walls[3].spot.box(rng.uniform(-2, 2), 0.03, 0, (3.5, 0.08, 4.0), gate, shades=False)
+    walls[3].spot.box(rng.uniform(-2, 2), 0.03, 0, (3.5, 0.08, 4.0), gate, casts_shadow=False)
     for wall in walls:
         wall.build(common, None)
     floor = m.concrete(rng, rng.choice((None, 3.0, 5.0)))
@@ -185,7 +185,7 @@ def warehouse(b: Builder) -> Scene:
                 _rack(spot, bays, rng.randint(2, max(2, min(4, int((height - 1) / 1.5)))))
         yellow = m.dashes(rng, floor, 1.0, 0.0)
         line = Material((0.75, 0.55, 0.05), noise=0.3, rough=0.9, seed=yellow.seed)
-        b.box(0, y + 0.95, 0, (long * 0.9, 0.1, 0.003), line, shades=False)
+        b.box(0, y + 0.95, 0, (long * 0.9, 0.1, 0.003), line, casts_shadow=False)
     for _ in range(rng.randint(3, 9)):
         spot = b.at(
             rng.uniform(-0.45, 0.45) * long,
@@ -197,14 +197,14 @@ def warehouse(b: Builder) -> Scene:
         if pick < 0.5 and b.claim(spot, 1.25, 0.85):
             _pallet(spot, rng.random() < 0.8)
         elif pick < 0.7 and b.claim(spot, 0.6, 0.5):
-            things.person(spot)
+            objects.person(spot)
         elif b.claim(spot, 0.7, 0.7):
-            things.cartons(spot)
+            objects.cartons(spot)
     lamp = (rng.uniform(-0.3, 0.3) * long, rng.uniform(-0.3, 0.3) * wide, height - 0.4)
     glow = m.lamp(rng)
     for x in (-0.35, 0.0, 0.35):
         for y in (-0.25, 0.25):
-            b.box(x * long, y * wide, height - 0.3, (1.5, 0.25, 0.08), glow, shades=False)
+            b.box(x * long, y * wide, height - 0.3, (1.5, 0.25, 0.08), glow, casts_shadow=False)
     edge = (-long / 2 - THICK, -wide / 2 - THICK, long / 2 + THICK, wide / 2 + THICK, height)
     light = shell.lamp_light(rng, lamp, edge, None)
     area = (-long / 2, -wide / 2, long / 2, wide / 2)

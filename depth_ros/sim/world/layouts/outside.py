@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Things that stand outdoors, and the sun."""
+"""Outdoor objects, and the sun."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from depth_ros.sim.world.scene import Light
 
 
 def sunlight(rng: Random) -> Light:
-    """A sun of 20 to 70 degrees, from none (overcast) to bright, under a sky that fits."""
+    """Sun at 20 to 70 degrees, from none (overcast) to bright, with a matching sky."""
     sky = daylight(rng)
     turn, height = rng.uniform(0, 2 * math.pi), math.radians(rng.uniform(20, 70))
     far = 3000.0
@@ -43,7 +43,7 @@ def sunlight(rng: Random) -> Light:
 
 
 def car(s: Spot) -> None:
-    """Two stacked boxes of about 4.2 x 1.8 x 1.45 m, windows and wheels; length along x."""
+    """Car of about 4.2 x 1.8 x 1.45 m: two boxes, windows and wheels; length along x."""
     rng = s.rng
     paint = m.metal(rng)
     long, wide, high = rng.gauss(4.2, 0.25), rng.gauss(1.8, 0.05), rng.gauss(1.47, 0.07)
@@ -76,13 +76,13 @@ def car(s: Spot) -> None:
         s.box(-long / 2, y, 0.62, (0.03, 0.25, 0.15), red)
 
 
-def tree(s: Spot, room: float = 2.8) -> None:
-    """A trunk of 2 to 3.5 m and a crown of a few balls, none further than `room` [m] from it."""
+def tree(s: Spot, reach: float = 2.8) -> None:
+    """Trunk of 2 to 3.5 m and a crown of spheres within `reach` [m] of it."""
     rng = s.rng
     trunk, of = rng.uniform(1.8, 3.5), m.leaves(rng)
     bark = m.wood(rng, m.colour(rng, (0.05, 0.1), (0.2, 0.4), (0.2, 0.45)))
     s.post(0, 0, 0, trunk + 0.6, rng.uniform(0.08, 0.22), bark)
-    radius = min(rng.uniform(0.9, 1.6), room / (0.9 + 0.85))
+    radius = min(rng.uniform(0.9, 1.6), reach / (0.9 + 0.85))
     s.ball(0, 0, trunk, radius, of)
     for _ in range(rng.randint(3, 6)):
         r = radius * rng.uniform(0.45, 0.85)
@@ -97,7 +97,7 @@ def tree(s: Spot, room: float = 2.8) -> None:
 
 
 def bush(s: Spot) -> None:
-    """Two or three balls on the ground, half in it."""
+    """Two or three spheres, partly in the ground."""
     of = m.leaves(s.rng)
     for _ in range(s.rng.randint(2, 3)):
         r = s.rng.uniform(0.3, 0.6)
@@ -114,7 +114,7 @@ def pole(s: Spot) -> None:
         s.box(0, 0.5, 4.9, (0.12, 1.2, 0.08), steel)
     elif kind == 2:
         s.post(0, 0, 0, 2.6, 0.03, steel)
-        s.box(0, 0.045, 1.95, (0.6, 0.02, 0.6), m.picture(rng))
+        s.box(0, 0.045, 1.95, (0.6, 0.02, 0.6), m.poster(rng))
     else:
         red = m.stripes(rng, (0.6, 0.03, 0.03), (0.8, 0.8, 0.8), 0.15, True)
         s.post(0, 0, 0, 0.9, 0.06, red if rng.random() < 0.5 else steel)
@@ -137,7 +137,7 @@ def dustbin(s: Spot) -> None:
 
 
 def crates(s: Spot) -> None:
-    """Wooden crates of 0.4 to 1 m, sometimes two on one another."""
+    """Wooden crate of 0.4 to 1 m, sometimes with a second one on top."""
     rng = s.rng
     side = rng.uniform(0.4, 1.0)
     wood = m.slats(rng)
@@ -153,7 +153,7 @@ def barrel(s: Spot) -> None:
 
 
 def house(s: Spot, width: float, depth: float, storeys: int) -> None:
-    """Front towards +y: windows in storeys of 3 m, a door of 2 m, a roof's edge."""
+    """House with its front towards +y: storeys of 3 m with windows, a door of 2 m, eaves."""
     rng = s.rng
     wall, trim = m.facade(rng), m.trim(rng)
     high = storeys * 3.0 + rng.uniform(0.2, 0.8)
@@ -178,7 +178,7 @@ def house(s: Spot, width: float, depth: float, storeys: int) -> None:
 
 
 def fence(s: Spot, length: float) -> None:
-    """Along x: boards or a wall of brick, 0.9 to 2.2 m high."""
+    """Fence, hedge or brick wall along x, 0.9 to 2.4 m high."""
     rng = s.rng
     pick = rng.random()
     if pick < 0.45:
@@ -191,7 +191,7 @@ def fence(s: Spot, length: float) -> None:
 
 
 def backdrop(s: Spot, near: float, far: float) -> None:
-    """What stands at the horizon: houses, rows of trees, hills."""
+    """Distant houses, rows of trees and hills."""
     rng = s.rng
     count = rng.randint(7, 13)
     lawn, start = m.leaves(rng), rng.uniform(0, 6.28)

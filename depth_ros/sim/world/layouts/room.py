@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A furnished room of 2.5 to 12 m: to live, sleep, cook or work in, a workshop, nearly empty."""
+"""Furnished rooms of 2.5 to 12 m: living rooms, bedrooms, kitchens, offices, workshops."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from depth_ros.sim.world.scene import Scene
 
 WALLS = (m.plaster, m.plaster, m.wallpaper, m.plaster, m.brick, m.tiles)
 FLOORS = (m.planks, m.planks, m.tiles, m.carpet, m.concrete)
-#: of cellars, garages and workshops
+#: walls of cellars, garages and workshops
 ROUGH_WALLS = (m.concrete, m.blocks, m.brick, m.slats, m.plaster)
 ROUGH_FLOORS = (m.concrete, m.concrete, m.planks, m.slabs)
 TALL = (furniture.shelf, furniture.cupboard, furniture.counter, clutter.rack)
 
 
 def room(b: Builder) -> Scene:
-    """A room, what is behind its open door and outside its windows."""
+    """Room, with the space behind its open door and outside of its windows."""
     rng = b.rng
     wide, deep = (min(12.0, max(2.5, rng.lognormvariate(math.log(4.6), 0.4))) for _ in range(2))
     height = rng.uniform(2.3, 3.2)
     x0, y0, x1, y1 = -wide / 2, -deep / 2, wide / 2, deep / 2
     walls = shell.walls_of(b, x0, y0, x1, y1, height)
-    inner = rng.randrange(4)  # the side with the door; another part of the house is behind it
+    inner = rng.randrange(4)  # the wall with the door to the rest of the house
     ajar = rng.random() < 0.4
     length = walls[inner].length
     shell.door(walls[inner], rng.uniform(-0.5, 0.5) * (length - 1.2), rng, ajar)
-    b.sun_comes_in = rng.random() < 0.3
+    b.sun_inside = rng.random() < 0.3
     bright = _windows(walls, inner, rng, height)
-    b.sun_comes_in &= bright is not None
-    if rng.random() < 0.4:  # a wardrobe's or a bathroom's door
+    b.sun_inside &= bright is not None
+    if rng.random() < 0.4:  # a second door
         x = rng.uniform(-0.5, 0.5) * (length - 1.2)
         if walls[inner].free(x - 0.7, x + 0.7):
             shell.door(walls[inner], x, rng, False)
@@ -57,11 +57,11 @@ def room(b: Builder) -> Scene:
     else:
         b.box(lamp[0], lamp[1], height - 0.06, (1.2, 0.3, 0.06), m.lamp(rng))
     light = shell.lamp_light(rng, lamp, inside, bright)
-    if b.sun_comes_in and bright:
+    if b.sun_inside and bright:
         light = shell.through_windows(light, rng, bright)
     level = -rng.choice((0.3, 0.3, 3.3, 6.3))
     out = b.at(0, 0, level)
-    for _ in range(3):  # houses over the way
+    for _ in range(3):  # houses opposite
         angle, far = rng.uniform(0, 2 * math.pi), rng.uniform(18, 60)
         out.box(
             far * math.cos(angle),
@@ -70,7 +70,7 @@ def room(b: Builder) -> Scene:
             (rng.uniform(8, 20), rng.uniform(8, 20), 3 * rng.randint(1, 5) + 0.5),
             m.facade(rng),
             angle,
-            shades=False,
+            casts_shadow=False,
         )
     ground = rng.choice((m.grass, m.asphalt, m.slabs))(rng)
     return b.scene('room', ground, light, (x0, y0, x1, y1), level, min(2.0, height - 0.3))
@@ -79,7 +79,7 @@ def room(b: Builder) -> Scene:
 def _windows(
     walls: list[Wall], inner: int, rng: Random, height: float
 ) -> tuple[float, float] | None:
-    """Windows in the walls that look outside; the direction light comes from."""
+    """Add windows to the outer walls; returns the direction of their light, or None."""
     towards = None
     for k, wall in enumerate(walls):
         if k == inner or rng.random() < 0.55:
@@ -104,42 +104,42 @@ def _slabs(
     floor: m.Material,
     ajar: bool,
 ) -> tuple[float, float, float, float, float]:
-    """Floor and ceiling, also of the passage behind the open door; its walls; what is inside."""
+    """Add floor and ceiling, and the passage behind an open door; returns `Light.inside`."""
     rng = b.rng
     x0, y0, x1, y1 = bounds
     ceiling = m.ceiling(rng)
     wide, deep = x1 - x0 + 2 * THICK, y1 - y0 + 2 * THICK
-    b.box(0, 0, -0.25, (wide, deep, 0.25), floor, shades=False)
-    b.box(0, 0, height, (wide, deep, 0.2), ceiling, shades=False)
+    b.box(0, 0, -0.25, (wide, deep, 0.25), floor, casts_shadow=False)
+    b.box(0, 0, height, (wide, deep, 0.2), ceiling, casts_shadow=False)
     if not ajar:
         return (x0 - THICK, y0 - THICK, x1 + THICK, y1 + THICK, height)
     far = rng.uniform(1.2, 4.0)
     s, of = wall.spot.at(0, -THICK), m.plaster(rng)
     length = wall.length + 2 * THICK
-    s.box(0, -far / 2, -0.25, (length, far, 0.25), m.planks(rng), shades=False)
-    s.box(0, -far / 2, height, (length, far, 0.2), ceiling, shades=False)
-    s.box(0, -far - 0.05, 0, (length, 0.1, height), of, shades=False)
+    s.box(0, -far / 2, -0.25, (length, far, 0.25), m.planks(rng), casts_shadow=False)
+    s.box(0, -far / 2, height, (length, far, 0.2), ceiling, casts_shadow=False)
+    s.box(0, -far - 0.05, 0, (length, 0.1, height), of, casts_shadow=False)
     for side in (-1, 1):
-        s.box(side * length / 2, -far / 2, 0, (0.1, far, height), of, shades=False)
+        s.box(side * length / 2, -far / 2, 0, (0.1, far, height), of, casts_shadow=False)
     corners = [s.point(side * length / 2, -far) for side in (-1, 1)]
     xs, ys = [x0, x1, *(c[0] for c in corners)], [y0, y1, *(c[1] for c in corners)]
     return (min(xs) - THICK, min(ys) - THICK, max(xs) + THICK, max(ys) + THICK, height)
 
 
 def _beams(b: Builder, rng: Random, wide: float, deep: float, height: float) -> None:
-    """Beams under the ceiling, and a pipe along a wall."""
+    """Add beams below the ceiling, and a pipe along a wall."""
     of, pitch = m.wood(rng), rng.uniform(0.5, 1.4)
     thick, tall = rng.uniform(0.05, 0.16), rng.uniform(0.1, 0.22)
     count = int(deep / pitch)
     for k in range(count):
         y = (k + 0.5) * deep / count - deep / 2
-        b.box(0, y, height - tall, (wide, thick, tall - 1e-3), of, shades=False)
+        b.box(0, y, height - tall, (wide, thick, tall - 1e-3), of, casts_shadow=False)
     y, z, radius = rng.choice((-1, 1)) * (deep / 2 - 0.12), height - 0.35, rng.uniform(0.02, 0.07)
     b.bar((-wide / 2, y, z), (wide / 2, y, z), radius, m.metal(rng), round_ends=False)
 
 
 def _wall_shelf(wall: Wall, rng: Random) -> None:
-    """A board on a wall and what stands on it."""
+    """Add a shelf with objects to a wall."""
     width, z = rng.uniform(0.5, 1.4), rng.uniform(1.2, 1.7)
     x = rng.uniform(-0.5, 0.5) * (wall.length - width - 0.3)
     if wall.length < width + 0.4 or not wall.free(x - width / 2, x + width / 2):
@@ -147,20 +147,20 @@ def _wall_shelf(wall: Wall, rng: Random) -> None:
     wall.spot.box(x, 0.13, z - 0.03, (width, 0.25, 0.03), m.wood(rng))
     for _ in range(rng.randint(2, 6)):
         at = wall.spot.at(x + rng.uniform(-0.42, 0.42) * width, 0.13, z, 0.0)
-        clutter.thing(at, rng.uniform(0.05, 0.25), 0.18, rng.uniform(0.08, 0.35))
+        clutter.any_object(at, rng.uniform(0.05, 0.25), 0.18, rng.uniform(0.08, 0.35))
 
 
 def _furnish(
     b: Builder, walls: list[Wall], rng: Random, wide: float, deep: float, rough: bool
 ) -> None:
-    """Things against the walls, then things in the middle, as many as there is room for."""
-    for wall in walls:  # doors stay free
+    """Add objects against the walls, then in the middle, where there is space."""
+    for wall in walls:  # keep doors free
         for start, end, low, _ in wall.holes:
             if low == 0:
                 b.claim(wall.spot.at((start + end) / 2, 0.45), end - start, 0.9, 0.0)
     if rng.random() < 0.35:
         size = (min(2.4, wide * 0.6), min(1.7, deep * 0.6), 0.012)
-        b.box(rng.uniform(-0.1, 0.1) * wide, 0, 0, size, m.rug(rng), shades=False)
+        b.box(rng.uniform(-0.1, 0.1) * wide, 0, 0, size, m.rug(rng), casts_shadow=False)
     crowd = rng.uniform(0.6, 2.6)
     for wall in walls:
         if rng.random() < 0.2 * crowd:
@@ -168,25 +168,25 @@ def _furnish(
     against = list(furniture.AGAINST.items())
     if rough:
         against = [(t, size) for t, size in against if t not in (furniture.bed, furniture.sofa)]
-    for thing, (width, depth) in rng.sample(against, len(against)) + rng.sample(against, 4):
+    for add_object, (width, depth) in rng.sample(against, len(against)) + rng.sample(against, 4):
         for _ in range(4):
             wall = rng.choice(walls)
-            rare = 0.3 if thing in furniture.RARE else 1.0
+            rare = 0.3 if add_object in furniture.RARE else 1.0
             if rng.random() > crowd * rare or wall.length < width + 0.2:
                 continue
             x = rng.uniform(-0.5, 0.5) * (wall.length - width - 0.1)
-            tall = thing in TALL
+            tall = add_object in TALL
             if tall and not wall.free(x - width / 2, x + width / 2):
                 continue
             spot = wall.spot.at(x, depth / 2 + 0.04)
-            if thing is furniture.desk:
+            if add_object is furniture.desk:
                 spot = wall.spot.at(x, 0.72)
             if b.claim(wall.spot.at(x, depth / 2), width, depth):
-                thing(spot)
+                add_object(spot)
                 break
-    for thing, (width, depth) in rng.sample(list(furniture.FREE.items()), 13):
+    for add_object, (width, depth) in rng.sample(list(furniture.FREE.items()), 13):
         for _ in range(3):
-            rare = 0.25 if thing in furniture.RARE and not rough else 1.0
+            rare = 0.25 if add_object in furniture.RARE and not rough else 1.0
             if rng.random() > crowd * 0.6 * rare:
                 continue
             turn = rng.uniform(0, 2 * math.pi)
@@ -196,7 +196,7 @@ def _furnish(
             x, y = rng.uniform(-1, 1) * (wide / 2 - reach), rng.uniform(-1, 1) * (deep / 2 - reach)
             spot = b.at(x, y, 0, turn)
             if b.claim(spot, width, depth):
-                thing(spot)
+                add_object(spot)
                 break
     if min(wide, deep) > 6 and rng.random() < 0.5:
         of = m.plaster(rng)

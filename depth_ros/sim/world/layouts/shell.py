@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What encloses rooms: walls with doors and windows, floors, ceilings, lamps."""
+"""Building parts: walls with doors and windows, light of rooms and sky."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from depth_ros.sim.world.builder import Builder, Spot
 from depth_ros.sim.world.materials import Material, Rgb
 from depth_ros.sim.world.scene import Light
 
-THICK = 0.16  #: of inner walls [m]
+THICK = 0.16  #: thickness of walls [m]
 
 
 @dataclass(slots=True)
 class Wall:
-    """A wall seen from inside: x runs along it from its middle, y points into the room.
+    """A wall; x is along it from its centre, y points into the room.
 
     Args:
-        spot: middle of its foot.
-        length: [m].
-        height: [m].
+        spot: frame at the centre of its base.
+        length: along x [m].
+        height: along z [m].
         holes: start, end, lower and upper edge of openings [m].
     """
 
@@ -32,11 +32,11 @@ class Wall:
     holes: list[tuple[float, float, float, float]] = field(default_factory=list)
 
     def free(self, start: float, end: float) -> bool:
-        """Whether no opening lies between two places."""
+        """Whether there is no opening between two coordinates along the wall [m]."""
         return all(end < h[0] or h[1] < start for h in self.holes)
 
     def build(self, of: Material, skirting: Material | None) -> None:
-        """The boxes around its openings."""
+        """Add the boxes around the openings to the scene."""
         at = -self.length / 2 - THICK  # walls meet at the corners
         for start, end, low, high in sorted(self.holes):
             self._piece(at, start, 0.0, self.height, of, skirting)
@@ -52,9 +52,9 @@ class Wall:
         if x1 - x0 < 1e-3 or z1 - z0 < 1e-3:
             return
         x, size = (x0 + x1) / 2, (x1 - x0, THICK, z1 - z0)
-        self.spot.box(x, -THICK / 2, z0, size, of, shades=False)
+        self.spot.box(x, -THICK / 2, z0, size, of, casts_shadow=False)
         if skirting:
-            self.spot.box(x, 0.006, 0.0, (x1 - x0, 0.014, 0.08), skirting, shades=False)
+            self.spot.box(x, 0.006, 0.0, (x1 - x0, 0.014, 0.08), skirting, casts_shadow=False)
 
 
 def walls_of(b: Builder, x0: float, y0: float, x1: float, y1: float, height: float) -> list[Wall]:
@@ -69,7 +69,7 @@ def walls_of(b: Builder, x0: float, y0: float, x1: float, y1: float, height: flo
 
 
 def door(wall: Wall, x: float, rng: Random, ajar: bool) -> None:
-    """An opening of 2.0 x 0.85 m with its frame; a leaf unless it is `ajar`."""
+    """Add a door of 2.0 x 0.85 m with its frame; `ajar` leaves it open."""
     width, height = 0.85 + rng.uniform(-0.05, 0.05), 2.0 + rng.uniform(-0.02, 0.08)
     wall.holes.append((x - width / 2, x + width / 2, 0.0, height))
     s, frame = wall.spot, m.trim(rng)
@@ -80,12 +80,12 @@ def door(wall: Wall, x: float, rng: Random, ajar: bool) -> None:
             0,
             (0.07, 0.025, height + 0.06),
             frame,
-            shades=False,
+            casts_shadow=False,
         )
-    s.box(x, 0.01, height, (width + 0.12, 0.024, 0.065), frame, shades=False)
+    s.box(x, 0.01, height, (width + 0.12, 0.024, 0.065), frame, casts_shadow=False)
     leaf = m.wood(rng) if rng.random() < 0.5 else m.paint(rng)
     if not ajar:
-        s.box(x, -0.05, 0, (width, 0.04, height), leaf, shades=False)
+        s.box(x, -0.05, 0, (width, 0.04, height), leaf, casts_shadow=False)
         s.box(
             x + (width / 2 - 0.08) * rng.choice((-1, 1)),
             -0.012,
@@ -93,31 +93,36 @@ def door(wall: Wall, x: float, rng: Random, ajar: bool) -> None:
             (0.12, 0.04, 0.02),
             m.metal(rng),
         )
-    elif rng.random() < 0.5:  # the leaf stands open, into what is behind
+    elif rng.random() < 0.5:  # open door leaf
         s.box(x + width / 2 - 0.03, -THICK - width / 2, 0, (0.04, width, height), leaf)
 
 
 def window(wall: Wall, x: float, rng: Random, width: float, low: float, high: float) -> None:
-    """An opening with a frame and bars, a sill, often a radiator below and curtains beside."""
+    """Add a window with frame and sill, sometimes with radiator, blind and curtains."""
     wall.holes.append((x - width / 2, x + width / 2, low, high))
     s, frame = wall.spot, m.trim(rng)
     bar = 0.06
     for side in (-1, 1):
         s.box(
-            x + side * (width - bar) / 2, -0.1, low, (bar, 0.06, high - low), frame, shades=False
+            x + side * (width - bar) / 2,
+            -0.1,
+            low,
+            (bar, 0.06, high - low),
+            frame,
+            casts_shadow=False,
         )
     for z in (low, high - bar):
-        s.box(x, -0.1, z, (width - 2 * bar, 0.06, bar), frame, shades=False)
+        s.box(x, -0.1, z, (width - 2 * bar, 0.06, bar), frame, casts_shadow=False)
     if width > 1.0:
-        s.box(x, -0.1, low + bar, (0.05, 0.05, high - low - 2 * bar), frame, shades=False)
+        s.box(x, -0.1, low + bar, (0.05, 0.05, high - low - 2 * bar), frame, casts_shadow=False)
     s.box(x, 0.03, low - 0.03, (width + 0.1, 0.14, 0.03), frame)
     if low > 0.6 and rng.random() < 0.6:
         white = m.paint(rng, m.colour(rng, saturation=(0, 0.05), value=(0.8, 0.95)))
         ribs = m.stripes(rng, white.pane, m.darker(white.pane, 0.6), 0.03)
         s.box(x, 0.06, 0.12, (width * 0.9, 0.08, low - 0.3), ribs)
-    if rng.random() < 0.25:  # a blind, drawn down some way; light comes through it
+    if rng.random() < 0.25:  # a blind, partly closed, translucent
         down = rng.uniform(0.3, 1.0) * (high - low)
-        s.box(x, 0.02, high - down, (width + 0.04, 0.01, down), m.blind(rng), shades=False)
+        s.box(x, 0.02, high - down, (width + 0.04, 0.01, down), m.blind(rng), casts_shadow=False)
     if rng.random() < 0.4:
         cloth = m.cloth(rng)
         for side in (-1, 1):
@@ -125,20 +130,20 @@ def window(wall: Wall, x: float, rng: Random, width: float, low: float, high: fl
 
 
 def hang(wall: Wall, rng: Random, count: int) -> None:
-    """Pictures, posters and shelves on the free parts of a wall."""
+    """Add posters to the free parts of a wall."""
     for _ in range(count):
         width, height = rng.uniform(0.25, 1.2), rng.uniform(0.25, 0.9)
         x = rng.uniform(-0.5, 0.5) * (wall.length - width - 0.3)
         if wall.length > width + 0.4 and wall.free(x - width / 2 - 0.15, x + width / 2 + 0.15):
             z = 1.55 - height / 2 + rng.gauss(0, 0.08)
-            wall.spot.box(x, 0.012, z, (width, 0.025, height), m.picture(rng), shades=False)
+            wall.spot.box(x, 0.012, z, (width, 0.025, height), m.poster(rng), casts_shadow=False)
             wall.holes.append((x - width / 2, x + width / 2, -1.0, -1.0))
-    # a picture is no hole
+    # remove the posters, which were entered to keep them apart
     wall.holes[:] = [h for h in wall.holes if h[2] >= 0]
 
 
 def daylight(rng: Random) -> dict[str, Rgb | float]:
-    """A sky, from blue to overcast."""
+    """Random sky, from blue to overcast: fields of `Light`."""
     grey = rng.random()
     blue = m.colour(rng, hue=(0.56, 0.62), saturation=(0.3, 0.7), value=(0.55, 0.95))
     even = (0.5 + 0.3 * grey,) * 3
@@ -159,7 +164,7 @@ def lamp_light(
     inside: tuple[float, float, float, float, float],
     window_from: tuple[float, float] | None,
 ) -> Light:
-    """Light of a room: a lamp under the ceiling, soft light, and a window's if it has one."""
+    """Light of a room: a ceiling lamp, ambient light, and light of windows."""
     warm = rng.uniform(-0.25, 0.35)
     tint = (1 + 0.35 * warm, 1.0, 1 - 0.6 * warm)
     strength, soft = rng.uniform(0.3, 1.3), rng.uniform(0.16, 0.45)
@@ -182,7 +187,7 @@ def lamp_light(
 
 
 def through_windows(light: Light, rng: Random, window_from: tuple[float, float]) -> Light:
-    """The same room by day: the lamp is off and the sun stands before the windows."""
+    """Light of the room with the lamp off and the sun shining through the windows."""
     turn = math.atan2(window_from[1], window_from[0]) + rng.uniform(-0.7, 0.7)
     height, far = math.radians(rng.uniform(18, 50)), 3000.0
     strength = rng.uniform(1.5, 5.0)

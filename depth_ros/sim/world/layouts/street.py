@@ -7,7 +7,7 @@ import math
 
 from depth_ros.sim.world import materials as m
 from depth_ros.sim.world.builder import Builder, Spot
-from depth_ros.sim.world.layouts import outside, things
+from depth_ros.sim.world.layouts import objects, outside
 from depth_ros.sim.world.scene import Scene
 
 LONG = 240.0  #: of the street [m]
@@ -15,7 +15,7 @@ KERB = 0.12  #: height of the pavement [m]
 
 
 def street(b: Builder) -> Scene:
-    """Lanes of 3 to 3.5 m between pavements; a camera on either."""
+    """Street with lanes of 3 to 3.5 m between pavements; the camera is on either."""
     rng = b.rng
     lane = rng.uniform(3.0, 3.5)
     lanes = rng.choice((1, 2, 2, 2, 3))
@@ -24,11 +24,11 @@ def street(b: Builder) -> Scene:
     for k in range(1, lanes):
         y = (k - lanes / 2) * lane
         pattern = rng.choice(((3.0, 6.0), (3.0, 3.0), (6.0, 3.0), (3.0, 0.0)))
-        b.box(0, y, 0, (LONG, 0.12, 0.004), m.dashes(rng, asphalt, *pattern), shades=False)
+        b.box(0, y, 0, (LONG, 0.12, 0.004), m.dashes(rng, asphalt, *pattern), casts_shadow=False)
     if rng.random() < 0.25:  # a crossing: bars of 0.5 m
         x = rng.uniform(-4, 14)
         bars = m.stripes(rng, (0.75, 0.75, 0.75), asphalt.pane, 0.5, True)
-        b.box(x, 0, 0, (3.5, 2 * half - 0.6, 0.005), bars, shades=False)
+        b.box(x, 0, 0, (3.5, 2 * half - 0.6, 0.005), bars, casts_shadow=False)
     setback = 0.0
     for side in (-1, 1):
         setback = max(setback, _side(b.at(0, side * half, 0, 0 if side > 0 else math.pi)))
@@ -45,8 +45,8 @@ def street(b: Builder) -> Scene:
             rng.uniform(0, 6),
         )
         if b.claim(spot, 0.6, 0.6):
-            things.person(spot)
-    for end in (-1, 1):  # streets end at something
+            objects.person(spot)
+    for end in (-1, 1):  # houses at both ends
         outside.house(
             b.at(end * 128.0, rng.uniform(-9, 9), 0, end * math.pi / 2), 22, 9, rng.randint(2, 5)
         )
@@ -55,22 +55,22 @@ def street(b: Builder) -> Scene:
 
 
 def _side(s: Spot) -> float:
-    """One side of the street: y points away from it, x along. Returns the houses' distance."""
+    """Add one side of the street, x along and y away from it; returns the houses' distance."""
     rng, b = s.rng, s.world
     wide = rng.uniform(1.5, 4.0)
     kerb = m.concrete(rng, 1.0)
-    s.box(0, 0.06, 0, (LONG, 0.12, KERB), kerb, shades=False)
+    s.box(0, 0.06, 0, (LONG, 0.12, KERB), kerb, casts_shadow=False)
     s.box(
         0,
         wide / 2 + 0.12,
         0,
         (LONG, wide, KERB - 0.004),
         rng.choice((m.slabs, m.slabs, m.asphalt))(rng),
-        shades=False,
+        casts_shadow=False,
     )
     back = rng.choice((0.0, 0.0, 2.0, 5.0))
     lawn = m.grass(rng)
-    s.box(0, wide + 30.12, 0, (LONG, 60.0, KERB - 0.008), lawn, shades=False)
+    s.box(0, wide + 30.12, 0, (LONG, 60.0, KERB - 0.008), lawn, casts_shadow=False)
     if back:
         outside.fence(s.at(0, wide + 0.3, KERB), 160.0)
     built = rng.random() < 0.8
@@ -95,14 +95,14 @@ def _side(s: Spot) -> float:
         spot = s.at(k * 9.0 + rng.uniform(-1, 1), 0.65, KERB)
         if b.claim(spot, 0.5, 0.5):
             if trees and rng.random() < 0.7:
-                outside.tree(spot, wide + back - 0.65)  # a crown does not reach into a house
+                outside.tree(spot, wide + back - 0.65)  # keeps the crown out of the houses
             else:
                 outside.pole(spot)
     for _ in range(rng.randint(1, 6)):
         spot = s.at(rng.uniform(-20, 30), rng.uniform(0.6, wide - 0.2), KERB, rng.uniform(0, 6.28))
-        thing = rng.choice(
-            (things.person, things.person, outside.dustbin, outside.bench, things.cartons)
+        add_object = rng.choice(
+            (objects.person, objects.person, outside.dustbin, outside.bench, objects.cartons)
         )
         if b.claim(spot, 0.7, 0.7):
-            thing(spot)
+            add_object(spot)
     return wide + back

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A yard, garden, park or square, with things about."""
+"""Yards, gardens, parks and squares with loose objects."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import math
 
 from depth_ros.sim.world import materials as m
 from depth_ros.sim.world.builder import Builder
-from depth_ros.sim.world.layouts import clutter, furniture, outside, things
+from depth_ros.sim.world.layouts import clutter, furniture, objects, outside
 from depth_ros.sim.world.scene import Scene
 
-THINGS = (
+OBJECTS = (
     (outside.crates, 1.1),
     (outside.crates, 1.1),
     (outside.barrel, 0.7),
@@ -20,11 +20,11 @@ THINGS = (
     (outside.tree, 1.6),
     (outside.pole, 0.6),
     (outside.car, 4.6),
-    (things.person, 0.6),
-    (things.cartons, 0.8),
-    (things.ball, 0.5),
+    (objects.person, 0.6),
+    (objects.cartons, 0.8),
+    (objects.ball, 0.5),
     (furniture.chair, 0.6),
-    (things.steps, 1.9),
+    (objects.steps, 1.9),
     (clutter.heap, 1.0),
     (clutter.bicycle, 1.8),
     (clutter.motorcycle, 2.2),
@@ -34,7 +34,7 @@ THINGS = (
 
 
 def yard(b: Builder) -> Scene:
-    """Ground of 8 to 36 m, on some sides closed by walls, fences, hedges or houses."""
+    """Ground of 8 to 30 m, enclosed on some sides by walls, fences, hedges or houses."""
     rng = b.rng
     wide, deep = rng.uniform(8, 30), rng.uniform(8, 30)
     ground = rng.choice((m.slabs, m.slabs, m.grass, m.asphalt, m.earth, m.concrete))(rng)
@@ -58,7 +58,7 @@ def yard(b: Builder) -> Scene:
             0,
             (*size, rng.choice((0.02, 0.05, 0.15))),
             of,
-            shades=False,
+            casts_shadow=False,
         )
     if rng.random() < 0.3:  # a roof on columns
         of, spot = m.concrete(rng), b.at(rng.uniform(-0.2, 0.2) * wide, 0.3 * deep)
@@ -68,14 +68,14 @@ def yard(b: Builder) -> Scene:
                     spot.post(px, py, 0, 2.5, 0.12, of)
             spot.box(0, 0, 2.5, (5.2, 3.2, 0.2), m.slats(rng))
     for _ in range(rng.randint(8, 30)):
-        thing, room = rng.choice(THINGS)
+        add_object, width = rng.choice(OBJECTS)
         spot = b.at(
             rng.uniform(-0.45, 0.45) * wide,
             rng.uniform(-0.45, 0.45) * deep,
             0,
             rng.uniform(0, 6.28),
         )
-        if room < 0.4 * min(wide, deep) and b.claim(spot, room, room, 0.1):
-            thing(spot)
+        if width < 0.4 * min(wide, deep) and b.claim(spot, width, width, 0.1):
+            add_object(spot)
     area = (-wide / 2, -deep / 2, wide / 2, deep / 2)
     return b.scene('yard', ground, outside.sunlight(rng), area)

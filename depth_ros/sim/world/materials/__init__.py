@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What surfaces look like, at real sizes: bricks of 0.25 x 0.075 m, tiles of 0.3 to 0.6 m."""
+"""Random materials with patterns of real size: bricks of 0.25 x 0.075 m, tiles of 0.3 to 0.6 m."""
 
 from depth_ros.sim.world.materials.common import (
     blocks,
@@ -9,7 +9,7 @@ from depth_ros.sim.world.materials.common import (
     glass,
     metal,
     paint,
-    picture,
+    poster,
     rubber,
     slats,
     stripes,
@@ -68,9 +68,9 @@ __all__ = [
     'leaves',
     'metal',
     'paint',
-    'picture',
     'planks',
     'plaster',
+    'poster',
     'rubber',
     'rug',
     'slabs',

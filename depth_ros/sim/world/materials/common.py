@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Materials found indoors and out."""
+"""Materials used indoors and outdoors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from depth_ros.sim.world.materials.surface import Material, Rgb, colour, darker,
 
 
 def paint(rng: Random, rgb: Rgb | None = None, noise: float = 0.06) -> Material:
-    """Painted wall, plastic, lacquer: almost one colour."""
+    """Paint, plastic or lacquer: almost uniform."""
     rgb = rgb or colour(rng)
     return Material(
         rgb, noise=noise, grain=(rng.uniform(0.3, 1.5),) * 2, rough=0.6, seed=rng.random() * 100
@@ -24,13 +24,13 @@ def metal(rng: Random) -> Material:
 
 
 def glass(rng: Random) -> Material:
-    """Dark panes of cars, screens."""
+    """Dark glass of cars and screens."""
     rgb = colour(rng, hue=(0.5, 0.65), saturation=(0.0, 0.3), value=(0.05, 0.25))
     return Material(rgb, noise=0.1, grain=(0.8, 0.8), gloss=0.8, seed=rng.random() * 100)
 
 
 def stripes(rng: Random, a: Rgb, b: Rgb, width: float, level: bool = False) -> Material:
-    """Bands of `a` and `b`, each `width` [m]; `level` bands lie, others stand."""
+    """Stripes of `a` and `b`, each `width` [m]; horizontal if `level`, else vertical."""
     return Material(
         a,
         b,
@@ -66,14 +66,14 @@ def wood(rng: Random, rgb: Rgb | None = None) -> Material:
 
 
 def concrete(rng: Random, slab: float | None = None) -> Material:
-    """Grey with stains; joints every `slab` metres if given."""
+    """Grey with stains; with joints every `slab` [m] if given."""
     a = colour(rng, hue=(0.05, 0.65), saturation=(0.0, 0.08), value=(0.4, 0.8))
     m = grid(rng, a, darker(a, 0.4), (slab or 3.0,) * 2, 0.015 if slab else 0.0)
     return replace(m, noise=rng.uniform(0.1, 0.35), grain=(1.2, 1.2), rough=0.75, tone=0.06)
 
 
-def picture(rng: Random) -> Material:
-    """A poster, a painting, a screen that is on: large shapes in a few colours."""
+def poster(rng: Random) -> Material:
+    """Poster, painting or screen content: large shapes in a few colours."""
     w, h = rng.uniform(0.1, 0.5), rng.uniform(0.1, 0.5)
     return Material(
         colour(rng, saturation=(0.1, 0.9), value=(0.1, 0.95)),
@@ -96,7 +96,7 @@ def rubber(rng: Random) -> Material:
 
 
 def slats(rng: Random, gap: float = 0.01) -> Material:
-    """Standing boards 0.1 to 0.15 m wide with dark gaps: fences, doors of sheds."""
+    """Vertical boards of 0.09 to 0.15 m with dark gaps, as in fences."""
     width = rng.uniform(0.09, 0.15)
     a = wood_colour(rng) if rng.random() < 0.7 else colour(rng)
     m = grid(rng, a, darker(a, 0.2), (width, 50.0), gap)
@@ -104,7 +104,7 @@ def slats(rng: Random, gap: float = 0.01) -> Material:
 
 
 def brick(rng: Random) -> Material:
-    """Bricks of 0.25 x 0.075 m with their joint, every second row shifted by half."""
+    """Bricks of 0.25 x 0.075 m with joints; every second row is shifted by half."""
     if rng.random() < 0.7:
         a = colour(rng, hue=(0.0, 0.07), saturation=(0.35, 0.65), value=(0.4, 0.75))
     else:
@@ -124,7 +124,7 @@ def blocks(rng: Random) -> Material:
 
 
 def cardboard(rng: Random) -> Material:
-    """A carton."""
+    """Cardboard."""
     rgb = colour(rng, hue=(0.07, 0.1), saturation=(0.3, 0.5), value=(0.5, 0.8))
     return Material(
         rgb,

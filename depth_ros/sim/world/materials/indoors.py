@@ -21,7 +21,7 @@ def trim(rng: Random) -> Material:
 
 
 def plaster(rng: Random) -> Material:
-    """Wall of a room: mostly light, sometimes strong."""
+    """Painted wall of a room: mostly light, sometimes saturated."""
     bold = rng.random() < 0.25
     rgb = colour(
         rng, saturation=(0.0, 0.55 if bold else 0.18), value=(0.45 if bold else 0.7, 0.95)
@@ -30,7 +30,7 @@ def plaster(rng: Random) -> Material:
 
 
 def ceiling(rng: Random) -> Material:
-    """White, sometimes tinted or of wood."""
+    """White, sometimes tinted or wooden."""
     pick = rng.random()
     if pick < 0.8:
         return paint(rng, colour(rng, saturation=(0.0, 0.08), value=(0.78, 0.98)), noise=0.04)
@@ -55,7 +55,7 @@ def wallpaper(rng: Random) -> Material:
 
 
 def tiles(rng: Random, side: float | None = None) -> Material:
-    """Floor or wall tiles; 0.3, 0.45 or 0.6 m unless said, joints of 3 to 6 mm; some chequered."""
+    """Tiles of 0.3 to 0.6 m, or of `side` [m], with joints of 3 to 8 mm; some chequered."""
     side = side or rng.choice((0.3, 0.3, 0.33, 0.45, 0.6))
     a = colour(rng, saturation=(0.0, 0.3), value=(0.4, 0.95))
     m = grid(rng, a, darker(a, rng.uniform(0.25, 0.7)), (side, side), rng.uniform(0.003, 0.008))
@@ -72,7 +72,7 @@ def tiles(rng: Random, side: float | None = None) -> Material:
 
 
 def planks(rng: Random, width: float | None = None) -> Material:
-    """Floor boards 0.1 to 0.2 m wide, or parquet strips of 7 cm."""
+    """Floor boards of 0.1 to 0.2 m width, or parquet strips of 7 cm."""
     width = width or rng.choice((0.07, 0.1, 0.12, 0.15, 0.2))
     a = wood_colour(rng)
     length = rng.uniform(1.2, 2.4) if width > 0.08 else rng.uniform(0.35, 0.6)
@@ -150,7 +150,7 @@ def ceiling_tiles(rng: Random) -> Material:
 
 
 def blind(rng: Random) -> Material:
-    """Cloth or slats in front of a window, bright with what is behind."""
+    """Translucent cloth or slats in front of a window."""
     rgb = colour(rng, saturation=(0.0, 0.25), value=(0.7, 0.97))
     level = rng.uniform(0.025, 0.06)
     return Material(
@@ -165,6 +165,6 @@ def blind(rng: Random) -> Material:
 
 
 def lamp(rng: Random) -> Material:
-    """A shade that glows."""
+    """Glowing lampshade."""
     rgb = colour(rng, hue=(0.08, 0.14), saturation=(0.0, 0.25), value=(0.95, 1.0))
     return Material(rgb, noise=0.0, glow=rng.uniform(2.0, 6.0))

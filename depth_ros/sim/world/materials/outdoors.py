@@ -42,7 +42,7 @@ def earth(rng: Random) -> Material:
 
 
 def leaves(rng: Random) -> Material:
-    """Foliage seen as a whole."""
+    """Foliage."""
     rgb = colour(rng, hue=(0.16, 0.37), saturation=(0.4, 0.8), value=(0.2, 0.5))
     return Material(rgb, noise=0.85, grain=(0.35, 0.35), rough=0.95, seed=rng.random() * 100)
 
@@ -70,7 +70,7 @@ def facade(rng: Random) -> Material:
 
 
 def dashes(rng: Random, road: Material, length: float, gap: float) -> Material:
-    """White road marking of dashes `length` long every `length + gap` [m]; gap 0 is a line."""
+    """White dashes of `length` [m] with gaps of `gap` [m]; gap 0 is a solid line."""
     white = colour(rng, saturation=(0.0, 0.05), value=(0.75, 0.95))
     share = length / (length + gap)
     return Material(

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a surface is: a row of numbers, at the sizes things are made in.
+"""Materials: a row of numbers that describes a pattern in real size.
 
-One pattern serves all: cells of a width and height, each with a pane (a tile, a brick, a window)
-inside a border (its joint, the wall), a tone of its own, and noise over both. It is painted in
-texture.py.
+All materials have the same pattern: cells with a pane (a tile, a brick, a window) inside a border
+(its joint, the wall), a different brightness of each pane, and noise over both. texture.py
+evaluates it.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ class Material:
     """A surface.
 
     Args:
-        pane: reflectance of the pane, linear rgb 0..1.
-        border: of what is around it.
-        other: of some panes instead of `pane`.
+        pane: reflectance of the pane, linear RGB 0..1.
+        border: reflectance of the border.
+        other: reflectance of some panes instead of `pane`.
         cell: width and height of a cell [m].
-        across: where the pane starts and ends along the width, share of the cell.
-        along: the same along the height.
-        shift: of every second row, share of the width; negative shifts every row at random.
-        share: of panes that are `other`; 1 makes a chequerboard.
-        tone: how much panes differ in brightness, 0..1.
-        noise: strength of the noise, 0..1.
-        grain: coarsest wavelength of the noise along width and height [m].
-        rough: how much finer waves weigh, 0..1.
-        glow: light it gives by itself, in units of its reflectance.
-        gloss: of the highlight, 0..1.
-        seed: which noise.
+        across: start and end of the pane along the width, as fractions of the cell.
+        along: start and end of the pane along the height, as fractions of the cell.
+        shift: of every second row, as a fraction of the width; negative: random for each row.
+        share: fraction of panes that are `other`; 1 gives a chequerboard.
+        tone: variation of brightness between panes, 0..1.
+        noise: amplitude of the noise, 0..1.
+        grain: longest wavelength of the noise along width and height [m].
+        rough: weight of each octave of noise relative to the previous, 0..1.
+        glow: emitted light, in units of its reflectance.
+        gloss: strength of the highlight, 0..1.
+        seed: of the noise.
     """
 
     pane: Rgb
@@ -54,7 +54,7 @@ class Material:
     seed: float = 0.0
 
     def row(self) -> list[float]:
-        """The numbers of one column of `Scene.materials`, in the order of the fields."""
+        """The column of `Scene.materials`: all values in the order of the fields."""
         return [
             *self.pane,
             *self.border,
@@ -74,7 +74,7 @@ class Material:
         ]
 
 
-#: rows of a table of materials
+#: number of rows of `Scene.materials`
 ROWS = len(Material((0, 0, 0)).row())
 
 
@@ -84,9 +84,9 @@ def colour(
     saturation: tuple[float, float] = (0.0, 0.6),
     value: tuple[float, float] = (0.25, 0.9),
 ) -> Rgb:
-    """A random colour; the ranges are of HSV as seen (sRGB), the result is linear rgb.
+    """A random colour within ranges of HSV (sRGB), as linear RGB.
 
-    Pale ones are commoner, and among all hues the warm ones, as in what people paint and weave.
+    Low saturation is more frequent, and with all hues allowed, warm ones are, as in real objects.
     """
     turn = rng.uniform(*hue)
     if hue == (0.0, 1.0) and rng.random() < 0.55:
@@ -99,17 +99,17 @@ def colour(
 
 
 def darker(rgb: Rgb, by: float) -> Rgb:
-    """`rgb` times `by`, no brighter than 0.95."""
+    """`rgb` times `by`, at most 0.95."""
     return (min(rgb[0] * by, 0.95), min(rgb[1] * by, 0.95), min(rgb[2] * by, 0.95))
 
 
 def _joint(cell: float, joint: float) -> tuple[float, float]:
-    """Pane of a cell whose joint is half on either side, so that a wall starts with half of it."""
+    """Pane of a cell with half of the joint on either side."""
     return (0.5 * joint / cell, 1.0 - 0.5 * joint / cell)
 
 
 def grid(rng: Random, pane: Rgb, border: Rgb, size: tuple[float, float], joint: float) -> Material:
-    """Cells of `size` [m] whose panes are `joint` [m] apart."""
+    """Cells of `size` [m] with joints of `joint` [m]."""
     return Material(
         pane,
         border,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small and loose things, lamps, plants, people, steps. Each takes the spot of its middle."""
+"""Small and loose objects, lamps, plants, people, steps; each is placed at the centre of `s`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from depth_ros.sim.world.materials import Material
 
 
 def legs(s: Spot, width: float, depth: float, height: float, thick: float, of: Material) -> None:
-    """Four square legs whose outer sides are `width` and `depth` apart."""
+    """Four square legs with outer distances `width` and `depth`."""
     for x in (-1, 1):
         for y in (-1, 1):
             px, py = x * (width - thick) / 2, y * (depth - thick) / 2
@@ -17,7 +17,7 @@ def legs(s: Spot, width: float, depth: float, height: float, thick: float, of: M
 
 
 def small(s: Spot) -> None:
-    """A cup, a book, a bottle, a fruit, a carton: what lies on tables."""
+    """A cup, book, bottle, fruit or carton."""
     rng = s.rng
     kind = rng.randrange(5)
     if kind == 0:
@@ -58,7 +58,7 @@ def plant(s: Spot) -> None:
 
 
 def cartons(s: Spot) -> None:
-    """One to three cartons on one another."""
+    """One to three stacked cartons."""
     rng, z, side = s.rng, 0.0, 0.6
     for _ in range(rng.randint(1, 3)):
         size = (side * rng.uniform(0.7, 1), side * rng.uniform(0.6, 0.9), rng.uniform(0.2, 0.4))
@@ -80,7 +80,7 @@ def bin_(s: Spot) -> None:
 
 
 def person(s: Spot) -> None:
-    """Somebody of 1.5 to 1.9 m who stands, with a head of 23 cm."""
+    """Standing person of 1.5 to 1.9 m, with a head of 23 cm."""
     rng = s.rng
     height = rng.gauss(1.7, 0.09)
     trousers, shirt = m.cloth(rng), m.cloth(rng)

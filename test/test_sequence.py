@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo's camera plays: views of the world with exact depth, kept for the next time."""
+"""What the demo's camera plays: rendered images with exact depth, cached on disk."""
 
 from types import SimpleNamespace
 
@@ -8,78 +8,83 @@ import pytest
 
 from depth_ros.core.errors import ConfigError
 from depth_ros.ros.inputs.images import ENCODINGS, to_rgb
-from depth_ros.sim import encodings, film
-from depth_ros.sim.film import Film, Take, shoot
+from depth_ros.sim import encodings, sequence
+from depth_ros.sim.sequence import ImageSequence, SequenceSettings, render_sequence
 from depth_ros.sim.world.seeds import HELD_OUT, VALIDATION
 from tools.demo.measure import Ledger
 
-SMALL = Take(width=48, height=36, frames=9)
+SMALL = SequenceSettings(width=48, height=36, frames=9)
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.delenv('DEPTH_ROS_CACHE', raising=False)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    return tmp_path / 'depth_ros' / 'films'
+    return tmp_path / 'depth_ros' / 'sequences'
 
 
 def test_the_seed_shown_was_never_trained_on():
-    assert HELD_OUT <= Take().seed < VALIDATION
+    assert HELD_OUT <= SequenceSettings().seed < VALIDATION
 
 
 def test_the_second_time_nothing_is_rendered(cache, monkeypatch):
-    told = []
-    first = shoot(SMALL, told.append)
-    assert told == [0, 8, 9]
+    progress = []
+    first = render_sequence(SMALL, progress.append)
+    assert progress == [0, 8, 9]
     assert first.rgb.shape == (9, 36, 48, 3) and first.depth.shape == (9, 36, 48)
     assert (first.rgb[0] != first.rgb[8]).any() and not np.isnan(first.depth).any()
-    monkeypatch.setattr(film, '_render', None)
-    again = shoot(SMALL)
+    monkeypatch.setattr(sequence, '_render', None)
+    again = render_sequence(SMALL)
     assert (again.rgb == first.rgb).all() and (again.depth == first.depth).all()
 
 
-def test_the_same_seed_gives_the_same_film_in_other_processes(cache, monkeypatch):
-    many = shoot(Take(width=48, height=36, frames=65))  # 9 chunks: two processes
-    monkeypatch.setattr(film.os, 'cpu_count', lambda: 1)
+def test_the_same_seed_gives_the_same_sequence_in_other_processes(cache, monkeypatch):
+    many = render_sequence(
+        SequenceSettings(width=48, height=36, frames=65)
+    )  # 9 chunks: two processes
+    monkeypatch.setattr(sequence.os, 'cpu_count', lambda: 1)
     monkeypatch.setenv('DEPTH_ROS_CACHE', str(cache / 'other'))
-    alone = shoot(Take(width=48, height=36, frames=65))
+    alone = render_sequence(SequenceSettings(width=48, height=36, frames=65))
     assert (many.rgb == alone.rgb).all() and (many.depth == alone.depth).all()
 
 
 @pytest.mark.parametrize('damage', [b'cut short', b''])
-def test_broken_and_outdated_films_are_replaced(cache, monkeypatch, damage):
-    shoot(SMALL)
+def test_broken_and_outdated_sequences_are_replaced(cache, monkeypatch, damage):
+    render_sequence(SMALL)
     (path,) = cache.iterdir()
     (path / 'depth.npy').write_bytes(damage)
-    assert shoot(SMALL).depth.shape == (9, 36, 48)
-    monkeypatch.setattr(film, '_edition', lambda: 'another world')
-    shoot(SMALL)
+    assert render_sequence(SMALL).depth.shape == (9, 36, 48)
+    monkeypatch.setattr(sequence, '_source_hash', lambda: 'another world')
+    render_sequence(SMALL)
     (new,) = cache.iterdir()
     assert new.name.endswith('another world')
 
 
 def test_where_nothing_can_be_kept_it_says_so(cache, caplog):
     cache.parent.write_text('a file where the folder should be')
-    assert shoot(SMALL).rgb.shape == (9, 36, 48, 3)
-    assert 'not kept' in caplog.text
+    assert render_sequence(SMALL).rgb.shape == (9, 36, 48, 3)
+    assert 'cannot be cached' in caplog.text
 
 
 def test_it_plays_there_and_back():
-    three = Film(np.empty((3, 1, 1, 3), np.uint8), np.empty((3, 1, 1), np.float32))
-    assert [three.at(n) for n in range(9)] == [0, 1, 2, 1, 0, 1, 2, 1, 0]
-    one = Film(three.rgb[:1], three.depth[:1])
-    assert [one.at(n) for n in range(3)] == [0, 0, 0]
+    three = ImageSequence(np.empty((3, 1, 1, 3), np.uint8), np.empty((3, 1, 1), np.float32))
+    assert [three.index(n) for n in range(9)] == [0, 1, 2, 1, 0, 1, 2, 1, 0]
+    one = ImageSequence(three.rgb[:1], three.depth[:1])
+    assert [one.index(n) for n in range(3)] == [0, 0, 0]
 
 
 def test_a_lens_bends_the_image_and_leaves_the_depth_of_its_pinhole():
-    straight, bent = shoot(SMALL), shoot(Take(width=48, height=36, frames=9, distortion=True))
+    straight, bent = (
+        render_sequence(SMALL),
+        render_sequence(SequenceSettings(width=48, height=36, frames=9, distortion=True)),
+    )
     assert (straight.depth == bent.depth).all()
     assert (straight.rgb != bent.rgb).mean() > 0.3
 
 
 @pytest.mark.parametrize('hfov_deg', [30.0, 70.0, 120.0])
 def test_field_of_view_is_the_one_asked_for(hfov_deg):
-    camera = Take(hfov_deg=hfov_deg, distortion=True).camera
+    camera = SequenceSettings(hfov_deg=hfov_deg, distortion=True).camera
     assert camera.hfov_deg == pytest.approx(hfov_deg)
 
 
@@ -89,14 +94,14 @@ def test_field_of_view_is_the_one_asked_for(hfov_deg):
         ({'kind': 'moon'}, "kind is 'moon'; choose one of"),
         ({'width': 0}, 'width is 0; it must be positive'),
         ({'frames': -1}, 'frames is -1'),
-        ({'hfov_deg': 170.0}, 'the most is 150'),
-        ({'frames': 10**8}, 'GB; the most is 8'),
-        ({'seed': 1.5}, 'seed is 1.5; a scene has a whole one'),
+        ({'hfov_deg': 170.0}, 'the maximum is 150'),
+        ({'frames': 10**8}, 'GB; the maximum is 8'),
+        ({'seed': 1.5}, 'seed is 1.5; it must be an integer'),
     ],
 )
-def test_what_cannot_be_filmed_is_refused(wrong, words):
+def test_what_cannot_be_rendered_is_refused(wrong, words):
     with pytest.raises(ConfigError, match=words):
-        Take(**wrong)
+        SequenceSettings(**wrong)
 
 
 @pytest.mark.parametrize('encoding', ENCODINGS)
