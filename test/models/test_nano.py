@@ -27,11 +27,11 @@ from depth_ros.pipeline.scaling.canonical_focal import to_metres
 from depth_ros.sim.world.seeds import HELD_OUT, TEST, VALIDATION
 from tools.train import __main__ as trainer
 from tools.train import evaluate
-from tools.train.augment import batch
-from tools.train.evaluate import frames, mistaken, scored
+from tools.train.augment import make_batch
+from tools.train.evaluate import frames, mean_score, with_wrong_focal
 from tools.train.loop import NAME, Plan, train
 from tools.train.loss import Score, loss
-from tools.train.views import CHUNK, first_of, numbers, rendered
+from tools.train.samples import CHUNK, chunk_seeds, first_seed, render_samples
 
 PRESET = PRESETS['nano']
 CAMERA = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
@@ -66,7 +66,7 @@ def test_its_weights_are_in_the_package_and_nothing_is_asked_for(monkeypatch):
 
 def test_a_focal_length_twice_as_long_is_twice_the_depth(model, world):
     frame, _ = world[0]
-    both = (frame, mistaken(frame, 2.0))
+    both = (frame, with_wrong_focal(frame, 2.0))
     near, far = (to_metres(model.predict(f), f.camera) for f in both)
     seen = torch.isfinite(near)
     torch.testing.assert_close(far[seen], 2 * near[seen])
@@ -106,9 +106,9 @@ def test_it_finds_depth_it_was_never_shown_and_needs_the_right_lens(model, world
         prediction = model.predict(frame)
         return torch.where(prediction.sky, torch.inf, to_metres(prediction, frame.camera))
 
-    right = scored(metres, world)
-    wrong = scored(lambda frame: metres(mistaken(frame, 2.0)), world)
-    constant = scored(lambda frame: torch.full(frame.camera.size, 2.5), world)
+    right = mean_score(metres, world)
+    wrong = mean_score(lambda frame: metres(with_wrong_focal(frame, 2.0)), world)
+    constant = mean_score(lambda frame: torch.full(frame.camera.size, 2.5), world)
     # bounds for weights of half an hour on two CPU cores; tighten them with better ones
     assert right.abs_rel_median < 0.75 * constant.abs_rel_median
     assert right.abs_rel < constant.abs_rel and right.delta1 > constant.delta1
@@ -129,15 +129,15 @@ def test_another_network_is_refused(tmp_path):
 
 @pytest.fixture(scope='module')
 def views():
-    return rendered(list(range(HELD_OUT, HELD_OUT + 4)), (96, 128))
+    return render_samples(list(range(HELD_OUT, HELD_OUT + 4)), (96, 128))
 
 
 def test_a_window_and_a_mirror_keep_the_metres_exact(views):
     """A batch's pixels, back-projected with its intrinsics, are those of the view."""
     generator = torch.Generator().manual_seed(3)
-    b = batch(views, (80, 104), generator)
-    # the slopes hold the principal point, log_zoom the focal length: x / z of a pixel follows
-    focal = FOCAL / b.log_zoom.exp()
+    b = make_batch(views, (80, 104), generator)
+    # the slopes hold the principal point, log_focal_ratio the focal length: x / z follows
+    focal = FOCAL / b.log_focal_ratio.exp()
     x = b.x[:, 3] * FOCAL / focal[:, None, None]  # (B, h, w) slope of the true camera
     width = x[:, 0, -1] - x[:, 0, 0]
     full = (views.z.shape[2] - 1) / views.k[:, 0]
@@ -152,12 +152,12 @@ def test_a_window_and_a_mirror_keep_the_metres_exact(views):
 
 
 def test_the_loss_of_the_truth_is_nothing(views):
-    b = batch(views, (96, 128), None)
+    b = make_batch(views, (96, 128), None)
     sky = torch.isinf(b.z)
-    truth = b.z.clamp(0.3, 80.0).log() + b.log_zoom[:, None, None]
+    truth = b.z.clamp(0.3, 80.0).log() + b.log_focal_ratio[:, None, None]
     logits = torch.where(sky, 30.0, -30.0)
-    assert float(loss(truth, logits, b.z, b.log_zoom)) == pytest.approx(0.0, abs=1e-4)
-    assert float(loss(truth + 0.5, logits, b.z, b.log_zoom)) > 0.4
+    assert float(loss(truth, logits, b.z, b.log_focal_ratio)) == pytest.approx(0.0, abs=1e-4)
+    assert float(loss(truth + 0.5, logits, b.z, b.log_focal_ratio)) > 0.4
 
 
 def test_a_score_sees_scale_and_shape_apart():
@@ -184,8 +184,8 @@ def test_training_learns_and_leaves_weights_that_load(tmp_path):
 
 def test_no_held_out_seed_is_trained_on():
     for start in (0, HELD_OUT - 4, HELD_OUT, 3 * HELD_OUT + 5):
-        assert len(numbers(start)) == len(set(numbers(start))) == CHUNK
-        assert max(numbers(start)) < HELD_OUT <= TEST < VALIDATION
+        assert len(chunk_seeds(start)) == len(set(chunk_seeds(start))) == CHUNK
+        assert max(chunk_seeds(start)) < HELD_OUT <= TEST < VALIDATION
 
 
 @pytest.mark.parametrize(
@@ -193,24 +193,24 @@ def test_no_held_out_seed_is_trained_on():
     [
         (['--minutes', 'nan'], "'nan' is not a number above 0"),
         (['--batch', '-4'], "'-4' is not an integer above 0"),
-        (['--seed', '10000'], '--seed is 10000; it is 0 to 9999'),
+        (['--seed', '10000'], '--seed is 10000; it must be 0 to 9999'),
         ([], 'the following arguments are required: --out'),
     ],
 )
 def test_the_trainer_refuses_what_it_cannot_do(given, words, capsys):
     with pytest.raises(SystemExit):
-        trainer.plan([*given, *(['--out', 'x'] if given else [])])
+        trainer.parse_plan([*given, *(['--out', 'x'] if given else [])])
     assert words in capsys.readouterr().err
 
 
 def test_steps_alone_are_not_cut_by_a_clock():
-    assert trainer.plan(['--out', 'x', '--device', 'cpu']).minutes == 20
-    steps = trainer.plan(['--out', 'x', '--device', 'cpu', '--steps', '5'])
+    assert trainer.parse_plan(['--out', 'x', '--device', 'cpu']).minutes == 20
+    steps = trainer.parse_plan(['--out', 'x', '--device', 'cpu', '--steps', '5'])
     assert steps.minutes == math.inf and steps.steps == 5
 
 
 def test_runs_with_other_seeds_see_other_scenes():
-    starts = sorted(first_of(run) for run in range(40))
+    starts = sorted(first_seed(run) for run in range(40))
     assert starts[0] == 0 and np.diff([*starts, HELD_OUT]).min() > 90_000
 
 
@@ -261,5 +261,5 @@ def test_scenes_it_was_trained_on_are_no_test(monkeypatch, capsys):
 
 
 def test_a_rate_at_which_nothing_is_learnt_is_named(tmp_path):
-    with pytest.raises(DepthRosError, match='take a lower --rate'):
+    with pytest.raises(DepthRosError, match='use a lower --rate'):
         train(Plan(tmp_path, steps=40, minutes=math.inf, rate=1e9, batch=2, validation=8))

@@ -3,7 +3,7 @@
 
     python -m tools.train --minutes 40 --out runs/nano
 
-Files: views.py renders in processes of their own, augment.py makes batches of it, loss.py what is
-minimised and measured, loop.py the steps, card.py what is written beside the weights, evaluate.py
-how good the result is on scenes that were never trained on.
+Files: samples.py (images rendered in child processes), augment.py (batches), loss.py (loss and
+metrics), loop.py (training loop), card.py (model card), evaluate.py (evaluation on scenes that
+were not used for training).
 """

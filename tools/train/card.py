@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written beside the weights: how they came about and how good they are."""
+"""Write the model card: how the weights were trained, and how good they are."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tools.train.loop import Plan, Progress
 TEXT = """\
 # nano
 
-A monocular metric depth network of {parameters:.2f} M parameters ({backbone} of timm, random
-start), trained on nothing but the procedural world of depth_ros. It answers with depth for a focal
-length of {focal:g} px at the size of its input; the intrinsics make metres of that.
+A monocular metric depth network of {parameters:.2f} M parameters ({backbone} of timm, from random
+weights), trained only on synthetic images of depth_ros. It predicts depth for a focal length of
+{focal:g} px at input size, which the intrinsics convert to metres.
 
-Licence: Apache-2.0, weights included: there are no pictures or weights of others in them.
+Licence: Apache-2.0, including the weights: no images or weights of others were used.
 
 | | |
 |---|---|
@@ -33,24 +33,24 @@ Licence: Apache-2.0, weights included: there are no pictures or weights of other
 | seed | {seed} |
 | started from | {resume} |
 | steps | {steps} of {batch} images |
-| images seen | {images}, of {views} rendered views |
+| images used | {images}, of {rendered} rendered |
 | minutes | {minutes:.1f} |
 | hardware | {hardware} |
 | torch | {torch} |
 | date | {date} |
 | input | {width}x{height} px |
 
-Held-out views at network size, which chose among the weights of this run: {best}.
+Held-out images at network size, which selected the weights of this run: {best}.
 For figures at full size and on real images run `python -m tools.train.evaluate`.
 
-It is small, and has never seen a photograph: good for simulation, demonstrations and tests, and as
-a first guess in rooms. Not for people, animals and vegetation, mirrors and glass, pictures taken
-from above 2 m, and never for anything that must not hit what it did not see.
+It is small and was not trained on real images: use it for simulation, demonstrations and tests,
+and for a first estimate of rooms. It is not suitable for people, animals, vegetation, mirrors,
+glass, and cameras higher than 2 m. Do not use it for obstacle avoidance.
 """
 
 
 def facts(plan: Plan, progress: Progress) -> dict[str, Any]:
-    """Everything the card says, by name."""
+    """Values of the card, by name."""
     device = torch.device(plan.device)
     hardware = f'{os.cpu_count()} CPU cores ({platform.machine()}), {plan.workers} rendering'
     if device.type == 'cuda':
@@ -65,7 +65,7 @@ def facts(plan: Plan, progress: Progress) -> dict[str, Any]:
         'steps': progress.steps,
         'batch': plan.batch,
         'images': progress.images,
-        'views': progress.views,
+        'rendered': progress.rendered,
         'minutes': progress.minutes,
         'hardware': hardware,
         'torch': torch.__version__,
@@ -78,9 +78,9 @@ def facts(plan: Plan, progress: Progress) -> dict[str, Any]:
 
 
 def write(plan: Plan, progress: Progress) -> Path:
-    """card.md and card.json in `plan.out`; returns the first."""
-    known = facts(plan, progress)
+    """Write card.md and card.json in `plan.out`; returns the path of card.md."""
+    values = facts(plan, progress)
     path = plan.out / 'card.md'
-    path.write_text(TEXT.format(**known))
-    (plan.out / 'card.json').write_text(json.dumps(known, indent=2) + '\n')
+    path.write_text(TEXT.format(**values))
+    (plan.out / 'card.json').write_text(json.dumps(values, indent=2) + '\n')
     return path

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How good a preset is: `python -m tools.train.evaluate --model nano --scenes 500`.
+"""Evaluate a preset: `python -m tools.train.evaluate --model nano --scenes 500`.
 
-Held-out scenes of the world, through the adapter and the scaling of the node, with the right
-intrinsics and with focal lengths twice too long; real indoor pictures beside guesses that look at
-nothing and beside FastDepth; and milliseconds a picture.
+On held-out synthetic scenes, through the pipeline of the node, with correct intrinsics and with
+focal lengths wrong by a factor of two; on real indoor images, compared with baselines that do not
+use the image and with FastDepth; and the time per image.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.sim.world.seeds import HELD_OUT, TEST
 from tools.train import real
 from tools.train.loss import FAR, Score
-from tools.train.views import held_out
+from tools.train.samples import held_out_samples
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ Guess = Callable[[Frame], Tensor]
 
 
 def pipeline(model: str, weights: str = '', device: str = 'cpu', threads: int = 2) -> Pipeline:
-    """The preset as the node runs it, up to `FAR`."""
+    """Pipeline of a preset as in the node, with a range of `FAR`."""
     settings = with_values(Settings(model=model), preset_values(model))
     settings = with_values(
         settings,
@@ -54,40 +54,40 @@ def pipeline(model: str, weights: str = '', device: str = 'cpu', threads: int = 
 
 
 def frames(seeds: range, size: tuple[int, int] = SIZE) -> list[tuple[Frame, Tensor]]:
-    """Held-out pictures with their depth (H, W) [m]."""
-    found = []
-    for views in held_out(seeds, size):
-        for rgb, z, k in zip(views.rgb, views.z, views.k, strict=True):
+    """Held-out synthetic frames with their depth (H, W) [m]."""
+    result = []
+    for samples in held_out_samples(seeds, size):
+        for rgb, z, k in zip(samples.rgb, samples.z, samples.k, strict=True):
             camera = Camera(size[1], size[0], *k.tolist())
-            found.append((Frame(rgb.permute(1, 2, 0).contiguous(), camera), z.float()))
-    return found
+            result.append((Frame(rgb.permute(1, 2, 0).contiguous(), camera), z.float()))
+    return result
 
 
-def mistaken(frame: Frame, factor: float) -> Frame:
-    """The same picture with focal lengths that are wrong by `factor`."""
+def with_wrong_focal(frame: Frame, factor: float) -> Frame:
+    """The frame with focal lengths multiplied by `factor`."""
     c = frame.camera
     return Frame(frame.rgb, dataclasses.replace(c, fx=c.fx * factor, fy=c.fy * factor))
 
 
-def scored(guess: Guess, pictures: list[tuple[Frame, Tensor]]) -> Score:
-    """Mean over pictures."""
-    return Score.mean([Score.of(guess(frame), z) for frame, z in pictures])
+def mean_score(guess: Guess, frames: list[tuple[Frame, Tensor]]) -> Score:
+    """Mean metrics over frames with depth (H, W) [m]."""
+    return Score.mean([Score.of(guess(frame), z) for frame, z in frames])
 
 
 def fast_depth(threads: int) -> Pipeline | None:
-    """FastDepth, if its file and ONNX Runtime are there."""
-    file = real.folder() / 'weights' / 'fastdepth' / 'fastdepth_nyu_pruned_224.onnx'
+    """Pipeline of FastDepth; None without its file or onnxruntime."""
+    file = real.data_folder() / 'weights' / 'fastdepth' / 'fastdepth_nyu_pruned_224.onnx'
     try:
         return pipeline('fastdepth_nyu', str(file), threads=threads)
     except DepthRosError as error:
-        log.info('fastdepth_nyu is left out: %s', error)
+        log.info('without fastdepth_nyu: %s', error)
         return None
 
 
-def milliseconds(models: dict[str, Pipeline], pictures: list[Frame]) -> dict[str, float]:
-    """Median time a picture of each, taken in turns so that all see the same machine."""
+def milliseconds(models: dict[str, Pipeline], frames: list[Frame]) -> dict[str, float]:
+    """Median time per image [ms] of each model, interleaved for equal conditions."""
     times: dict[str, list[float]] = {name: [] for name in models}
-    for frame in pictures:
+    for frame in frames:
         for name, model in models.items():
             start = time.perf_counter()
             model(frame)
@@ -103,25 +103,29 @@ def evaluate(
     threads: int = 1,
     images: Path | None = None,
 ) -> dict[str, Any]:
-    """All of it, by name; see `real.pictures` for `images`."""
-    photographs = list(real.pictures(images))
-    if not photographs:
-        log.info('no real pictures: %s has none; DEPTH_ROS_DATA or --images', real.folder())
+    """All results by name; see `real.load_images` for `images`."""
+    real_images = list(real.load_images(images))
+    if not real_images:
+        log.info('%s has no real images; set DEPTH_ROS_DATA or --images', real.data_folder())
     depth = pipeline(model, weights, device, threads)
     fast = fast_depth(threads)
 
     def metres(frame: Frame) -> Tensor:
-        there = dataclasses.replace(frame, rgb=frame.rgb.to(depth.device))
-        return depth(there).z.cpu()
+        moved = dataclasses.replace(frame, rgb=frame.rgb.to(depth.device))
+        return depth(moved).z.cpu()
 
     prior = real.RowPrior()
     world = frames(scenes)
     table = {
-        f'{model}': scored(metres, world),
-        f'{model}, focal length 2x too long': scored(lambda f: metres(mistaken(f, 2.0)), world),
-        f'{model}, focal length 2x too short': scored(lambda f: metres(mistaken(f, 0.5)), world),
-        'constant': scored(prior.constant, world),
-        'depth per row': scored(prior.per_row, world),
+        f'{model}': mean_score(metres, world),
+        f'{model}, focal length 2x too long': mean_score(
+            lambda f: metres(with_wrong_focal(f, 2.0)), world
+        ),
+        f'{model}, focal length 2x too short': mean_score(
+            lambda f: metres(with_wrong_focal(f, 0.5)), world
+        ),
+        'constant': mean_score(prior.constant, world),
+        'depth per row': mean_score(prior.per_row, world),
     }
     result: dict[str, Any] = {
         'model': model,
@@ -139,28 +143,28 @@ def evaluate(
     if fast is not None:
         guesses['fastdepth_nyu'] = lambda frame: fast(frame).z
     rows: dict[str, dict[str, Score]] = {name: {} for name in guesses}
-    for picture, frame, z in photographs:
+    for image, frame, z in real_images:
         for name, guess in guesses.items():
             score = Score.of(guess(frame), z)
             if score is not None:
-                rows[name][picture] = score
+                rows[name][image] = score
     result['real'] = {
         name: {
-            **{picture: dataclasses.asdict(score) for picture, score in scores.items()},
+            **{image: dataclasses.asdict(score) for image, score in scores.items()},
             'mean': dataclasses.asdict(Score.mean(list(scores.values()))),
         }
         for name, scores in rows.items()
         if scores
     }
-    some = [frame for frame, _ in world[:40]]
+    timed = [frame for frame, _ in world[:40]]
     models = {model: depth} | ({'fastdepth_nyu': fast} if fast is not None else {})
     if device == 'cpu':
-        result['milliseconds'] = {'threads': threads, **milliseconds(models, some)}
+        result['milliseconds'] = {'threads': threads, **milliseconds(models, timed)}
     return result
 
 
-def table_of(result: dict[str, Any]) -> str:
-    """The result for reading."""
+def format_table(result: dict[str, Any]) -> str:
+    """The result as text."""
     head = f'{"":42}{"AbsRel":>8}{"delta1":>8}   after median scaling'
 
     def line(name: str, s: dict[str, float]) -> str:
@@ -172,47 +176,47 @@ def table_of(result: dict[str, Any]) -> str:
     lines = [f'{result["scenes"]} held-out scenes', head]
     lines += [line(name, score) for name, score in result['held_out'].items()]
     if result['real']:
-        lines += ['', 'real pictures', head]
+        lines += ['', 'real images', head]
     for name, scores in result['real'].items():
-        lines += [line(f'{name}: {picture}', score) for picture, score in scores.items()]
+        lines += [line(f'{name}: {image}', score) for image, score in scores.items()]
     if 'milliseconds' in result:
-        lines += ['', f'milliseconds a picture: {result["milliseconds"]}']
+        lines += ['', f'milliseconds per image: {result["milliseconds"]}']
     return '\n'.join(lines)
 
 
 def main() -> int:
-    """Print the table and write the JSON; returns the exit code."""
+    """Print the table and write the JSON; returns the exit status."""
     parser = argparse.ArgumentParser(prog='python -m tools.train.evaluate')
     parser.add_argument('--model', default='nano')
-    parser.add_argument('--weights', default='', help="a file instead of the preset's own")
+    parser.add_argument('--weights', default='', help='a file instead of the published weights')
     parser.add_argument('--scenes', type=count, default=500)
-    parser.add_argument('--first-seed', type=count, default=TEST, help='of the scenes')
+    parser.add_argument('--first-seed', type=count, default=TEST, help='seed of the first scene')
     parser.add_argument(
         '--images', type=Path, help='real images with depth; layout in docs/evaluation.md'
     )
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--threads', type=count, default=1)
     parser.add_argument('--out', type=Path, default=Path('evaluation.json'))
-    parser.add_argument('--card', type=Path, help='card.md that takes the table, too')
+    parser.add_argument('--card', type=Path, help='model card to which the table is written too')
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     if args.first_seed < HELD_OUT:
-        parser.error(f'--first-seed is {args.first_seed}; below {HELD_OUT} are those trained on')
+        parser.error(f'--first-seed is {args.first_seed}; below {HELD_OUT} are training scenes')
     scenes = range(args.first_seed, args.first_seed + args.scenes)
     new = not args.out.exists()
     try:
         card = args.card.read_text().split(FIGURES)[0] if args.card else ''
-        args.out.touch()  # before minutes of work
+        args.out.touch()  # fail before minutes of work
         result = evaluate(args.model, scenes, args.weights, args.device, args.threads, args.images)
     except (DepthRosError, OSError) as error:
         if new:
             args.out.unlink(missing_ok=True)
         log.error('%s', error)
         return 2
-    print(table_of(result))
+    print(format_table(result))
     args.out.write_text(json.dumps(result, indent=2) + '\n')
     if args.card:
-        args.card.write_text(f'{card}{FIGURES}```\n{table_of(result)}\n```\n')
+        args.card.write_text(f'{card}{FIGURES}```\n{format_table(result)}\n```\n')
     return 0
 
 

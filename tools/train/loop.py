@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps of training: render, draw, learn, average, look how good it is, keep the best."""
+"""Training loop: render, draw batches, optimise, average weights, validate, keep the best."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ from depth_ros.checkpoints.read import read_checkpoint
 from depth_ros.core.errors import DepthRosError
 from depth_ros.models.nano.network import SIDE, SKY_LOGIT, STEP, Nano
 from depth_ros.sim.world.seeds import VALIDATION
-from tools.train.augment import Batch, batch
+from tools.train.augment import Batch, make_batch
 from tools.train.loss import Score, loss
-from tools.train.views import Buffer, Renderers, Views, first_of, held_out
+from tools.train.samples import Buffer, Renderers, Samples, first_seed, held_out_samples
 
 log = logging.getLogger(__name__)
 
-SIZE = (SIDE * 3 // 4, SIDE)  # of the network's usual input, (height, width)
-# Of that, one drawn each step: no detail is always of one size. None is below 1, with which the
-# weights that hold best on photographs were trained.
+SIZE = (SIDE * 3 // 4, SIDE)  # default network input, (height, width)
+# One is drawn for each step, so that details vary in size. None is below 1: training without
+# smaller inputs gave the best results on real images.
 SCALES = (1.0, 4 / 3, 5 / 3)
-MARGIN = 2.0  # views are rendered larger than that, for windows that still have detail
+MARGIN = 2.0  # images are rendered larger by this factor, for crops with full detail
 NAME = 'nano.safetensors'
-WARM_UP = 150  # steps; a tenth of a short run
-DECAY = 0.9985  # of the average of the weights
+WARM_UP = 150  # steps of learning rate warm-up; a tenth of a short run
+DECAY = 0.9985  # of the moving average of the weights
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to train.
+    """Options of a training run.
 
     Args:
-        out: folder of the weights.
-        minutes: of wall time, start and end included; infinite for as many steps as there are.
-        steps: at most so many; 0: as many as there is time for.
-        device: that trains and casts rays.
-        seed: of the weights and the draws; tells the first scene, see `views.first_of`.
+        out: folder for the weights.
+        minutes: wall time including start and end; infinite for no limit.
+        steps: maximum number of steps; 0 for no limit.
+        device: of training and rendering.
+        seed: of weights, batches and scenes, see `samples.first_seed`.
         resume: weights to start from.
-        workers: processes that render.
-        batch: views a step.
-        rate: highest learning rate.
-        reuse: how often a view is drawn on average before a new one replaces it.
-        capacity: views kept.
-        size: (height, width) the network is used at [px]; it is trained at `SCALES` of that.
-        validation: held-out views that choose among weights.
+        workers: number of rendering processes.
+        batch: images per step.
+        rate: maximum learning rate.
+        reuse: how often an image is used on average.
+        capacity: size of the buffer of images.
+        size: (height, width) of the network input in use [px]; training uses `SCALES` of it.
+        validation: number of held-out images that select the weights.
         half: multiply matrices in bfloat16.
     """
 
@@ -75,57 +75,65 @@ class Plan:
 
 @dataclass(slots=True)
 class Progress:
-    """What came of it.
+    """State and result of a training run.
 
     Args:
-        steps: taken.
-        images: seen, repetitions included.
-        views: rendered.
-        minutes: it took.
-        losses: of every step.
-        best: on the held-out views.
+        steps: number of steps.
+        images: number of images used, with repetitions.
+        rendered: number of images rendered.
+        minutes: wall time.
+        losses: loss of every step.
+        best: best metrics on the held-out images.
     """
 
     steps: int = 0
     images: int = 0
-    views: int = 0
+    rendered: int = 0
     minutes: float = 0.0
     losses: list[float] | None = None
     best: Score | None = None
 
 
-class Source:
-    """Views and the processes that make them."""
+class DataSource:
+    """Buffer of samples and the processes that render them.
+
+    Args:
+        plan: options of the run.
+    """
 
     def __init__(self, plan: Plan) -> None:
         h, w = plan.size
-        wide = (round(h * MARGIN), round(w * MARGIN))
-        self.buffer = Buffer(plan.capacity, wide, torch.device(plan.device))
+        size = (round(h * MARGIN), round(w * MARGIN))
+        self.buffer = Buffer(plan.capacity, size, torch.device(plan.device))
         self._plan = plan
-        self._renderers = Renderers(plan.workers, first_of(plan.seed), wide, plan.device)
+        self._renderers = Renderers(plan.workers, first_seed(plan.seed), size, plan.device)
         self.close = self._renderers.close
 
     def refill(self, images: int) -> None:
-        """Take new views as they are needed; wait for them only at the start and if far behind."""
-        least = 2 * self._plan.batch
-        wanted = images / self._plan.reuse + 2 * least
-        while self.buffer.seen < wanted:
-            # the first views are shown more often rather than waited for
-            behind = self.buffer.seen < max(least, 0.6 * wanted - least)
-            views = self._renderers.get(wait_s=60.0 if behind else 0.0)
-            if views is None:
+        """Add new samples as needed; wait for them only at the start and if far behind."""
+        minimum = 2 * self._plan.batch
+        wanted = images / self._plan.reuse + 2 * minimum
+        while self.buffer.added < wanted:
+            # at first, samples are reused more often instead of waiting
+            behind = self.buffer.added < max(minimum, 0.6 * wanted - minimum)
+            samples = self._renderers.get(wait_s=60.0 if behind else 0.0)
+            if samples is None:
                 return
-            self.buffer.add(views)
+            self.buffer.add(samples)
 
 
-def sizes_of(plan: Plan) -> list[tuple[int, int]]:
+def input_sizes(plan: Plan) -> list[tuple[int, int]]:
     """(height, width) of the batches, multiples of `STEP`."""
     h, w = plan.size
     return [(round(h * s / STEP) * STEP, round(w * s / STEP) * STEP) for s in SCALES]
 
 
 class Average:
-    """A moving average of a network's weights, better than the last ones alone."""
+    """Exponential moving average of the weights of a network, which performs better.
+
+    Args:
+        network: initial weights.
+    """
 
     def __init__(self, network: Nano) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
@@ -133,24 +141,24 @@ class Average:
 
     @torch.no_grad()
     def update(self, network: Nano) -> None:
-        """Move towards `network`, faster while young."""
+        """Update the average; the first steps have a larger weight."""
         self._steps += 1
         decay = min(DECAY, self._steps / (10 + self._steps))
-        theirs = network.state_dict()
-        for name, mine in self.network.state_dict().items():
-            if mine.is_floating_point():
-                mine.lerp_(theirs[name], 1 - decay)
+        current = network.state_dict()
+        for name, average in self.network.state_dict().items():
+            if average.is_floating_point():
+                average.lerp_(current[name], 1 - decay)
             else:
-                mine.copy_(theirs[name])
+                average.copy_(current[name])
 
 
 def train(plan: Plan) -> Progress:
-    """Train as planned; the best weights are in `plan.out` whenever this is interrupted.
+    """Train; the best weights so far are always in `plan.out`, even if interrupted.
 
     Raises:
-        WeightsError: `plan.resume` is not a file of this network.
-        DepthRosError: the loss is no number any more.
-        OSError: `plan.out` cannot be made.
+        WeightsError: `plan.resume` is not a checkpoint of this network.
+        DepthRosError: the loss is not finite.
+        OSError: `plan.out` cannot be created.
     """
     plan.out.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
@@ -160,62 +168,62 @@ def train(plan: Plan) -> Progress:
     if plan.resume:
         load_strict(
             network,
-            {k: _full(v) for k, v in read_checkpoint(plan.resume).items()},
+            {k: _to_float(v) for k, v in read_checkpoint(plan.resume).items()},
             path=plan.resume,
         )
     network = network.to(device).to(memory_format=torch.channels_last)
     average = Average(network)
     optimizer = torch.optim.AdamW(
-        _groups(network), lr=plan.rate, betas=(0.9, 0.98), fused=device.type == 'cuda'
+        _parameter_groups(network), lr=plan.rate, betas=(0.9, 0.98), fused=device.type == 'cuda'
     )
     generator = torch.Generator().manual_seed(plan.seed)
     progress = Progress(losses=[])
-    source, sizes = Source(plan), sizes_of(plan)
+    source, sizes = DataSource(plan), input_sizes(plan)
     try:
         seeds = range(VALIDATION, VALIDATION + plan.validation)
-        validation = list(held_out(seeds, plan.size, plan.device))
+        validation = list(held_out_samples(seeds, plan.size, plan.device))
         interval = min(120.0, 60 * plan.minutes / 6)
-        looked = reported = time.monotonic()
-        for lr in _rates(plan, start, progress):
+        validated = reported = time.monotonic()
+        for lr in _learning_rates(plan, start, progress):
             source.refill(progress.images)
             for group in optimizer.param_groups:
                 group['lr'] = lr
             size = sizes[int(torch.randint(len(sizes), (), generator=generator))]
-            b = batch(source.buffer.draw(plan.batch, generator), size, generator)
+            b = make_batch(source.buffer.draw(plan.batch, generator), size, generator)
             value = _step(network, optimizer, b, plan.half)
             average.update(network)
             assert progress.losses is not None
             progress.losses.append(value)
             progress.steps += 1
             progress.images += plan.batch
-            progress.views = source.buffer.seen
+            progress.rendered = source.buffer.added
             now = time.monotonic()
             if now - reported > 15:
                 _report(progress, now - start, lr)
                 reported = now
-            if now - looked > interval:
-                _look(average.network, validation, progress, plan)
-                looked = time.monotonic()
-        _look(average.network, validation, progress, plan)
+            if now - validated > interval:
+                _validate_and_save(average.network, validation, progress, plan)
+                validated = time.monotonic()
+        _validate_and_save(average.network, validation, progress, plan)
     finally:
         source.close()
     progress.minutes = (time.monotonic() - start) / 60
     return progress
 
 
-def _full(value: Tensor) -> Tensor:
+def _to_float(value: Tensor) -> Tensor:
     return value.float() if value.is_floating_point() else value
 
 
-def _groups(network: Nano) -> list[dict[str, object]]:
-    """Weight decay for matrices only: of norms and biases it only slows learning."""
+def _parameter_groups(network: Nano) -> list[dict[str, object]]:
+    """Weight decay for matrices only, not for norms and biases."""
     matrices = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]
     return [{'params': matrices, 'weight_decay': 0.03}, {'params': others, 'weight_decay': 0.0}]
 
 
-def _rates(plan: Plan, start: float, progress: Progress) -> Iterator[float]:
-    """Learning rate, a cosine to nothing: by the clock, or by steps if sooner."""
+def _learning_rates(plan: Plan, start: float, progress: Progress) -> Iterator[float]:
+    """Learning rates: cosine decay by wall time, or by steps if they end sooner."""
     began = time.monotonic()
     end = start + 60 * plan.minutes
     warm_up = min(WARM_UP, max(1, plan.steps // 10)) if plan.steps else WARM_UP
@@ -234,63 +242,65 @@ def _step(network: Nano, optimizer: torch.optim.Optimizer, b: Batch, half: bool)
     x = b.x.contiguous(memory_format=torch.channels_last)
     with torch.autocast(x.device.type, torch.bfloat16, enabled=half):
         log_zc, sky = network(x)
-    value = loss(log_zc, sky, b.z, b.log_zoom)
+    value = loss(log_zc, sky, b.z, b.log_focal_ratio)
     optimizer.zero_grad(set_to_none=True)
     value.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
     optimizer.step()
     number = float(value.detach())
     if not math.isfinite(number):
-        raise DepthRosError(f'the loss is {number}; take a lower --rate')
+        raise DepthRosError(f'the loss is {number}; use a lower --rate')
     return number
 
 
 @torch.no_grad()
-def validate(network: Nano, validation: list[Views], size: tuple[int, int]) -> Score:
-    """Of whole pictures at network size."""
+def validate(network: Nano, validation: list[Samples], size: tuple[int, int]) -> Score:
+    """Mean metrics of held-out images at network size."""
     scores = []
     device = next(network.parameters()).device
-    for views in validation:
-        there = Views(*(t.to(device) for t in (views.rgb, views.z, views.k)))
-        b = batch(there, size, None)
+    for samples in validation:
+        moved = Samples(*(t.to(device) for t in (samples.rgb, samples.z, samples.k)))
+        b = make_batch(moved, size, None)
         log_zc, sky = network(b.x.contiguous(memory_format=torch.channels_last))
-        z = (log_zc - b.log_zoom[:, None, None]).exp()
+        z = (log_zc - b.log_focal_ratio[:, None, None]).exp()
         z = torch.where(sky > SKY_LOGIT, torch.inf, z)
-        scores += [Score.of(mine, truth) for mine, truth in zip(z, b.z, strict=True)]
+        scores += [Score.of(predicted, truth) for predicted, truth in zip(z, b.z, strict=True)]
     return Score.mean(scores)
 
 
-def _look(network: Nano, validation: list[Views], progress: Progress, plan: Plan) -> None:
+def _validate_and_save(
+    network: Nano, validation: list[Samples], progress: Progress, plan: Plan
+) -> None:
     score = validate(network, validation, plan.size)
-    # by shares of pixels: a mean error can be that of a few taken for sky
-    better = progress.best is None or _shares(score) >= _shares(progress.best)
-    log.info('step %d, held out: %s%s', progress.steps, score, ', kept' if better else '')
+    # selected by delta1, as a few pixels wrongly taken for sky dominate a mean error
+    better = progress.best is None or _delta1(score) >= _delta1(progress.best)
+    log.info('step %d, held out: %s%s', progress.steps, score, ', saved' if better else '')
     if better:
         progress.best = score
         save(network, plan.out / NAME)
 
 
-def _shares(score: Score) -> float:
+def _delta1(score: Score) -> float:
     return score.delta1 + score.delta1_median
 
 
 def save(network: Nano, path: Path) -> None:
-    """Matrices in half precision, norms and biases in full: 10 MB would hold twice as much."""
+    """Save weights: matrices in half precision to halve the file, norms and biases in fp32."""
     state = {
         k: (v.half() if v.is_floating_point() and v.ndim > 1 else v).contiguous().cpu()
         for k, v in network.state_dict().items()
     }
-    whole = path.with_suffix('.part')
-    save_file(state, whole)
-    whole.chmod(0o644)  # safetensors makes it for its owner alone
-    whole.replace(path)  # never half a file
+    part = path.with_suffix('.part')
+    save_file(state, part)
+    part.chmod(0o644)  # safetensors makes it readable by the owner only
+    part.replace(path)  # atomic
 
 
 def _report(progress: Progress, seconds: float, lr: float) -> None:
     assert progress.losses is not None
     recent = progress.losses[-200:]
     log.info(
-        'step %d, %.1f min: loss %.3f, %d images (%.0f/s), %d views, rate %.1e',
+        'step %d, %.1f min: loss %.3f, %d images (%.0f/s), %d rendered, rate %.1e',
         progress.steps, seconds / 60, sum(recent) / len(recent), progress.images,
-        progress.images / seconds, progress.views, lr,
+        progress.images / seconds, progress.rendered, lr,
     )  # fmt: skip

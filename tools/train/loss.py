@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is minimised, and what is measured."""
+"""Loss of the training, and metrics of depth."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NEAR, FAR = 0.3, 80.0  # depths that are learnt and measured [m]
-SCALES = 4  # of the gradient loss, each half as fine as the one before
+NEAR, FAR = 0.3, 80.0  # range of depth for loss and metrics [m]
+SCALES = 4  # of the gradient loss, each with half the resolution of the previous
 
 
-def loss(log_zc: Tensor, sky: Tensor, z: Tensor, log_zoom: Tensor) -> Tensor:
-    """Mean absolute error of log depth, of its gradients at several scales, and of the sky.
+def loss(log_zc: Tensor, sky: Tensor, z: Tensor, log_focal_ratio: Tensor) -> Tensor:
+    """Mean absolute error of log depth and of its gradients, and cross entropy of sky.
 
     Args:
-        log_zc: (B, h, w) answered logarithm of canonical depth.
-        sky: (B, h, w) answered logit.
-        z: (B, h, w) true [m], +Inf where there is sky.
-        log_zoom: (B,) log(f_c / f).
+        log_zc: (B, h, w) predicted logarithm of canonical depth.
+        sky: (B, h, w) predicted logit of sky.
+        z: (B, h, w) true depth [m], +Inf for sky.
+        log_focal_ratio: (B,) log(f_c / f).
 
     Returns:
-        A number.
+        () float32.
     """
     is_sky = torch.isinf(z)
-    seen = (~is_sky).float()
-    error = log_zc - log_zoom[:, None, None] - z.clamp(NEAR, FAR).log()
-    # beyond the range any answer beyond it is right
-    error = torch.where(z > FAR, error.clamp(max=0), error) * seen
-    total = error.abs().sum() / seen.sum().clamp(min=1)
+    valid = (~is_sky).float()
+    error = log_zc - log_focal_ratio[:, None, None] - z.clamp(NEAR, FAR).log()
+    # beyond the range, any prediction beyond it is correct
+    error = torch.where(z > FAR, error.clamp(max=0), error) * valid
+    total = error.abs().sum() / valid.sum().clamp(min=1)
     for k in range(SCALES):
         step = 2**k
-        coarse, weight = error[:, ::step, ::step], seen[:, ::step, ::step]
+        coarse, weight = error[:, ::step, ::step], valid[:, ::step, ::step]
         for axis in (1, 2):
             n = coarse.shape[axis] - 1
             both = weight.narrow(axis, 1, n) * weight.narrow(axis, 0, n)
@@ -44,13 +44,13 @@ def loss(log_zc: Tensor, sky: Tensor, z: Tensor, log_zoom: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How far depth is from the truth; means over pictures.
+    """Metrics of depth, of one image or the mean of several.
 
     Args:
-        abs_rel: mean |Z - truth| / truth, metres as they are.
-        delta1: share of pixels less than 25 % off, metres as they are.
-        abs_rel_median: `abs_rel` after the picture's median was made right.
-        delta1_median: likewise.
+        abs_rel: mean of |Z - truth| / truth.
+        delta1: fraction of pixels with an error below 25 %.
+        abs_rel_median: `abs_rel` after scaling Z to the median of the truth.
+        delta1_median: `delta1` after scaling Z to the median of the truth.
     """
 
     abs_rel: float
@@ -60,10 +60,10 @@ class Score:
 
     @staticmethod
     def of(z: Tensor, truth: Tensor) -> Score | None:
-        """Of one picture (H, W) [m]; None if there is nothing to compare.
+        """Metrics of one image, (H, W) [m]; None if fewer than 100 pixels can be compared.
 
-        Pixels count where the truth lies in `NEAR`..`FAR`; what is answered as sky counts as
-        `FAR`, so that leaving out what is hard does not pay.
+        Pixels are compared where the truth is in `NEAR`..`FAR`. A prediction of sky there counts
+        as `FAR`, so that it cannot improve the metrics.
         """
         both = (truth >= NEAR) & (truth <= FAR) & ~torch.isnan(z)
         if both.sum() < 100:
@@ -74,12 +74,12 @@ class Score:
 
     @staticmethod
     def mean(scores: list[Score | None]) -> Score:
-        """Of several pictures."""
+        """Mean over several images."""
         rows = [(s.abs_rel, s.delta1, s.abs_rel_median, s.delta1_median) for s in scores if s]
         return Score(*(sum(column) / len(rows) for column in zip(*rows, strict=True)))
 
     def __str__(self) -> str:
-        """Both pairs in one line."""
+        """All metrics in one line."""
         return (
             f'AbsRel {self.abs_rel:.3f} delta1 {self.delta1:.3f}, after median scaling '
             f'{self.abs_rel_median:.3f} {self.delta1_median:.3f}'

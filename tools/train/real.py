@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real indoor pictures with measured depth, and guesses that look at no picture at all."""
+"""Real indoor images with measured depth, and baselines that do not use the image."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Frame
 from tools.train.loss import FAR, NEAR
-from tools.train.views import held_out
+from tools.train.samples import held_out_samples
 
-#: folders of the data folder
+#: folders in data/images
 INDOORS = (
     'sunrgbd_000017',
     'nyu_raw_00000',
@@ -27,29 +27,29 @@ INDOORS = (
     'icl_livingroom_open3d',
     'middlebury2014_motorcycle',
 )
-ROWS = 48  # of the prior, whatever a picture's height
-FITTED_ON = range(9_000_000, 9_000_192)  # scenes
+ROWS = 48  # of the prior, for every image height
+FITTED_ON = range(9_000_000, 9_000_192)  # seeds of scenes
 
 
-def folder() -> Path:
-    """Where the real pictures are: $DEPTH_ROS_DATA, else shared/data beside the repository."""
-    beside = Path(__file__).resolve().parents[3] / 'shared' / 'data'
-    return Path(os.environ.get('DEPTH_ROS_DATA') or beside)
+def data_folder() -> Path:
+    """Folder of the real images: $DEPTH_ROS_DATA, else ../shared/data of the repository."""
+    default = Path(__file__).resolve().parents[3] / 'shared' / 'data'
+    return Path(os.environ.get('DEPTH_ROS_DATA') or default)
 
 
-def pictures(where: Path | None = None) -> Iterator[tuple[str, Frame, Tensor]]:
-    """Name, frame and depth (H, W) [m], NaN where not measured.
+def load_images(where: Path | None = None) -> Iterator[tuple[str, Frame, Tensor]]:
+    """Load images with depth: name, frame and depth (H, W) [m], NaN where not measured.
 
     Args:
-        where: folder whose folders have a picture each: rgb.png or .jpg, depth.png of 16 bits, and
-            intrinsics.json with fx, fy, cx, cy [px] and depth_scale, what depth.png has for 1 m.
-            By default those of `INDOORS` that are in the data folder.
+        where: folder with one folder for each image: rgb.png or .jpg, depth.png of 16 bits, and
+            intrinsics.json with fx, fy, cx, cy [px] and depth_scale, the value of depth.png for
+            1 m. None loads those of `INDOORS` that exist in the data folder.
 
     Raises:
         ConfigError: `where` has no such folder, or one that cannot be read.
     """
     if where is None:
-        paths = [folder() / 'images' / name for name in INDOORS]
+        paths = [data_folder() / 'images' / name for name in INDOORS]
         paths = [path for path in paths if path.is_dir()]
     else:
         paths = sorted(path.parent for path in where.glob('*/intrinsics.json'))
@@ -57,7 +57,7 @@ def pictures(where: Path | None = None) -> Iterator[tuple[str, Frame, Tensor]]:
             raise ConfigError(f'{where} has no folders with an intrinsics.json')
     for path in paths:
         try:
-            yield path.name, *_picture(path)
+            yield path.name, *_load_image(path)
         except (OSError, ValueError, KeyError, StopIteration, RuntimeError) as error:
             raise ConfigError(
                 f'{path} needs rgb.*, depth.png of its size, and intrinsics.json with fx, fy, cx, '
@@ -65,40 +65,45 @@ def pictures(where: Path | None = None) -> Iterator[tuple[str, Frame, Tensor]]:
             ) from error
 
 
-def _picture(path: Path) -> tuple[Frame, Tensor]:
-    said = json.loads((path / 'intrinsics.json').read_text())
+def _load_image(path: Path) -> tuple[Frame, Tensor]:
+    intrinsics = json.loads((path / 'intrinsics.json').read_text())
     bgr = cv2.imread(str(next(path.glob('rgb.*'))), cv2.IMREAD_COLOR)
     raw = cv2.imread(str(path / 'depth.png'), cv2.IMREAD_UNCHANGED)
     if bgr is None or raw is None or raw.shape != bgr.shape[:2]:
-        raise ValueError('rgb and depth are no pictures of one size')
-    fx, fy, cx, cy = (float(said[key]) for key in ('fx', 'fy', 'cx', 'cy'))
+        raise ValueError('rgb and depth are not images of the same size')
+    fx, fy, cx, cy = (float(intrinsics[key]) for key in ('fx', 'fy', 'cx', 'cy'))
     camera = Camera(bgr.shape[1], bgr.shape[0], fx, fy, cx, cy)
     rgb = torch.from_numpy(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
-    z = torch.from_numpy(raw.astype(np.float32)) / float(said['depth_scale'])
+    z = torch.from_numpy(raw.astype(np.float32)) / float(intrinsics['depth_scale'])
     return Frame(rgb, camera), torch.where(z > 0, z, torch.nan)
 
 
 class RowPrior:
-    """The median depth of each row over many scenes; the best guess without looking.
+    """Baselines: the median depth of each row, and of all pixels, over many scenes.
 
     Args:
-        rows: (`ROWS`,) [m], top to bottom.
-        everywhere: median of all pixels [m], the best constant.
+        scenes: seeds, which are not held out.
+
+    Attributes:
+        rows: (`ROWS`,) median of each row [m], top to bottom.
+        everywhere: median of all pixels [m].
     """
 
     def __init__(self, scenes: range = FITTED_ON) -> None:
-        z = torch.cat([views.z for views in held_out(scenes, (ROWS, ROWS * 4 // 3))]).float()
-        seen = torch.where((z >= NEAR) & (z <= FAR), z, torch.nan)
-        self.rows = seen.transpose(0, 1).flatten(1).nanmedian(1).values  # (ROWS,)
+        z = torch.cat(
+            [samples.z for samples in held_out_samples(scenes, (ROWS, ROWS * 4 // 3))]
+        ).float()
+        valid = torch.where((z >= NEAR) & (z <= FAR), z, torch.nan)
+        self.rows = valid.transpose(0, 1).flatten(1).nanmedian(1).values  # (ROWS,)
         self.rows = torch.where(torch.isnan(self.rows), FAR, self.rows)
-        self.everywhere = float(seen.nanmedian())
+        self.everywhere = float(valid.nanmedian())
 
     def constant(self, frame: Frame) -> Tensor:
-        """(H, W) [m], everywhere the same."""
+        """(H, W) [m], `everywhere` for all pixels."""
         return torch.full(frame.camera.size, self.everywhere)
 
     def per_row(self, frame: Frame) -> Tensor:
-        """(H, W) [m], by row only."""
+        """(H, W) [m], `rows` resized to the image."""
         height, width = frame.camera.size
-        which = (torch.arange(height) * ROWS) // height
-        return self.rows[which][:, None].expand(height, width)
+        index = (torch.arange(height) * ROWS) // height
+        return self.rows[index][:, None].expand(height, width)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Views of the world: rendered in child processes, kept in a buffer, used several times."""
+"""Training samples: images rendered in child processes, buffered and used several times."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from depth_ros.core.errors import DepthRosError
 from depth_ros.sim.world import random_camera, random_pose, random_scene, render_many
 from depth_ros.sim.world.seeds import HELD_OUT
 
-CHUNK = 8  #: pictures rendered at once: fewer cost more each, more wait longer
-GPU_CHUNK = 32  #: the same on a GPU, which starts many small jobs slowly
-CLEAN = 0.2  #: share rendered by a perfect sensor
+CHUNK = 8  #: images per batch of the renderer, a compromise of speed and latency
+GPU_CHUNK = 32  #: likewise on a GPU, where small batches are inefficient
+CLEAN = 0.2  #: fraction of images without effects of the sensor
 
 
 @dataclass(frozen=True, slots=True)
-class Views:
-    """N pictures of one size.
+class Samples:
+    """N images of one size with depth and intrinsics.
 
     Args:
         rgb: (N, 3, H, W) uint8.
-        z: (N, H, W) float16 [m], +Inf where there is sky.
+        z: (N, H, W) float16 [m], +Inf for sky.
         k: (N, 4) float32, fx fy cx cy [px].
     """
 
@@ -40,53 +40,55 @@ class Views:
     k: Tensor
 
     def __len__(self) -> int:
-        """How many."""
+        """Number of images."""
         return len(self.rgb)
 
 
-def rendered(
+def render_samples(
     seeds: list[int], size: tuple[int, int], device: str = 'cpu', sensor: bool = True
-) -> Views:
-    """One view each of the scenes with these seeds.
+) -> Samples:
+    """Render one image of each scene.
 
     Args:
-        seeds: of scene, camera and pose.
-        size: (height, width).
-        device: where rays are cast.
-        sensor: False for a perfect one.
+        seeds: of scenes, cameras and poses.
+        size: (height, width) [px].
+        device: of the renderer.
+        sensor: False for images without effects of the sensor.
     """
     scenes, poses, cameras = [], [], []
     for seed in seeds:
         scene = random_scene(seed)
         try:
             pose = random_pose(scene, seed)
-        except DepthRosError:  # a scene without room for a camera; the others have
+        except DepthRosError:  # a scene without free space for a camera
             continue
         scenes.append(scene.to(device))
         poses.append(pose)
         cameras.append(random_camera(seed, size[1], size[0]))
-    view = render_many(scenes, cameras, poses, sensor=sensor)
-    return Views(view.rgb.permute(0, 3, 1, 2), view.z.half(), intrinsics(cameras))
+    images = render_many(scenes, cameras, poses, sensor=sensor)
+    return Samples(images.rgb.permute(0, 3, 1, 2), images.z.half(), intrinsics(cameras))
 
 
 def intrinsics(cameras: list[Camera]) -> Tensor:
-    """(N, 4) float32: fx fy cx cy."""
+    """Intrinsics of cameras as (N, 4) float32: fx fy cx cy [px]."""
     return torch.tensor([[c.fx, c.fy, c.cx, c.cy] for c in cameras])
 
 
-def held_out(seeds: range, size: tuple[int, int], device: str = 'cpu') -> Iterator[Views]:
-    """Views of `seeds` in chunks."""
+def held_out_samples(
+    seeds: range, size: tuple[int, int], device: str = 'cpu'
+) -> Iterator[Samples]:
+    """Render the scenes of `seeds` in chunks."""
     for start in range(0, len(seeds), CHUNK):
-        yield rendered(list(seeds[start : start + CHUNK]), size, device)
+        yield render_samples(list(seeds[start : start + CHUNK]), size, device)
 
 
-def numbers(start: int, count: int = CHUNK) -> list[int]:
-    """Seeds of the chunk from `start` on; they begin again before those held out."""
+def chunk_seeds(start: int, count: int = CHUNK) -> list[int]:
+    """Seeds of the chunk from `start` on; they wrap around before the held-out ones."""
     return [(start + i) % HELD_OUT for i in range(count)]
 
 
-def first_of(run: int) -> int:
-    """The seed of a run's first scene: those of other runs are far away (golden section)."""
+def first_seed(run: int) -> int:
+    """First seed of a run; those of other runs are far apart (golden section)."""
     return run * 6_180_339 % HELD_OUT
 
 
@@ -98,23 +100,23 @@ _Arrays = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
 
 def _work(queue: Any, first: int, step: int, size: tuple[int, int], device: str) -> None:
-    os.nice(1)  # training goes first: it is what the views are for
+    os.nice(1)  # the training process has priority
     torch.set_num_threads(1)
     parent = os.getppid()
-    queue.cancel_join_thread()  # or it would wait for a reader that was killed
+    queue.cancel_join_thread()  # otherwise it would wait for a reader that was killed
     chunk = _chunk(device)
     start = first
     while os.getppid() == parent:
-        seeds = numbers(start, chunk)
+        seeds = chunk_seeds(start, chunk)
         clean = (start // chunk) % round(1 / CLEAN) == 0
-        views = rendered(seeds, size, device, sensor=not clean)
-        arrays = views.rgb.cpu().numpy(), views.z.cpu().numpy(), views.k.cpu().numpy()
+        samples = render_samples(seeds, size, device, sensor=not clean)
+        arrays = samples.rgb.cpu().numpy(), samples.z.cpu().numpy(), samples.k.cpu().numpy()
         _put(queue, arrays, parent)
         start += step * chunk
 
 
 def _put(queue: Any, arrays: _Arrays, parent: int) -> None:
-    while os.getppid() == parent:  # nobody takes them from a trainer that was killed
+    while os.getppid() == parent:  # stop if the trainer was killed
         try:
             queue.put(arrays, timeout=5)
             return
@@ -123,7 +125,14 @@ def _put(queue: Any, arrays: _Arrays, parent: int) -> None:
 
 
 class Renderers:
-    """Processes that render views of ever new scenes; at most some hundred wait."""
+    """Processes that render samples of new scenes into a queue of some hundred.
+
+    Args:
+        workers: number of processes.
+        first_seed: seed of the first scene; seeds count up from it, without the held-out ones.
+        size: (height, width) of the images [px].
+        device: of the renderer.
+    """
 
     def __init__(
         self, workers: int, first_seed: int, size: tuple[int, int], device: str = 'cpu'
@@ -141,20 +150,18 @@ class Renderers:
         for process in self._processes:
             process.start()
 
-    def get(self, wait_s: float = 0.0) -> Views | None:
+    def get(self, wait_s: float = 0.0) -> Samples | None:
         """The next chunk; None if none is ready within `wait_s`."""
         try:
             arrays: _Arrays = self._queue.get(block=wait_s > 0, timeout=wait_s or None)
         except Empty:
             if not all(p.is_alive() for p in self._processes):
-                raise DepthRosError(
-                    'a rendering process ended; its message stands above'
-                ) from None
+                raise DepthRosError('a rendering process ended; see its message above') from None
             return None
-        return Views(*(torch.from_numpy(np.asarray(a)) for a in arrays))
+        return Samples(*(torch.from_numpy(np.asarray(a)) for a in arrays))
 
     def close(self) -> None:
-        """End the processes."""
+        """Terminate the processes."""
         for process in self._processes:
             process.terminate()
         for process in self._processes:
@@ -164,25 +171,34 @@ class Renderers:
 
 
 class Buffer:
-    """The latest views, from which batches are drawn."""
+    """Ring buffer of the latest samples.
+
+    Args:
+        capacity: maximum number of samples.
+        size: (height, width) of the images [px].
+        device: of the tensors.
+
+    Attributes:
+        added: number of samples added in total.
+    """
 
     def __init__(self, capacity: int, size: tuple[int, int], device: torch.device) -> None:
         self.rgb = torch.empty((capacity, 3, *size), dtype=torch.uint8, device=device)
         self.z = torch.empty((capacity, *size), dtype=torch.float16, device=device)
         self.k = torch.empty((capacity, 4), device=device)
-        self.seen = 0
+        self.added = 0
 
-    def add(self, views: Views) -> None:
-        """Take new views; the oldest make room."""
-        where = (torch.arange(len(views)) + self.seen) % len(self.rgb)
-        where = where.to(self.rgb.device)
-        self.rgb[where] = views.rgb.to(self.rgb.device)
-        self.z[where] = views.z.to(self.z.device)
-        self.k[where] = views.k.to(self.k.device)
-        self.seen += len(views)
+    def add(self, samples: Samples) -> None:
+        """Add samples; they replace the oldest ones."""
+        index = (torch.arange(len(samples)) + self.added) % len(self.rgb)
+        index = index.to(self.rgb.device)
+        self.rgb[index] = samples.rgb.to(self.rgb.device)
+        self.z[index] = samples.z.to(self.z.device)
+        self.k[index] = samples.k.to(self.k.device)
+        self.added += len(samples)
 
-    def draw(self, count: int, generator: torch.Generator) -> Views:
-        """`count` views, any of them equally likely."""
-        held = min(self.seen, len(self.rgb))
-        which = torch.randint(held, (count,), generator=generator).to(self.rgb.device)
-        return Views(self.rgb[which], self.z[which], self.k[which])
+    def draw(self, count: int, generator: torch.Generator) -> Samples:
+        """Draw `count` samples at random, with replacement."""
+        stored = min(self.added, len(self.rgb))
+        index = torch.randint(stored, (count,), generator=generator).to(self.rgb.device)
+        return Samples(self.rgb[index], self.z[index], self.k[index])
