@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from depth_ros.core.camera import Camera
-from tools.demo import pictures, report
+from tools.demo import drawing, report
 
 why = 'plotly is not installed: pip install .[report]'
 make_subplots = pytest.importorskip('plotly.subplots', reason=why).make_subplots
@@ -27,8 +27,8 @@ def shot():
         'rgb': noise.integers(0, 256, (48, 64, 3), np.uint8),
         'depth': depth,
         'truth': depth * 1.1,
-        'points': noise.uniform(-1, 9, (report.MOST_POINTS + 5, 3)).astype(np.float32),
-        'colours': noise.integers(0, 256, (report.MOST_POINTS + 5, 3), np.uint8),
+        'points': noise.uniform(-1, 9, (report.MAX_POINTS + 5, 3)).astype(np.float32),
+        'colours': noise.integers(0, 256, (report.MAX_POINTS + 5, 3), np.uint8),
         'sent': times[0],
         'timeline depth/image': times,
         'timeline points': times,
@@ -49,7 +49,7 @@ def summary():
 
 @pytest.fixture(scope='module')
 def page(shot, summary, tmp_path_factory):
-    drawn = pictures.of(shot, Camera(64, 48, 60, 60, 31.5, 23.5))
+    drawn = drawing.draw_frame(shot, Camera(64, 48, 60, 60, 31.5, 23.5))
     path = tmp_path_factory.mktemp('demo') / 'report.html'
     return report.write(path, summary, shot, drawn, 'What it is & is not.')
 
@@ -71,7 +71,7 @@ def test_a_frame_without_points_and_a_second_of_frames_are_told(shot, summary, t
     none, short = np.empty((0, 3), np.float32), np.stack((np.arange(20) / 20, np.ones(20)))
     less = {**shot, 'points': none, 'colours': none.astype(np.uint8), 'sent': short[0]}
     less |= {f'timeline {name}': short for name in ('depth/image', 'points')}
-    drawn = pictures.of(less, Camera(64, 48, 60, 60, 31.5, 23.5))
+    drawn = drawing.draw_frame(less, Camera(64, 48, 60, 60, 31.5, 23.5))
     text = report.write(tmp_path / 'report.html', summary, less, drawn, '').read_text()
     assert 'It has no points' in text and 'Plotly.newPlot' in text
     line = report._timeline(make_subplots(2, 1), less).data[0]
@@ -81,27 +81,27 @@ def test_a_frame_without_points_and_a_second_of_frames_are_told(shot, summary, t
 def test_the_error_picture_tells_near_from_far():
     truth = np.array([[2.0, 2.0, 2.0, np.inf, 2.0]], np.float32)
     depth = np.array([[2.0, 4.0, 1.0, np.inf, np.nan]], np.float32)
-    right, far, near, sky, unknown = pictures.error_picture(depth, truth)[0].tolist()
-    assert right == [255, 255, 255] and unknown == [0, 0, 0] and sky == list(pictures.SKY)
+    right, far, near, sky, unknown = drawing.error_image(depth, truth)[0].tolist()
+    assert right == [255, 255, 255] and unknown == [0, 0, 0] and sky == list(drawing.SKY)
     assert far[0] > 2 * far[2] and near[2] > 2 * near[0]
 
 
 def test_colours_span_most_of_the_truth_with_ticks_inside():
-    near, far = pictures.span(np.array([[0.9, 1.2, 3.0, 7.0, np.inf]], np.float32))
+    near, far = drawing.colour_range(np.array([[0.9, 1.2, 3.0, 7.0, np.inf]], np.float32))
     assert (near, far) == (0.7, 8)
-    assert pictures.span(np.full((2, 2), np.inf, np.float32)) == (1, 10)
-    assert pictures.depth_legend(near, far).shape == (pictures.FOOT, pictures.WIDTH, 3)
-    colours = pictures.colourise(np.array([[0.7, 8.0, np.inf, np.nan]], np.float32), near, far)[0]
+    assert drawing.colour_range(np.full((2, 2), np.inf, np.float32)) == (1, 10)
+    assert drawing.depth_legend(near, far).shape == (drawing.FOOT, drawing.WIDTH, 3)
+    colours = drawing.colourise(np.array([[0.7, 8.0, np.inf, np.nan]], np.float32), near, far)[0]
     assert colours[0, 0] > colours[0, 2] and colours[1, 2] > colours[1, 0]  # red, blue
-    assert colours[2].tolist() == list(pictures.SKY) and not colours[3].any()
+    assert colours[2].tolist() == list(drawing.SKY) and not colours[3].any()
 
 
 def test_a_scene_of_nothing_but_sky_is_drawn(shot):
     sky = np.full((1, 48, 64), np.inf, np.float32)
     none = np.empty((0, 3), np.float32)
     empty = {**shot, 'depth': sky, 'truth': sky, 'points': none, 'colours': none.astype(np.uint8)}
-    sheet = pictures.of(empty, Camera(64, 48, 60, 60, 31.5, 23.5)).sheet()
-    assert sheet.shape[1] == 3 * pictures.WIDTH + 4 * pictures.GAP
+    sheet = drawing.draw_frame(empty, Camera(64, 48, 60, 60, 31.5, 23.5)).sheet()
+    assert sheet.shape[1] == 3 * drawing.WIDTH + 4 * drawing.GAP
 
 
 def test_the_cloud_can_be_turned_in_a_browser(page):

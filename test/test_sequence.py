@@ -11,7 +11,7 @@ from depth_ros.ros.inputs.images import ENCODINGS, to_rgb
 from depth_ros.sim import encodings, sequence
 from depth_ros.sim.sequence import ImageSequence, SequenceSettings, render_sequence
 from depth_ros.sim.world.seeds import HELD_OUT, VALIDATION
-from tools.demo.measure import Ledger
+from tools.demo.measure import ArrivalLog
 
 SMALL = SequenceSettings(width=48, height=36, frames=9)
 
@@ -129,12 +129,12 @@ def test_an_encoding_that_does_not_fit_is_refused(encoding):
 
 
 def test_ledger_counts_loss_and_latency_by_stamp():
-    ledger, sent = Ledger(), [1_000_000_000 + i * 100_000_000 for i in range(11)]
+    log, sent = ArrivalLog(), [1_000_000_000 + i * 100_000_000 for i in range(11)]
     for stamp in sent[:5] + sent[6:]:
-        ledger.note(stamp, stamp + 4_000_000)
-    ledger.note(7, 8)  # from before the window
-    report = ledger.report(sent)
+        log.add(stamp, stamp + 4_000_000)
+    log.add(7, 8)  # from before the window
+    report = log.report(sent)
     assert (report['received'], report['lost']) == (10, 1)
     assert report['latency_p50_ms'] == report['latency_p99_ms'] == 4.0
     assert report['rate_hz'] == 9.0
-    assert Ledger().report(sent)['lost'] == 11
+    assert ArrivalLog().report(sent)['lost'] == 11

@@ -38,7 +38,7 @@ def test_demo_measures_and_draws(tmp_path: Path) -> None:
         tmp_path, '--seconds', '4', '--size', '160x120', '--rate', '15', '--patience', '90'
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert 'which no training saw' in done.stdout
+    assert 'not used for training' in done.stdout
     summary = json.loads((tmp_path / 'summary.json').read_text())
     assert summary['model'] == 'nano'
     assert summary['camera']['frames'] > 30  # 60 on a machine with nothing else to do

@@ -67,7 +67,7 @@ class Graph:
         """Start the recorder."""
         wanted = {'seconds': self.seconds, 'output': self.folder, 'compare': 0}
         wanted['patience'] = self.patience_s
-        self.recorder = self._child('recorder', 'tools.demo.recorder', wanted, speaks=True)
+        self.recorder = self._child('recorder', 'tools.demo.recorder', wanted, pipe_stdout=True)
 
     @property
     def children(self) -> list[Child]:

@@ -146,7 +146,7 @@ def publisher(kind: type, topic: str) -> Iterator[Any]:
         before = dict(os.environ)
         os.environ.update(env)  # for this process too, as the node has it
         wanted = {'patience': 3600.0, 'output': out}  # it waits for a camera and listens
-        children = [Child('recorder', 'tools.demo.recorder', wanted, out, env, speaks=True)]
+        children = [Child('recorder', 'tools.demo.recorder', wanted, out, env, pipe_stdout=True)]
         try:
             with lone_node() as node:
                 made = node.create_publisher(kind, topic, 1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m tools.demo`: camera, depth node and recorder, three processes over real DDS."""
+"""`python -m tools.demo`: camera, depth node and recorder as three processes over DDS."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from depth_ros.models import nano
 from depth_ros.sim.sequence import SequenceSettings, render_sequence
 from depth_ros.sim.world.layouts import LAYOUTS
 from depth_ros.sim.world.seeds import HELD_OUT
-from tools.demo import animation, pictures
+from tools.demo import animation, drawing
 from tools.demo import report as page
 from tools.demo.processes import Child, environment, stop
 from tools.machine import machine, moment
@@ -32,29 +32,32 @@ from tools.train.loss import Score
 
 RESULTS = ('report.html', 'summary.json', 'snapshot.npz', 'demo.png')
 NANO = (
-    'nano is a small network (2.6 M parameters, weights in the package), trained for a short '
-    'while on pictures of this kind of synthetic world and on nothing else; before a real camera '
-    'expect less. On {scenes} other scenes its mean AbsRel is {mean:.2f}; its card, '
-    'depth_ros/models/nano/card.md, has more.'
+    'nano is a small network (2.6 M parameters, weights in the package), trained only on images '
+    'of this kind of synthetic scenes; with a real camera expect larger errors. On {scenes} other '
+    'scenes its mean AbsRel is {mean:.2f}. Details: depth_ros/models/nano/card.md.'
 )
 FIGURES = Path(nano.__file__).parent / 'card.figures.json'
 
 
-def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    usual = SequenceSettings()
+def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    default = SequenceSettings()
     parser = argparse.ArgumentParser(
         prog='python -m tools.demo',
-        description='Run depth_ros on a synthetic camera, measure it and draw what it saw.',
+        description='Run depth_ros with a synthetic camera, and report its accuracy and latency.',
     )
-    parser.add_argument('--seconds', type=positive, default=8.0, help='how long to measure [s]')
-    parser.add_argument('--model', default='nano', help='preset of the model table')
-    parser.add_argument('--seed', type=int, default=usual.seed, help='of the scene and the walk')
-    parser.add_argument('--kind', choices=LAYOUTS, default=usual.kind, help='of scene')
     parser.add_argument(
-        '--size', type=_size, default=(usual.width, usual.height), help='of the image [px]'
+        '--seconds', type=positive, default=8.0, help='duration of the measurement [s]'
     )
-    parser.add_argument('--rate', type=positive, default=30.0, help='of the camera [Hz]')
+    parser.add_argument('--model', default='nano', help='preset')
+    parser.add_argument(
+        '--seed', type=int, default=default.seed, help='seed of scene and trajectory'
+    )
+    parser.add_argument('--kind', choices=LAYOUTS, default=default.kind, help='kind of scene')
+    parser.add_argument(
+        '--size', type=_size, default=(default.width, default.height), help='image size [px]'
+    )
+    parser.add_argument('--rate', type=positive, default=30.0, help='rate of the camera [Hz]')
     parser.add_argument('--output', type=Path, default=Path('demo'), help='folder for the results')
     parser.add_argument(
         '-p', '--param', action='append', type=_rule, default=[], metavar='NAME:=VALUE',
@@ -62,7 +65,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         '--patience', type=positive, default=120.0,
-        help='how long to wait for the first depth image and cloud [s]',
+        help='maximum time to wait for the first depth image and cloud [s]',
     )  # fmt: skip
     parser.add_argument(
         '--animation', type=Path, metavar='FILE',
@@ -72,27 +75,27 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo; returns the exit code, 0 if depth images and clouds arrived."""
-    args = arguments(argv)
+    """Run the demo; returns the exit status, 0 if depth images and clouds arrived."""
+    args = parse_arguments(argv)
     try:
         settings = SequenceSettings(args.seed, args.kind, *args.size)
-        return draw(args, settings) if args.animation else run(args, settings)
+        return write_animation(args, settings) if args.animation else run(args, settings)
     except (DepthRosError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
 
 
 def run(args: argparse.Namespace, settings: SequenceSettings) -> int:
-    """Run the three processes and write the results; returns the exit code."""
+    """Run the three processes and write the results; returns the exit status."""
     logs = args.output.resolve() / 'log'
     logs.mkdir(parents=True, exist_ok=True)
     for old in RESULTS:
-        (args.output / old).unlink(missing_ok=True)  # never show an earlier run's results
+        (args.output / old).unlink(missing_ok=True)  # remove results of an earlier run
     shutil.rmtree(logs / 'ros', ignore_errors=True)
     env, children = environment(logs), []
     print(f'depth_ros demo, model {args.model}, scene {settings}', flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # the camera's own defaults are those of SequenceSettings
+    # `distortion` stays at the default of the camera
     camera = {n: v for n, v in dataclasses.asdict(settings).items() if n != 'distortion'}
     recorder = {'seconds': args.seconds, 'patience': args.patience, 'output': logs.parent}
     node = [f'model:={args.model}', 'points.stride:=1', *args.param]
@@ -103,52 +106,54 @@ def run(args: argparse.Namespace, settings: SequenceSettings) -> int:
             ('node', 'depth_ros.ros', node),
             ('recorder', 'tools.demo.recorder', recorder),
         ):
-            children.append(Child(name, module, parameters, logs, env, speaks=name == 'recorder'))
-        trouble = watch(children)
+            children.append(
+                Child(name, module, parameters, logs, env, pipe_stdout=name == 'recorder')
+            )
+        problem = watch(children)
     except KeyboardInterrupt:
-        trouble = 'interrupted'
+        problem = 'interrupted'
     finally:
         killed = stop(children[::-1])
     if killed:
-        print(f'had to be killed: {", ".join(killed)}; logs in {args.output / "log"}')
-    if trouble:
-        print(trouble, file=sys.stderr)
-    return report(args, settings) or int(bool(trouble))
+        print(f'processes had to be killed: {", ".join(killed)}; logs in {args.output / "log"}')
+    if problem:
+        print(problem, file=sys.stderr)
+    return report(args, settings) or int(bool(problem))
 
 
-def draw(args: argparse.Namespace, settings: SequenceSettings) -> int:
-    """Write the animation; returns the exit code."""
+def write_animation(args: argparse.Namespace, settings: SequenceSettings) -> int:
+    """Write the animation; returns the exit status."""
     animation.check(args.animation)
     render(settings)
-    show = Progress()
-    animation.write(args.animation, settings, args.model, show.line)
-    show.end()
+    progress = Progress()
+    animation.write(args.animation, settings, args.model, progress.line)
+    progress.end()
     print(f'{args.animation}: {args.animation.stat().st_size / 1e6:.2f} MB')
     return 0
 
 
 def render(settings: SequenceSettings) -> None:
-    """Have the camera's film rendered and kept, where that was not done before."""
-    show = Progress()
+    """Render the image sequence of the camera, unless it is cached."""
+    progress = Progress()
     render_sequence(
         settings,
-        lambda done: show.line(f'rendering what the camera sees: {done} of {settings.frames}'),
+        lambda done: progress.line(f'rendering images: {done} of {settings.frames}'),
     )
-    show.end()
+    progress.end()
 
 
 def watch(children: Sequence[Child]) -> str:
-    """Follow the recorder until it ends or another child does; returns what went wrong, or ''."""
-    recorder, show = children[-1], Progress()
+    """Wait until the recorder or another child ends; returns the problem, or ''."""
+    recorder, progress = children[-1], Progress()
     state: dict[str, Any] = {}
     while True:
-        alive = recorder.running  # asked first, so that its last lines are read below
+        running = recorder.running  # read first, so that its last lines are read below
         for line in recorder.lines():
             if line.startswith('{'):
                 state = json.loads(line)
-                show(state)
-        if not alive:
-            show.end()
+                progress(state)
+        if not running:
+            progress.end()
             code = recorder.process.returncode
             if state.get('refused'):
                 return f'depth_node could not be configured\n{children[1].tail(8)}'
@@ -157,20 +162,20 @@ def watch(children: Sequence[Child]) -> str:
             return f'recorder ended with code {code}\n{recorder.tail()}' if code else ''
         for child in children[:-1]:
             if not child.running:
-                show.end()
+                progress.end()
                 return f'{child.name} ended with code {child.process.returncode}\n{child.tail()}'
         time.sleep(0.05)
 
 
 class Progress:
-    """One line about the recorder's state, rewritten on a terminal."""
+    """Shows progress in one line, which is rewritten on a terminal."""
 
     def __init__(self) -> None:
         self.live = sys.stdout.isatty()
         self._last: Any = None
 
     def __call__(self, state: dict[str, Any]) -> None:
-        """Show a state the recorder told."""
+        """Show a state of the recorder."""
         if 'stage' not in state:
             return
         line = f'{state["stage"]:>10} {state["seconds"]:5.1f} s   camera {state["camera"]}'
@@ -179,87 +184,89 @@ class Progress:
             line += f'   for {", ".join(state["missing"])}'
         self.line(line, (state['stage'], state['missing']))
 
-    def line(self, line: str, news: Any = '') -> None:
-        """Show a line; without a terminal only when its `news` are others than the last."""
+    def line(self, line: str, key: Any = '') -> None:
+        """Show a line; without a terminal only if its `key` differs from the last one."""
         if self.live:
-            room = shutil.get_terminal_size().columns - 1  # a wrapped line cannot be rewritten
-            print(f'\r\033[K{line[:room]}', end='', flush=True)
-        elif news != self._last:
+            columns = shutil.get_terminal_size().columns - 1  # a wrapped line cannot be rewritten
+            print(f'\r\033[K{line[:columns]}', end='', flush=True)
+        elif key != self._last:
             print(line, flush=True)
-        self._last = news
+        self._last = key
 
     def end(self) -> None:
-        """Leave the line."""
+        """End the line."""
         if self.live and self._last is not None:
             print()
 
 
 def report(args: argparse.Namespace, settings: SequenceSettings) -> int:
-    """Score, draw and tell; returns 0 if depth images and clouds arrived."""
+    """Evaluate, draw and print; returns 0 if depth images and clouds arrived."""
     path = args.output / 'summary.json'
     if not path.is_file():
         return 1
     scene = {'kind': settings.kind, 'seed': settings.seed}
     summary = {'model': args.model, 'scene': scene, **json.loads(path.read_text())}
-    frames: list[Score | None] = []
-    shot = None
+    scores: list[Score | None] = []
+    snapshot = None
     if (args.output / 'snapshot.npz').is_file():
         with np.load(args.output / 'snapshot.npz') as stored:
-            shot = dict(stored)
-        frames = [
+            snapshot = dict(stored)
+        scores = [
             Score.of(torch.from_numpy(depth), torch.from_numpy(truth))
-            for depth, truth in zip(shot['depth'], shot['truth'], strict=True)
+            for depth, truth in zip(snapshot['depth'], snapshot['truth'], strict=True)
         ]
-    error = dataclasses.asdict(Score.mean(frames)) if any(frames) else {}
-    summary |= {'compared_frames': len(frames), 'error': error, 'where': where(args)}
+    error = dataclasses.asdict(Score.mean(scores)) if any(scores) else {}
+    summary |= {'compared_frames': len(scores), 'error': error, 'where': conditions(args)}
     path.write_text(json.dumps(summary, indent=2) + '\n')
-    tell(summary)
-    said = about(args.model, settings)
-    print(f'\n{said}')
-    if shot:
-        drawn = pictures.of(shot, settings.camera)
-        pictures.write(args.output / 'demo.png', drawn.sheet())
-        written = page.write(args.output / 'report.html', summary, shot, drawn, said)
-        print(f'\nopen {written} in a browser' if written else '\nno page: pip install plotly')
-        print(f'beside it: {", ".join(RESULTS[1:])}')
+    print_tables(summary)
+    note = about(args.model, settings)
+    print(f'\n{note}')
+    if snapshot:
+        images = drawing.draw_frame(snapshot, settings.camera)
+        drawing.write(args.output / 'demo.png', images.sheet())
+        written = page.write(args.output / 'report.html', summary, snapshot, images, note)
+        print(
+            f'\nopen {written} in a browser' if written else '\nno report.html: pip install plotly'
+        )
+        print(f'also in {args.output}: {", ".join(RESULTS[1:])}')
     outputs = summary['outputs']
     return 0 if all(outputs[name]['received'] for name in ('depth/image', 'points')) else 1
 
 
-def where(args: argparse.Namespace) -> str:
-    """What the figures were measured on, and what the node says it ran."""
+def conditions(args: argparse.Namespace) -> str:
+    """Hardware of the measurement, and the choices that the node logged."""
     log = (args.output / 'log' / 'node.log').read_text(errors='replace').splitlines()
-    mark = f']: model {args.model} '
-    chose = next((line.partition(mark)[2] for line in log if mark in line), '')
-    here = machine(torch.device('cpu'))
+    start = f']: model {args.model} '
+    choices = next((line.partition(start)[2] for line in log if start in line), '')
+    hardware = machine(torch.device('cpu'))
     return (
-        f'Measured {moment()["date"][:10]} on {here["cpu"]}, {here["cores"]} cores, which camera, '
-        f'node and listener share; {args.model} {chose.partition("; weights")[0]}.'
+        f'Measured {moment()["date"][:10]} on {hardware["cpu"]}, {hardware["cores"]} cores shared '
+        f'by camera, node and recorder; {args.model} {choices.partition("; weights")[0]}.'
     )
 
 
 def about(model: str, settings: SequenceSettings) -> str:
-    """What the numbers are of."""
+    """A note about model and scene for the report."""
     scene = f'Scene: {settings.kind}, seed {settings.seed}'
     if model != 'nano':
         return f'{scene}.'
     held_out = settings.seed >= HELD_OUT
-    fresh = 'which no training saw' if held_out else 'which it may have been trained on'
-    known = json.loads(FIGURES.read_text())
-    mean = known['held_out']['nano']['abs_rel']
-    usual = SequenceSettings()
-    easy = (settings.kind, settings.seed) == (usual.kind, usual.seed)
-    chosen = '; it was chosen for its looks, and is easier than most' if easy else ''
-    return f'{NANO.format(scenes=known["scenes"], mean=mean)} {scene}, {fresh}{chosen}.'
+    novelty = 'not used for training' if held_out else 'possibly used for training'
+    figures = json.loads(FIGURES.read_text())
+    mean = figures['held_out']['nano']['abs_rel']
+    default = SequenceSettings()
+    easy = (settings.kind, settings.seed) == (default.kind, default.seed)
+    selected = '; it was selected by appearance and is easier than most' if easy else ''
+    return f'{NANO.format(scenes=figures["scenes"], mean=mean)} {scene}, {novelty}{selected}.'
 
 
-def tell(summary: dict[str, Any]) -> None:
-    """Print the tables."""
+def print_tables(summary: dict[str, Any]) -> None:
+    """Print latency and accuracy."""
     camera = summary['camera']
     print(
         f'\ncamera {camera["size"]}: {camera["frames"]} images at {_number(camera["rate_hz"])} Hz'
     )
-    print(f'left out by the node, which takes the newest: {camera["skipped_by_node"]}\n')
+    print(f'skipped by the node in favour of a newer one: {camera["skipped_by_node"]}\n')
     print(f'{"output":<20}{"received":>9}{"lost":>6}{"Hz":>8}{"p50 ms":>9}{"p99 ms":>9}')
     for name, row in summary['outputs'].items():
         numbers = (_number(row[n]) for n in ('rate_hz', 'latency_p50_ms', 'latency_p99_ms'))
@@ -270,9 +277,9 @@ def tell(summary: dict[str, Any]) -> None:
     for name, end in page.SCORES:
         values = (_number(summary['error'].get(n + end), 3) for n in ('abs_rel', 'delta1'))
         print('{:<32}{:>9}{:>9}'.format(name, *values))
-    print(f'mean of {summary["compared_frames"]} frames; delta1: share less than 25 % off')
+    print(f'mean of {summary["compared_frames"]} frames; delta1: fraction with error below 25 %')
     if not summary['compared_frames']:
-        print('none: answers come too late to find their image again; give a lower --rate')
+        print('none compared: depth arrives too late for the stored images; use a lower --rate')
 
 
 def _number(value: float | None, digits: int = 1) -> str:
@@ -285,14 +292,14 @@ def _tails(children: Sequence[Child]) -> str:
 
 def _rule(text: str) -> str:
     if ':=' not in text:
-        raise argparse.ArgumentTypeError(f'{text!r} sets nothing; write NAME:=VALUE')
+        raise argparse.ArgumentTypeError(f'{text!r} is not a parameter; write NAME:=VALUE')
     return text
 
 
 def _size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r'([1-9]\d{1,4})x([1-9]\d{1,4})', text)
     if not match:
-        raise argparse.ArgumentTypeError(f'{text!r} is no size; write e.g. 640x480')
+        raise argparse.ArgumentTypeError(f'{text!r} is not a size; write for example 640x480')
     return int(match[1]), int(match[2])
 
 

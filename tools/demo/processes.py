@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Child processes with a log each, that end when asked, and when their parent is gone."""
+"""Child processes with log files, which end on request and with their parent."""
 
 from __future__ import annotations
 
@@ -21,22 +21,25 @@ _libc = ctypes.CDLL(None)
 
 @functools.cache
 def own_domain(k: int = 0) -> int:
-    """A DDS domain of 1..100 that no other process which asks here has, until this one ends.
+    """Reserve a DDS domain of 1..100 until this process ends.
 
-    Higher domains reach into the ports that Linux hands out to others.
+    The ports of higher domains overlap with the ephemeral ports of Linux.
 
     Args:
-        k: number of the domain, for a process that needs several.
+        k: index of the domain, for a process that needs several.
+
+    Returns:
+        A domain that no other process has reserved by this function.
 
     Raises:
-        RuntimeError: all are in use.
+        RuntimeError: all domains are reserved.
     """
     first = os.getpid() + 8 * k
     for domain in (1 + (first + n) % 100 for n in range(100)):
         path = Path(tempfile.gettempdir(), f'depth_ros-domain-{domain}')
         try:
             lock = os.open(path, os.O_RDWR | os.O_CREAT)
-        except OSError:  # another user's
+        except OSError:  # of another user
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,15 +51,25 @@ def own_domain(k: int = 0) -> int:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Variables for nodes that talk to each other and to nobody else; they log to `folder`."""
-    own = dict(os.environ, ROS_LOG_DIR=str(folder / 'ros'), PYTHONUNBUFFERED='1')
-    own['ROS_DOMAIN_ID'] = own.get('ROS_DOMAIN_ID') or str(own_domain())
-    # on this machine only; each process then gives Fast DDS room with `fastdds.prepare`
-    return own | {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+    """Environment of nodes that communicate only with each other and log to `folder`."""
+    env = dict(os.environ, ROS_LOG_DIR=str(folder / 'ros'), PYTHONUNBUFFERED='1')
+    env['ROS_DOMAIN_ID'] = env.get('ROS_DOMAIN_ID') or str(own_domain())
+    # on this machine only; each process then configures Fast DDS with `fastdds.prepare`
+    return env | {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
 
 
 class Child:
-    """One `python -m module --ros-args -p ...`, its output in `folder`/`name`.log."""
+    """A process `python -m module --ros-args -p ...`.
+
+    Args:
+        name: for messages and the log file.
+        module: to run.
+        parameters: ROS parameters, as a mapping or as 'name:=value'.
+        folder: of the log file `name`.log.
+        env: environment.
+        pipe_stdout: `lines` returns its standard output, which is not logged then.
+        namespace: of the node; '' for none.
+    """
 
     def __init__(
         self,
@@ -66,7 +79,7 @@ class Child:
         folder: Path,
         env: Mapping[str, str],
         *,
-        speaks: bool = False,
+        pipe_stdout: bool = False,
         namespace: str = '',
     ) -> None:
         self.name, self.log = name, folder / f'{name}.log'
@@ -80,9 +93,9 @@ class Child:
                 command,
                 env=dict(env),
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE if speaks else log,
+                stdout=subprocess.PIPE if pipe_stdout else log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C reaches only the parent, which ends all in order
+                start_new_session=True,  # Ctrl-C reaches only the parent, which ends all children
                 preexec_fn=end_with_parent,
             )
         self._rest = b''
@@ -91,11 +104,11 @@ class Child:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether the process is still running."""
         return self.process.poll() is None
 
     def lines(self) -> list[str]:
-        """Whole lines it said since the last call; never waits."""
+        """Complete lines of its output since the last call; does not block."""
         assert self.process.stdout
         while chunk := self.process.stdout.read(65536):
             self._rest += chunk
@@ -103,22 +116,24 @@ class Child:
         return [line.decode(errors='replace') for line in whole]
 
     def tail(self, count: int = 15) -> str:
-        """The last lines of its log."""
+        """Last lines of its log."""
         return '\n'.join(self.log.read_text(errors='replace').splitlines()[-count:])
 
 
 def stop(children: Sequence[Child], patience_s: float = 10.0) -> list[str]:
-    """End all by SIGINT, then SIGTERM; SIGKILL only for those that ignore both.
+    """End processes by SIGINT, then SIGTERM, then SIGKILL.
 
-    A killed process leaves its shared memory in /dev/shm, so a kill is worth telling.
+    Args:
+        children: to end.
+        patience_s: time to wait after each signal [s].
 
     Returns:
-        names of the children that had to be killed.
+        Names of the children that had to be killed, which leave their shared memory in /dev/shm.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for signum in (signal.SIGINT, signal.SIGTERM):
         for child in children:
             if child.running:
-                child.process.send_signal(number)
+                child.process.send_signal(signum)
         limit = time.monotonic() + patience_s
         while any(child.running for child in children) and time.monotonic() < limit:
             time.sleep(0.02)
@@ -130,6 +145,6 @@ def stop(children: Sequence[Child], patience_s: float = 10.0) -> list[str]:
 
 
 def end_with_parent() -> None:
-    """Die with the parent, however it ends; and hear SIGINT even if a shell started us with &."""
+    """End with the parent process, and accept SIGINT even if started in the background."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.signal(signal.SIGINT, signal.SIG_DFL)

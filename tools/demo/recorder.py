@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listens like a user of the outputs would, and writes what arrived, and when.
+"""Node that subscribes to the outputs and records arrivals and some frames.
 
-Two phases, so that looking closely does not disturb the clock: first arrivals are timed, then
-image and exact depth are subscribed too and some frames are kept. State goes to stdout as one JSON
-object per line, for `python -m tools.demo`.
+In two phases, so that comparing frames does not disturb the timing: first arrivals are timed, then
+image and exact depth are subscribed too and some frames are stored. The state is printed as one
+JSON object per line, for `python -m tools.demo`.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from depth_ros.core.stamps import nanoseconds
 from depth_ros.ros.inputs.images import to_rgb
 from depth_ros.ros.process.fastdds import prepare
 from depth_ros.ros.process.malloc import keep_freed_memory
-from tools.demo.measure import Ledger
+from tools.demo.measure import ArrivalLog
 
 OUTPUTS = ('depth/image', 'depth/camera_info', 'points')
 PARAMETERS = {
-    'seconds': 10.0,  # timed
-    'patience': 60.0,  # until the first depth image and cloud
+    'seconds': 10.0,  # duration of the timing
+    'patience': 60.0,  # maximum time until the first depth image and cloud
     'output': 'demo',  # folder
-    'compare': 10,  # frames
+    'compare': 10,  # number of frames to compare
 }
 WARM_UP_S = 1.0
-APART_NS = 250_000_000  # between compared frames, so that they differ
-KEEP_BYTES = 256 << 20  # of each kind of message, waiting for the others of their stamp
+MIN_INTERVAL_NS = 250_000_000  # between compared frames, so that they differ
+MAX_BYTES = 256 << 20  # of each kind of message that waits for the others of its stamp
 
 
 class Recorder(Node):
-    """Counts, times and compares what arrives; `run` does all of it."""
+    """Counts, times and compares the messages that arrive; see `run`."""
 
     def __init__(self) -> None:
         super().__init__('demo_recorder')
@@ -53,30 +53,30 @@ class Recorder(Node):
         self.output, self.compare = Path(values['output']), values['compare']
         self.sent: list[int] = []
         self.camera: CameraInfo | None = None
-        self.ledgers = {name: Ledger() for name in OUTPUTS}
-        self.kept: dict[str, OrderedDict[int, Any]] = {}
+        self.logs = {name: ArrivalLog() for name in OUTPUTS}
+        self.pending: dict[str, OrderedDict[int, Any]] = {}
         self.compared: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
         self.snapshot: dict[str, Any] | None = None
-        # best effort reaches every camera; the message is small and does not get lost
+        # best effort matches every publisher; small messages are hardly lost
         small = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
         self.create_subscription(CameraInfo, 'camera_info', self._on_camera, small)
         for name, kind in zip(OUTPUTS, (Image, CameraInfo, PointCloud2), strict=True):
             self.create_subscription(kind, name, lambda m, name=name: self._on_output(name, m), 5)
 
     def run(self) -> int:
-        """Wait, time, compare, write; returns the exit code."""
+        """Wait, time, compare and write; returns the exit status."""
         executor = SingleThreadedExecutor()
         executor.add_node(self)
 
         def until(stage: str, limit_s: float, ready: Any) -> bool:
-            start = shown = time.monotonic()
+            start = printed = time.monotonic()
             while not ready():
                 now = time.monotonic()
                 if now - start > limit_s:
                     return False
-                if now >= shown:
-                    self._say(stage, now - start)
-                    shown = now + 0.25
+                if now >= printed:
+                    self._print_state(stage, now - start)
+                    printed = now + 0.25
                 executor.spin_once(timeout_sec=0.1)
             return True
 
@@ -90,31 +90,31 @@ class Recorder(Node):
         first = len(self.sent)
         until('measuring', self.seconds, lambda: False)
         window = self.sent[first:]
-        self._subscribe_closely()
-        until('comparing', 5 + self.seconds, self._compared_enough)
+        self._subscribe_images()
+        until('comparing', 5 + self.seconds, self._enough_compared)
         self._write(window)
-        return 0 if all(self.ledgers[n].report(window)['received'] for n in OUTPUTS) else 1
+        return 0 if all(self.logs[n].report(window)['received'] for n in OUTPUTS) else 1
 
     def _on_camera(self, message: CameraInfo) -> None:
         self.sent.append(stamp_ns(message))
         self.camera = message
 
     def _on_output(self, name: str, message: Any) -> None:
-        self.ledgers[name].note(stamp_ns(message), self.get_clock().now().nanoseconds)
-        if self.kept:
+        self.logs[name].add(stamp_ns(message), self.get_clock().now().nanoseconds)
+        if self.pending:
             self._keep(name, message)
 
     def _missing(self) -> list[str]:
-        silent = [name for name in OUTPUTS if not self.ledgers[name].arrivals]
+        silent = [name for name in OUTPUTS if not self.logs[name].arrivals]
         return silent if self.sent else ['camera_info', *silent]
 
-    def _say(self, stage: str, seconds: float) -> None:
-        counts = {name: len(ledger.arrivals) for name, ledger in self.ledgers.items()}
+    def _print_state(self, stage: str, seconds: float) -> None:
+        counts = {name: len(log.arrivals) for name, log in self.logs.items()}
         state = {'stage': stage, 'seconds': round(seconds, 1), 'camera': len(self.sent), **counts}
         print(json.dumps({**state, 'missing': self._missing()}), flush=True)
 
-    def _subscribe_closely(self) -> None:
-        self.kept = {n: OrderedDict() for n in ('image', 'true_depth', 'depth/image', 'points')}
+    def _subscribe_images(self) -> None:
+        self.pending = {n: OrderedDict() for n in ('image', 'true_depth', 'depth/image', 'points')}
         for name in ('image', 'true_depth'):
             offers = [p.qos_profile.reliability for p in self.get_publishers_info_by_topic(name)]
             reliable = ReliabilityPolicy.RELIABLE
@@ -123,44 +123,44 @@ class Recorder(Node):
             self.create_subscription(Image, name, lambda m, name=name: self._keep(name, m), qos)
 
     def _keep(self, name: str, message: Any) -> None:
-        """Hold a message until the others of its stamp are here, then compare them."""
-        if name not in self.kept:
+        """Store a message until the others of its stamp have arrived, then compare them."""
+        if name not in self.pending:
             return
-        stamp, shelf = stamp_ns(message), self.kept[name]
-        shelf[stamp] = message
-        while len(shelf) > 1 and len(shelf) * len(message.data) > KEEP_BYTES:
-            shelf.popitem(last=False)
-        if not all(stamp in messages for messages in self.kept.values()):
+        stamp, pending = stamp_ns(message), self.pending[name]
+        pending[stamp] = message
+        while len(pending) > 1 and len(pending) * len(message.data) > MAX_BYTES:
+            pending.popitem(last=False)
+        if not all(stamp in messages for messages in self.pending.values()):
             return
-        frame = {n: messages.pop(stamp) for n, messages in self.kept.items()}
-        if self.snapshot and stamp - stamp_ns(self.snapshot['image']) < APART_NS:
+        frame = {n: messages.pop(stamp) for n, messages in self.pending.items()}
+        if self.snapshot and stamp - stamp_ns(self.snapshot['image']) < MIN_INTERVAL_NS:
             return
         depth, truth = depth_of(frame['depth/image']), depth_of(frame['true_depth'])
         if depth.shape == truth.shape:
             self.snapshot = frame
             self.compared.append((depth, truth))
 
-    def _compared_enough(self) -> bool:
+    def _enough_compared(self) -> bool:
         return len(self.compared) >= self.compare
 
     def _write(self, window: list[int]) -> None:
         self.output.mkdir(parents=True, exist_ok=True)
-        answered = set().union(*(ledger.arrivals for ledger in self.ledgers.values()))
+        received = set().union(*(log.arrivals for log in self.logs.values()))
         summary: dict[str, Any] = {
             'camera': {
                 'size': f'{self.camera.width}x{self.camera.height}' if self.camera else None,
                 'frames': len(window),
-                'rate_hz': Ledger({s: s for s in window}).report(window)['rate_hz'],
-                'skipped_by_node': sum(stamp not in answered for stamp in window),
+                'rate_hz': ArrivalLog({s: s for s in window}).report(window)['rate_hz'],
+                'skipped_by_node': sum(stamp not in received for stamp in window),
             },
-            'outputs': {name: ledger.report(window) for name, ledger in self.ledgers.items()},
+            'outputs': {name: log.report(window) for name, log in self.logs.items()},
         }
         (self.output / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
         if self.snapshot:
-            self._keep_arrays(self.snapshot, window)
+            self._save_arrays(self.snapshot, window)
 
-    def _keep_arrays(self, frame: dict[str, Any], window: list[int]) -> None:
-        """Depth and truth of all frames compared, everything of the last one."""
+    def _save_arrays(self, frame: dict[str, Any], window: list[int]) -> None:
+        """Save depth and truth of all compared frames, and all data of the last one."""
         points, colours = points_of(frame['points'])
         np.savez(
             self.output / 'snapshot.npz',
@@ -170,29 +170,33 @@ class Recorder(Node):
             points=points,
             colours=colours,
             sent=(np.array(window) - (window or [0])[0]) / 1e9,
-            **{f'timeline {n}': self.ledgers[n].timeline(window) for n in OUTPUTS[::2]},
+            **{f'timeline {n}': self.logs[n].timeline(window) for n in OUTPUTS[::2]},
         )
 
 
 class NodeWatch:
-    """Asks depth_node's lifecycle state once a second: unconfigured for long means it failed."""
+    """Polls the lifecycle state of depth_node; if it stays unconfigured, configuring failed.
+
+    Args:
+        node: that calls the service.
+    """
 
     def __init__(self, node: Node) -> None:
         self._node, self._client = node, node.create_client(GetState, 'depth_node/get_state')
         self._asked, self._unconfigured = 0.0, 0
 
     def refused(self) -> bool:
-        """Whether the last three answers were "unconfigured"."""
+        """Whether the last three states, about a second apart, were "unconfigured"."""
         if time.monotonic() - self._asked > 1.0 and self._client.service_is_ready():
             self._asked = time.monotonic()
-            self._client.call_async(GetState.Request()).add_done_callback(self._on_answer)
+            self._client.call_async(GetState.Request()).add_done_callback(self._on_state)
         return self._unconfigured >= 3
 
     def close(self) -> None:
-        """Ask no more."""
+        """Stop polling."""
         self._node.destroy_client(self._client)
 
-    def _on_answer(self, future: Future) -> None:
+    def _on_state(self, future: Future) -> None:
         state = future.result().current_state.id
         unconfigured = state == State.PRIMARY_STATE_UNCONFIGURED
         self._unconfigured = self._unconfigured + 1 if unconfigured else 0
@@ -204,7 +208,7 @@ def stamp_ns(message: Any) -> int:
 
 
 def depth_of(message: Image) -> NDArray[np.float32]:
-    """(H, W) depth [m] of a 32FC1 image, or of 16UC1 millimetres with 0 for invalid."""
+    """Depth (H, W) [m] of a 32FC1 image, or of 16UC1 millimetres with 0 for invalid."""
     kind = np.uint16 if message.encoding == '16UC1' else np.float32
     rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
     raw = rows.view(kind)[:, : message.width]
@@ -212,7 +216,7 @@ def depth_of(message: Image) -> NDArray[np.float32]:
 
 
 def points_of(message: PointCloud2) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Points (N, 3) [m] and their colours (N, 3), white where the cloud has no rgb field."""
+    """Points (N, 3) [m] and colours (N, 3) uint8, white if the cloud has no rgb field."""
     offsets = {f.name: f.offset for f in message.fields}
     raw = np.frombuffer(message.data, np.uint8).reshape(-1, message.point_step)
     column = lambda name: raw[:, offsets[name] : offsets[name] + 4].copy()  # noqa: E731
@@ -224,7 +228,7 @@ def points_of(message: PointCloud2) -> tuple[NDArray[np.float32], NDArray[np.uin
 
 
 def main() -> int:
-    """Run the recorder; returns the exit code, 0 if every output arrived."""
+    """Run the recorder; returns the exit status, 0 if every output arrived."""
     keep_freed_memory()
     prepare()
     rclpy.init()

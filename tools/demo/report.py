@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""demo/report.html: one file with the pictures, a cloud to turn, the timeline and the table."""
+"""Write report.html: one file with images, an interactive cloud, timelines and tables."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.demo.pictures import BACKGROUND, INK, Drawn, Picture, fitted
+from tools.demo.drawing import BACKGROUND, INK, FrameImages, Image8, resize_to_width
 from tools.train.loss import FAR, NEAR
 
 SCORES = (('metres as they are', ''), ('after median scaling', '_median'))
 TIMES = ('rate_hz', 'latency_p50_ms', 'latency_p99_ms')
-MOST_POINTS = 40_000  #: a phone turns these smoothly
+MAX_POINTS = 40_000  #: of the cloud, for smooth interaction on a phone
 PAPER, TEXT = (f'rgb{colour}' for colour in (BACKGROUND, INK))
 LINES = {'camera': '#8a93a3', 'depth/image': '#4cc2ff', 'points': '#ffb454'}
 STYLE = f"""
@@ -26,7 +26,7 @@ body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; 
   background: {PAPER}; color: {TEXT}; }}
 h1 {{ font-size: 1.5rem; margin: .5rem 0; }} h2 {{ font-size: 1.15rem; margin: 2rem 0 .5rem; }}
 p {{ max-width: 46rem; }}
-.views {{ display: grid; gap: 1rem;
+.panels {{ display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }}
 figure {{ margin: 0; }} img {{ width: 100%; height: auto; display: block; }}
 figcaption {{ font-size: .9rem; padding-bottom: .25rem; }}
@@ -40,19 +40,23 @@ td:first-child, th:first-child {{ text-align: left; padding-left: 0; }}
 
 
 def write(
-    path: Path, summary: dict[str, Any], shot: dict[str, Any], drawn: Drawn, about: str
+    path: Path,
+    summary: dict[str, Any],
+    snapshot: dict[str, Any],
+    images: FrameImages,
+    about: str,
 ) -> Path | None:
     """Write the page.
 
     Args:
         path: of the file.
-        summary: numbers, as in summary.json.
-        shot: arrays, as in snapshot.npz.
-        drawn: pictures of them.
-        about: one paragraph on what the depth is worth.
+        summary: content of summary.json.
+        snapshot: arrays of snapshot.npz.
+        images: drawn from the snapshot.
+        about: paragraph about the model and its accuracy.
 
     Returns:
-        `path`; None where plotly is not installed.
+        `path`; None if plotly is not installed.
     """
     try:
         import plotly.graph_objects as go
@@ -68,7 +72,7 @@ def write(
             font={'color': TEXT},
             margin={'l': 0, 'r': 0, 't': 10, 'b': 0},
         )
-        # the library stands in the page once; nothing is loaded from anywhere
+        # the library is included once; nothing is loaded from the internet
         return to_html(
             figure,
             full_html=False,
@@ -78,21 +82,21 @@ def write(
             config={'responsive': True, 'displaylogo': False, 'displayModeBar': False},
         )
 
-    cloud = _cloud(go, shot['points'], shot['colours'], drawn.distance)
-    timeline = _timeline(make_subplots(2, 1, shared_xaxes=True), shot)
+    cloud = _cloud(go, snapshot['points'], snapshot['colours'], images.distance)
+    timeline = _timeline(make_subplots(2, 1, shared_xaxes=True), snapshot)
     title = f'depth_ros demo: {html.escape(summary["model"])}'
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f'<title>{title}</title><style>{STYLE}</style></head><body>',
         f'<h1>{title}</h1><p>{html.escape(about)}</p>',
-        '<h2>One frame</h2><div class="views">',
-        *_views(drawn),
-        '</div><h2>Its cloud, to turn with a finger or the mouse</h2>',
+        '<h2>One frame</h2><div class="panels">',
+        *_panels(images),
+        '</div><h2>Point cloud (drag to rotate)</h2>',
         plot(cloud, 'cloud', True, 'min(65vh, 95vw)') if cloud else '<p>It has no points.</p>',
-        '<h2>In numbers</h2><div class="wide">',
+        '<h2>Figures</h2><div class="wide">',
         *_tables(summary),
-        '</div><h2>Rates, and the latency of each frame from the image to this subscriber</h2>',
+        '</div><h2>Rate, and latency from the image to this subscriber</h2>',
         plot(timeline, 'timeline', cloud is None, '26rem'),
         '</body></html>',
     ]
@@ -100,12 +104,12 @@ def write(
     return path
 
 
-def _views(drawn: Drawn) -> Iterable[str]:
-    for caption, picture, legend in drawn.panels():
-        whole = fitted(picture)
+def _panels(images: FrameImages) -> Iterable[str]:
+    for caption, image, legend in images.panels():
+        panel = resize_to_width(image)
         if legend is not None:
-            whole = np.concatenate((whole, legend))
-        _, png = cv2.imencode('.png', np.ascontiguousarray(whole[..., ::-1]))
+            panel = np.concatenate((panel, legend))
+        _, png = cv2.imencode('.png', np.ascontiguousarray(panel[..., ::-1]))
         data = base64.b64encode(png.tobytes()).decode()
         yield (
             f'<figure><figcaption>{html.escape(caption)}</figcaption>'
@@ -113,53 +117,53 @@ def _views(drawn: Drawn) -> Iterable[str]:
         )
 
 
-def _cloud(go: Any, points: NDArray[np.float32], colours: Picture, distance: float) -> Any:
-    """Of the points nearer than four times the usual `distance`; None if there are none."""
+def _cloud(go: Any, points: NDArray[np.float32], colours: Image8, distance: float) -> Any:
+    """Interactive cloud of the points with Z < 4 `distance`; None if there are none."""
     near = np.flatnonzero(points[:, 2] < 4 * distance)
     if not len(near):
         return None
-    if len(near) > MOST_POINTS:  # at random: every n-th would leave stripes
-        near = np.random.default_rng(0).choice(near, MOST_POINTS, replace=False)
+    if len(near) > MAX_POINTS:  # random, as every n-th point would give stripes
+        near = np.random.default_rng(0).choice(near, MAX_POINTS, replace=False)
     x, y, z = points[near].round(3).T
-    marks = {'size': 2, 'color': [f'rgb({r},{g},{b})' for r, g, b in colours[near]]}
+    marker = {'size': 2, 'color': [f'rgb({r},{g},{b})' for r, g, b in colours[near]]}
     # optical frame -> plot: right, forward, up
     figure = go.Figure(
-        go.Scatter3d(x=x, y=z, z=-y, mode='markers', marker=marks, hoverinfo='skip')
+        go.Scatter3d(x=x, y=z, z=-y, mode='markers', marker=marker, hoverinfo='skip')
     )
     names = {'xaxis': 'right [m]', 'yaxis': 'forward [m]', 'zaxis': 'up [m]'}
-    look = {'backgroundcolor': PAPER, 'gridcolor': '#3a3f4a', 'zerolinecolor': '#3a3f4a'}
+    style = {'backgroundcolor': PAPER, 'gridcolor': '#3a3f4a', 'zerolinecolor': '#3a3f4a'}
     figure.update_layout(
         scene={
             'aspectmode': 'data',
             'camera': {'eye': {'x': 0.8, 'y': -1.4, 'z': 0.3}, 'center': {'z': -0.2}},
-            **{axis: {'title': {'text': text}, **look} for axis, text in names.items()},
+            **{axis: {'title': {'text': text}, **style} for axis, text in names.items()},
         },
     )
     return figure
 
 
-def _timeline(figure: Any, shot: dict[str, Any]) -> Any:
-    sent = shot['sent']
-    topics = {n: shot[f'timeline {n}'] for n in ('depth/image', 'points')}
-    lasted = float(sent[-1]) if len(sent) else 1.0
-    edges = np.linspace(0, lasted, max(1, round(lasted)) + 1)  # [s], about one apart
-    here = {'camera': sent, **{n: t + latency / 1e3 for n, (t, latency) in topics.items()}}
-    for name, times in here.items():
+def _timeline(figure: Any, snapshot: dict[str, Any]) -> Any:
+    sent = snapshot['sent']
+    topics = {n: snapshot[f'timeline {n}'] for n in ('depth/image', 'points')}
+    duration = float(sent[-1]) if len(sent) else 1.0
+    edges = np.linspace(0, duration, max(1, round(duration)) + 1)  # [s], about one apart
+    arrivals = {'camera': sent, **{n: t + latency / 1e3 for n, (t, latency) in topics.items()}}
+    for name, times in arrivals.items():
         rate = np.histogram(times, edges)[0] / np.diff(edges)
-        look = {'name': name, 'legendgroup': name, 'line': {'color': LINES[name]}}
-        look['line']['dash'] = 'dot' if name == 'points' else 'solid'  # they often coincide
+        style = {'name': name, 'legendgroup': name, 'line': {'color': LINES[name]}}
+        style['line']['dash'] = 'dot' if name == 'points' else 'solid'  # lines often coincide
         figure.add_scatter(
-            x=(edges[:-1] + edges[1:]) / 2, y=rate, mode='lines+markers', row=1, col=1, **look
+            x=(edges[:-1] + edges[1:]) / 2, y=rate, mode='lines+markers', row=1, col=1, **style
         )
         if name in topics:
             t, latency = topics[name]
-            look |= {'mode': 'lines', 'showlegend': False}
-            figure.add_scatter(x=t.round(3), y=latency.round(2), row=2, col=1, **look)
+            style |= {'mode': 'lines', 'showlegend': False}
+            figure.add_scatter(x=t.round(3), y=latency.round(2), row=2, col=1, **style)
     grid = {'gridcolor': '#3a3f4a', 'zerolinecolor': '#3a3f4a'}
     figure.update_xaxes(**grid)
     figure.update_yaxes(rangemode='tozero', automargin=True, **grid)
     figure.update_xaxes(title={'text': 'time [s]'}, row=2, col=1)
-    figure.update_yaxes(title={'text': 'frames in a second'}, row=1, col=1)
+    figure.update_yaxes(title={'text': 'rate [Hz]'}, row=1, col=1)
     figure.update_yaxes(title={'text': 'latency [ms]'}, row=2, col=1)
     figure.update_layout(legend={'orientation': 'h', 'y': 1.12})
     return figure
@@ -184,14 +188,13 @@ def _tables(summary: dict[str, Any]) -> Iterable[str]:
     rate, skipped = _short(camera['rate_hz'], 1), camera['skipped_by_node']
     yield (
         '<p>Grey pixels are sky, black ones have no depth. AbsRel: mean of |Z - exact| / exact; '
-        'delta1: share of pixels less than 25 % off; both where the exact depth is '
-        f'{NEAR:g} to {FAR:g} m, what is taken for sky counting as {FAR:g} m. After median '
-        "scaling: each picture's depth times the one number that makes its median right, which "
-        'leaves the error of the shape. The cloud has at most '
-        f'{MOST_POINTS} points, drawn at random, and none four times as far as the middle one.'
-        f'</p><p>Camera {camera["size"]}: {camera["frames"]} images at {rate} Hz. Lost: images '
-        f'that this output never came for; in place of {skipped} the node took a newer one. '
-        'p50 and p99 ms: half, and 99 of 100, came within that time after their image.</p>'
+        'delta1: fraction of pixels with an error below 25 %; both where the exact depth is '
+        f'{NEAR:g} to {FAR:g} m, with predicted sky counted as {FAR:g} m. After median scaling: '
+        'depth of each image is multiplied so that its median is correct, which leaves the error '
+        f'of the shape. The cloud shows at most {MAX_POINTS} random points, closer than four '
+        f'times the median.</p><p>Camera {camera["size"]}: {camera["frames"]} images at {rate} '
+        f'Hz. Lost: images without this output; for {skipped} of them the node took a newer image. '
+        'p50 and p99 ms: 50 and 99 % arrived within this time after their image.</p>'
         f'<p>{html.escape(summary["where"])}</p>'
     )
 
