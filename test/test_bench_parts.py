@@ -10,21 +10,23 @@ import torch
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.pipeline.build import trial_frame
 from tools import machine
-from tools.bench import beside, command, memory, one_network, options, plot, stages, tables
+from tools.bench import command, memory, one_network, options, other_runtimes, plot, stages, tables
 from tools.bench import networks as networks_part
 from tools.bench.__main__ import main
 from tools.bench.growth import inputs
 from tools.bench.options import Options
-from tools.bench.random_weights import load, networks, parameters_of
-from tools.bench.timing import Copier, take_turns
+from tools.bench.random_weights import count_parameters, load, networks
+from tools.bench.timing import Copier, time_interleaved
 
 CPU = torch.device('cpu')
 
 
 def test_what_takes_turns_is_called_equally_often():
     calls = []
-    times = take_turns(
-        {'a': lambda: calls.append('a'), 'b': lambda: calls.append('b')}, budget_s=0.0, least=4
+    times = time_interleaved(
+        {'a': lambda: calls.append('a'), 'b': lambda: calls.append('b')},
+        budget_s=0.0,
+        min_rounds=4,
     )
     assert calls == ['a', 'b'] * (len(calls) // 2)
     assert {name: t['repeats'] for name, t in times.items()} == {'a': 4, 'b': 4}
@@ -63,14 +65,14 @@ def test_presets_with_the_same_layers_are_measured_once():
     assert 'depth_anything_v2_small' in groups['depth_anything_v1_small']
     assert list(networks(('depth_anything_v2_small',))) == ['depth_anything_v1_small']
     assert len(groups['monodepth2_mono_1024x320']) == 3
-    assert parameters_of('depth_anything_v2_small') == 24_710_849
+    assert count_parameters('depth_anything_v2_small') == 24_710_849
 
 
 def test_random_weights_give_numbers():
     model = load('monodepth2_mono_640x192', ModelOptions(weights=None))
     frame = trial_frame(CPU, 64, 48)
     assert torch.isfinite(model.predict(frame).values).all()
-    (x,) = one_network.usual_input(model, CPU, (64, 48))
+    (x,) = one_network.default_input(model, CPU, (64, 48))
     assert x.shape == (1, 3, 192, 640)
     # 16 G operations as counted by hand for ResNet-18 and its decoder, of this order
     assert 10 < one_network.gflop(lambda: model.network(x)) < 20
@@ -87,7 +89,7 @@ def test_a_network_takes_turns_with_that_of_transformers():
     # which operations torch counts differs from version to version
     assert found['gflop']['ours'] == pytest.approx(found['gflop']['transformers'], rel=0.02)
     assert found['parameters']['ours'] == found['parameters']['transformers']
-    rows = [networks_part.row_of(who, found, {'memory_mb': 9.0}) for who in found['times']]
+    rows = [networks_part.make_row(who, found, {'memory_mb': 9.0}) for who in found['times']]
     assert rows[1]['ours_over_theirs_time'] > 0
     common = {'preset': 'glpdepth_nyu', 'same_as': [], 'precision': 'fp32'}
     part = {'method': 'm', 'conditions': {'load': 0.1}, 'left_out': ['x: why']}
@@ -98,13 +100,13 @@ def test_a_network_takes_turns_with_that_of_transformers():
 
 
 @pytest.mark.skipif(find_spec('transformers') is None, reason='needs transformers')
-@pytest.mark.parametrize('name', [n for n in networks() if beside.has_family(n)])
+@pytest.mark.parametrize('name', [n for n in networks() if other_runtimes.is_supported(n)])
 def test_networks_beside_each_other_are_of_one_size(name):
     with torch.device('meta'):
-        theirs = beside.transformers_network(name)
+        theirs = other_runtimes.transformers_network(name)
     count = sum(p.numel() for p in theirs.parameters())
     # theirs keep a mask token and the residual unit of the coarsest map, which nothing uses
-    assert parameters_of(name) == pytest.approx(count, rel=0.01)
+    assert count_parameters(name) == pytest.approx(count, rel=0.01)
 
 
 def test_networks_measured_in_several_goes_stay_together():
@@ -112,7 +114,7 @@ def test_networks_measured_in_several_goes_stay_together():
     other = {**row, 'preset': 'glpdepth_nyu'}
     old = {'rows': [row, {**row, 'precision': 'bf16'}], 'left_out': []}
     new = {'rows': [{**row, 'median_ms': 2.0}, other], 'left_out': ['nano: large', 'x: why']}
-    part = networks_part.merged(old, new)
+    part = networks_part.merge(old, new)
     assert [r['preset'] for r in part['rows']] == ['glpdepth_nyu', 'nano', 'nano']
     assert sorted(r['median_ms'] for r in part['rows']) == [1.0, 1.0, 2.0]
     assert part['left_out'] == ['x: why']
@@ -150,10 +152,10 @@ def test_a_series_is_drawn(tmp_path):
 def test_a_part_measured_again_replaces_only_itself(tmp_path, monkeypatch):
     monkeypatch.setattr(stages, 'run', lambda wanted: {'method': 'now', 'rows': [1, 2.5]})
     wanted = Options(parts=('stages',), output=tmp_path)
-    path, first = command.measured(wanted)
+    path, first = command.measure(wanted)
     assert first['machine']['cores'] and first['stages']['conditions']['load'] >= 0
     path.write_text(json.dumps(first | {'growth': 'from before', 'stages': 'old'}))
-    _, second = command.measured(wanted)
+    _, second = command.measure(wanted)
     assert second['growth'] == 'from before' and second['stages']['rows'] == [1, 2.5]
     assert json.loads(path.read_text()) == second
     assert '"rows": [1, 2.5]' in path.read_text()  # a series is a line
@@ -166,7 +168,7 @@ def test_precisions_are_those_the_device_computes_in():
 @pytest.mark.parametrize(
     ('words', 'said'),
     [
-        (['--parts', 'transprot'], "--parts has 'transprot'; it takes transport, stages"),
+        (['--parts', 'transprot'], "--parts has 'transprot'; choose from transport, stages"),
         (['--presets', 'nono'], "--presets has 'nono'"),
         (['--precisions', 'fp33'], '--precisions'),
         (['--cameras', '0'], "--cameras is '0'"),

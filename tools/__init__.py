@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Made for the people who develop depth_ros; not installed: benchmark, trainer, demo, docs."""
+"""Tools for developers, which are not installed: benchmark, trainer, demo, docs."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What numbers were measured on."""
+"""Description of the machine on which figures were measured."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PACKAGES = (
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Hardware and versions."""
+    """Hardware, and versions of packages."""
     cpu = _cpu_value('model name') or platform.processor() or platform.machine()
     gpu = torch.cuda.get_device_name(device) if device.type == 'cuda' else None
-    words = f'{gpu or cpu}'.lower()
-    name = '-'.join(''.join(c if c.isalnum() else ' ' for c in words).split())
+    text = f'{gpu or cpu}'.lower()
+    name = '-'.join(''.join(c if c.isalnum() else ' ' for c in text).split())
     return {
         'name': name if gpu else f'{name}-{os.cpu_count()}',
         'cpu': cpu,
@@ -36,7 +36,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def installed(package: str) -> str:
-    """Its version; '' where it is not installed, or not by pip."""
+    """Version of an installed package; '' if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -44,7 +44,7 @@ def installed(package: str) -> str:
 
 
 def moment() -> dict[str, Any]:
-    """When a part was measured, and what else the machine had to do then."""
+    """Date and load of the machine, for the conditions of a measurement."""
     return {
         'date': datetime.now(timezone.utc).isoformat(timespec='minutes'),
         'load': round(os.getloadavg()[0], 2),
@@ -52,7 +52,7 @@ def moment() -> dict[str, Any]:
 
 
 def precisions(device: torch.device) -> tuple[str, ...]:
-    """Those the device computes in; on others half precision is only stored."""
+    """Precisions with arithmetic instructions on the device, from 'fp32', 'bf16', 'fp16'."""
     if device.type == 'cuda':
         halves = ['bf16'] * torch.cuda.is_bf16_supported(including_emulation=False) + ['fp16']
         return 'fp32', *halves
@@ -71,5 +71,5 @@ def _cpu_value(key: str) -> str:
 
 
 def has_ros() -> bool:
-    """Whether rclpy is there; found, not imported."""
+    """Whether rclpy is installed; it is not imported."""
     return find_spec('rclpy') is not None

@@ -10,7 +10,7 @@ from graph import NodeProcess
 
 from depth_ros.ros.process import shared_memory
 from depth_ros.ros.process.shared_memory import YOUNG_S, remove_dead
-from tools.bench.segments import existing, mapped
+from tools.bench.segments import existing, mapped_segments
 
 MB = 2**20
 
@@ -25,7 +25,7 @@ def test_a_killed_node_s_segment_is_removed_and_a_living_one_s_is_not(graph):
     try:
         for process in (killed, living):
             process.said('listening to')
-        before = large(mapped(killed.process.pid) | mapped(living.process.pid))
+        before = large(mapped_segments(killed.process.pid) | mapped_segments(living.process.pid))
         killed.process.send_signal(signal.SIGKILL)
         killed.process.wait(10)
         assert existing(before) == before and len(before) >= 2

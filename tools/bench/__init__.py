@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measurements anyone can repeat: `depth-ros bench`, a module a part."""
+"""Benchmark: `python -m tools.bench`; each part is a module."""

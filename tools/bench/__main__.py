@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m tools.bench`: the figures of docs/measured.md."""
+"""`python -m tools.bench`: measure the figures of docs/measured.md."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from tools.bench import command, options
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure; 0, or 2 with one line that names what is wrong."""
-    parser = argparse.ArgumentParser(prog='python -m tools.bench', description='Minutes.')
+    """Run the benchmark.
+
+    Returns:
+        Exit status: 0, or 2 after a `DepthRosError`, which is printed in one line.
+    """
+    parser = argparse.ArgumentParser(
+        prog='python -m tools.bench', description='Measure depth_ros; takes minutes.'
+    )
     options.add_arguments(parser)
-    given = parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stderr)
     try:
-        command.call(given)
+        command.execute(args)
     except DepthRosError as error:
         print(f'bench: {error}', file=sys.stderr)
         return 2

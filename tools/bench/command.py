@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the parts, keep the numbers, print the tables: measure -> dict -> JSON -> table.
+"""Run the parts, store the results and print the tables: measure -> dict -> JSON -> table.
 
-A result file is of one machine and day; a part that is measured again replaces what it had, and
-of the networks only those that were measured again.
+A result file is for one machine and day. A part that is measured again replaces its results; part
+`networks` replaces only the networks that were measured again.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from tools import machine
 from tools.bench import options, tables
 from tools.bench.options import Options
 
-#: parts that are nothing without ROS
+#: parts that need ROS
 NEED_ROS = ('transport', 'growth', 'memory')
 
 
-def call(given: argparse.Namespace) -> None:
-    """Measure and write.
+def execute(args: argparse.Namespace) -> None:
+    """Measure, write the results and print the tables.
 
     Raises:
-        ConfigError: the arguments ask for something that is not there.
+        ConfigError: an argument is invalid.
     """
-    path, result = measured(options.parsed(given))
+    path, result = measure(options.parse(args))
     print()
     for table in tables.tables(result):
         print(table.text())
@@ -37,30 +37,30 @@ def call(given: argparse.Namespace) -> None:
     print(f'written to {path}; `make docs` puts it into docs/measured.md')
 
 
-def measured(wanted: Options) -> tuple[Path, dict[str, Any]]:
-    """Run the parts one after the other; the file after the last, and what is in it."""
-    about = machine.machine(wanted.torch_device)
-    path = wanted.output / f'{date.today().isoformat()}-{about["name"]}.json'
+def measure(settings: Options) -> tuple[Path, dict[str, Any]]:
+    """Run the parts one after the other; returns the result file and its content."""
+    about = machine.machine(settings.torch_device)
+    path = settings.output / f'{date.today().isoformat()}-{about["name"]}.json'
     result = json.loads(path.read_text()) if path.is_file() else {}
     result |= {'date': date.today().isoformat(), 'machine': about}
-    for name in wanted.parts:
+    for name in settings.parts:
         if name in NEED_ROS and not machine.has_ros():
-            print(f'{name}: left out, rclpy is not installed', flush=True)
+            print(f'{name}: skipped, rclpy is not installed', flush=True)
             continue
         print(f'{name} ...', flush=True)
         conditions = machine.moment()
         module = import_module(f'tools.bench.{name}')
-        part = module.run(wanted)
-        if name in result and hasattr(module, 'merged'):
-            part = module.merged(result[name], part)
+        part = module.run(settings)
+        if name in result and hasattr(module, 'merge'):
+            part = module.merge(result[name], part)
         result[name] = {**part, 'conditions': conditions}
-        wanted.output.mkdir(parents=True, exist_ok=True)
-        path.write_text(as_json(result))  # what is measured stays if a later part fails
+        settings.output.mkdir(parents=True, exist_ok=True)
+        path.write_text(as_json(result))  # after each part, as a later one may fail
     return path, result
 
 
 def as_json(result: dict[str, Any]) -> str:
-    """One line a row, and one a series: made to be compared with the next."""
+    """Format as JSON with one line for each list of numbers, for readable diffs."""
     text = json.dumps(result, indent=1)
     numbers = r'\[\s+(-?[\d.e+-]+(?:,\s+-?[\d.e+-]+)*)\s+\]'
     return re.sub(numbers, lambda m: f'[{" ".join(m[1].split())}]', text) + '\n'

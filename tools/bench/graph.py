@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A camera, a node and a recorder of what it publishes: processes over DDS, timed from outside."""
+"""A camera, a node and a recorder of its outputs, as processes over DDS."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ from typing import Any
 from tools.demo.processes import Child
 
 TICKS = os.sysconf('SC_CLK_TCK')
-FULL_CLOUD = ('points.stride:=1', 'points.organized:=true')  # as the plain node's
+FULL_CLOUD = ('points.stride:=1', 'points.organized:=true')  # as `plain_node` publishes it
 PATIENCE_S = 30.0
 
 
 class Graph:
-    """One camera's graph.
+    """ROS graph of one camera.
 
     Args:
-        folder: of logs and numbers, its own.
-        env: as `demo.processes.environment` makes it.
+        folder: for logs and results of this graph only.
+        env: result of `demo.processes.environment`.
         width: of the image [px].
-        height: of it [px].
-        rate: of the camera [Hz]; beyond what a node can do it is flat out.
-        seconds: measured.
-        patience_s: until the first depth image.
-        namespace: of all its topics; '' for none.
+        height: of the image [px].
+        rate: of the camera [Hz].
+        seconds: duration of the measurement.
+        patience_s: maximum time until the first depth image.
+        namespace: of all topics; '' for none.
+
+    Attributes:
+        memory: latest `memory_mb` of the node.
     """
 
     def __init__(
@@ -50,90 +53,94 @@ class Graph:
         self.node: Child | None = None
         self.recorder: Child | None = None
         self.memory: dict[str, float] = {}
-        self._words = ''
-        self._busy: list[float] = []
+        self._last_line = ''
+        self._cpu_s: list[float] = []
 
-    def serve(self, rules: Sequence[str], module: str = 'depth_ros.ros') -> Child:
-        """Start a node with these parameters."""
+    def start_node(self, rules: Sequence[str], module: str = 'depth_ros.ros') -> Child:
+        """Start a node with parameters 'name:=value'."""
         self.node = self._child('node', module, rules)
         return self.node
 
     def _child(
-        self, name: str, module: str, rules: Sequence[str] | Mapping[str, object], **how: Any
+        self, name: str, module: str, rules: Sequence[str] | Mapping[str, object], **options: Any
     ) -> Child:
-        return Child(name, module, rules, self.folder, self.env, namespace=self.namespace, **how)
+        return Child(
+            name, module, rules, self.folder, self.env, namespace=self.namespace, **options
+        )
 
-    def record(self) -> None:
+    def start_recorder(self) -> None:
         """Start the recorder."""
-        wanted = {'seconds': self.seconds, 'output': self.folder, 'compare': 0}
-        wanted['patience'] = self.patience_s
-        self.recorder = self._child('recorder', 'tools.demo.recorder', wanted, pipe_stdout=True)
+        parameters = {'seconds': self.seconds, 'output': self.folder, 'compare': 0}
+        parameters['patience'] = self.patience_s
+        self.recorder = self._child(
+            'recorder', 'tools.demo.recorder', parameters, pipe_stdout=True
+        )
 
     @property
     def children(self) -> list[Child]:
-        """In the order they should end."""
+        """All processes, in the order in which they should end."""
         return [child for child in (self.recorder, self.node, self.camera) if child]
 
-    def look(self) -> bool:
-        """Take note of what the recorder says; False when it has ended."""
+    def poll(self) -> bool:
+        """Read the output of the recorder and the load of the node; False if it has ended."""
         assert self.recorder and self.node
         running = self.recorder.running
         for line in self.recorder.lines():
-            self._words = line
+            self._last_line = line
             stage = json.loads(line).get('stage') if line.startswith('{') else ''
             if stage == 'measuring' and self.node.running:
-                self._busy.append(cpu_s(self.node.process.pid))
+                self._cpu_s.append(cpu_s(self.node.process.pid))
                 self.memory = memory_mb(self.node.process.pid)
         return running
 
-    def numbers(self) -> dict[str, Any]:
-        """What was found, or what went wrong under 'failed'."""
+    def results(self) -> dict[str, Any]:
+        """Rates, latencies, CPU time and memory; or the reason of a failure under 'failed'."""
         assert self.recorder
         path = self.folder / 'summary.json'
         if not path.is_file():
             node = self.node.tail(2) if self.node else ''
-            return {'failed': f'{self._words or self.recorder.tail(3)}; node: {node}'}
+            return {'failed': f'{self._last_line or self.recorder.tail(3)}; node: {node}'}
         summary = json.loads(path.read_text())
         points = summary['outputs']['points']
         frames, sent = points['received'], max(1, summary['camera']['frames'])
-        busy = self._busy[-1] - self._busy[0] if self._busy else 0.0
+        cpu_time = self._cpu_s[-1] - self._cpu_s[0] if self._cpu_s else 0.0
         return {
             'camera_hz': summary['camera']['rate_hz'],
             'clouds_hz': round(frames / self.seconds, 1),
             'lost_percent': round(100 * points['lost'] / sent, 1),
             **{k: points[f'latency_{k}_ms'] for k in ('p50', 'p95', 'p99')},
-            'cpu_ms_per_frame': round(1e3 * busy / frames, 2) if frames else None,
+            'cpu_ms_per_frame': round(1e3 * cpu_time / frames, 2) if frames else None,
             'memory_mb': self.memory.get('pss'),
         }
 
 
-def follow(graphs: Sequence[Graph]) -> None:
-    """Until every recorder has ended."""
-    while any([graph.look() for graph in graphs]):
+def wait_for_recorders(graphs: Sequence[Graph]) -> None:
+    """Wait until every recorder has ended."""
+    while any([graph.poll() for graph in graphs]):
         time.sleep(0.02)
 
 
-def wait_for(child: Child, words: str, patience_s: float) -> bool:
-    """Whether the child says `words` in its log within `patience_s`."""
+def wait_for_log(child: Child, text: str, patience_s: float) -> bool:
+    """Whether `text` appears in the log of a process within `patience_s`."""
     end = time.monotonic() + patience_s
     while child.running and time.monotonic() < end:
-        if words in child.log.read_text(errors='replace'):
+        if text in child.log.read_text(errors='replace'):
             return True
         time.sleep(0.05)
     return False
 
 
 def cpu_s(pid: int) -> float:
-    """What a process has computed so far [s]."""
+    """CPU time of a process [s]."""
     fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def memory_mb(pid: int) -> dict[str, float]:
-    """Resident memory of a process: all of it, and its share of what several use (`pss`)."""
-    found = {}
+    """Memory of a process [MB]: resident (`rss`), and with shared memory divided (`pss`)."""
+    memory = {}
     for line in Path(f'/proc/{pid}/smaps_rollup').read_text().splitlines():
         name, _, rest = line.partition(':')
         if name in ('Rss', 'Pss'):
-            found[name.lower()] = round(int(rest.split()[0]) / 1024, 2)
-    return found
+            memory[name.lower()] = round(int(rest.split()[0]) / 1024, 2)
+    return memory

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node's memory over time, and what it leaves behind: leaks show in minutes or in an hour.
+"""Memory of the node over time, and shared memory that remains after its end.
 
-A camera at 30 Hz, the node with `nano`, and a listener to all of its outputs. The resident memory
-is read each second; the slope is a straight line's through what comes after the warm-up, the first
-quarter. On a GPU the device's used memory is read too, which others share.
+A camera at 30 Hz, the node with `nano`, and a subscriber to all outputs. Resident memory is read
+every second; the slope is that of a linear fit after the warm-up, the first quarter. On a GPU the
+used memory of the device is read too, including that of other processes.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from tools.demo.processes import environment, stop
 from tools.machine import machine
 
 MODEL = 'nano'
-WARM_UP = 0.25  #: share of the series
+WARM_UP = 0.25  #: fraction of the series
 PERIOD_S = 1.0
 
 
 def run(options: Options) -> dict[str, Any]:
-    """The series with its slope, its picture, and what ends leave in /dev/shm."""
+    """Measure the series with its slope and plot, and the remains in /dev/shm."""
     device = options.torch_device
-    found = series(options)
-    if 'failed' not in found:
+    result = series(options)
+    if 'failed' not in result:
         name = f'{date.today().isoformat()}-{machine(device)["name"]}-memory.png'
         options.output.mkdir(parents=True, exist_ok=True)
-        lines = {'resident': found['resident_mb']}
-        if found['device_mb']:
-            lines['device'] = found['device_mb']
+        lines = {'resident': result['resident_mb']}
+        if result['device_mb']:
+            lines['device'] = result['device_mb']
         title = f'depth_node, {MODEL} at 30 Hz: MB over minutes'
         plot.write(options.output / name, title, lines, PERIOD_S)
-        found['picture'] = name
-        print({k: v for k, v in found.items() if not k.endswith('_mb')}, flush=True)
-    found['ends'] = segments.run()
-    for row in found['ends']:
+        result['picture'] = name
+        print({k: v for k, v in result.items() if not k.endswith('_mb')}, flush=True)
+    result['ends'] = segments.run()
+    for row in result['ends']:
         print(row, flush=True)
-    return found
+    return result
 
 
 def series(options: Options, width: int = 640, height: int = 480) -> dict[str, Any]:
-    """A number a second for `options.minutes`, from the first output on."""
+    """Measure memory every second for `options.minutes`, from the first output on."""
     device, seconds = options.torch_device, 60 * options.minutes
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
@@ -57,22 +57,22 @@ def series(options: Options, width: int = 640, height: int = 480) -> dict[str, A
         resident: list[float] = []
         on_device: list[float] = []
         try:
-            node = graph.serve([f'model:={MODEL}', f'device:={device}'])
-            graph.record()
+            node = graph.start_node([f'model:={MODEL}', f'device:={device}'])
+            graph.start_recorder()
             due = time.monotonic()
-            while graph.look() and node.running:
+            while graph.poll() and node.running:
                 time.sleep(0.02)
-                if graph.memory and time.monotonic() >= due:  # there once it measures
+                if graph.memory and time.monotonic() >= due:  # set during the measurement
                     due = max(due, time.monotonic() - PERIOD_S) + PERIOD_S
                     resident.append(memory_mb(node.process.pid)['rss'])
                     if device.type == 'cuda':
                         free, total = torch.cuda.mem_get_info(device)
                         on_device.append(round((total - free) / 2**20, 1))
-            alive = node.running
+            node_running = node.running
         finally:
             stop(graph.children)
-        numbers = graph.numbers()
-    if 'failed' in numbers or not alive:
+        numbers = graph.results()
+    if 'failed' in numbers or not node_running:
         return {'failed': numbers.get('failed', 'the node ended')}
     slope, uncertainty = slope_mb_per_h(resident)
     return {
@@ -87,7 +87,7 @@ def series(options: Options, width: int = 640, height: int = 480) -> dict[str, A
 
 
 def slope_mb_per_h(values: list[float], period_s: float = PERIOD_S) -> tuple[float, float]:
-    """Slope after the warm-up and its standard error; zeros where there is too little to tell."""
+    """Slope after the warm-up and its standard error [MB/h]; zeros for fewer than 4 values."""
     late = np.array(values[int(len(values) * WARM_UP) :])
     if len(late) < 4:
         return 0.0, 0.0

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last stages: bytes of messages, serialisation, and the publishing of them to a listener.
+"""Last stages: filling, serialising and publishing messages; and all stages together.
 
-And all of them at once, from an image message to a cloud message.
+The latter is from an image message to a cloud message.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from depth_ros.ros.outputs.publishers import Outputs
 from depth_ros.ros.process import fastdds
 from tools.bench import random_weights
 from tools.bench.options import Options
-from tools.bench.timing import Copier, stage_row, take_turns, waiter
+from tools.bench.timing import Copier, stage_row, synchronizer, time_interleaved
 from tools.demo.processes import Child, environment, stop
 
 BUDGET_S = 0.4
@@ -47,12 +47,12 @@ PACE_S = 1 / 30
 
 
 def rows(depth: DepthMap, width: int, height: int) -> list[dict[str, Any]]:
-    """Filling, serialising and publishing a depth image and a full cloud.
+    """Time filling, serialising and publishing a depth image and a full cloud.
 
-    Filling from a GPU includes the download. Publishing is what the node waits for: serialisation
-    and the writing into shared memory; the way to the subscriber is in part `transport`.
+    Filling from a GPU includes the download. Publishing includes serialisation and writing to
+    shared memory; the transport to the subscriber is measured by part `transport`.
     """
-    found = []
+    rows = []
     points = encode.cloud(depth)
     for name, tensor, topic in (
         ('depth image', depth.z, 'depth/image'),
@@ -65,40 +65,42 @@ def rows(depth: DepthMap, width: int, height: int) -> list[dict[str, Any]]:
         else:
             message = cloud_message(Header(), height, width_)
         kind = type(message)
-        wait = waiter(tensor.device)
+        wait = synchronizer(tensor.device)
         buffer.copy_from(tensor)
         wait()
-        buffer.give_to(message)  # from now on it is written in place
+        buffer.give_to(message)  # from now on the buffer is filled in place
         fill = {'stage': lambda b=buffer, t=tensor: b.copy_from(t), 'memcpy': Copier(size)}
-        pack_up = {'stage': lambda m=message: serialize_message(m), 'memcpy': Copier(size)}
+        serialise = {'stage': lambda m=message: serialize_message(m), 'memcpy': Copier(size)}
         timed = {
-            f'fill {name}': take_turns(fill, budget_s=BUDGET_S, wait=wait),
-            f'serialise {name}': take_turns(pack_up, budget_s=BUDGET_S),
+            f'fill {name}': time_interleaved(fill, budget_s=BUDGET_S, wait=wait),
+            f'serialise {name}': time_interleaved(serialise, budget_s=BUDGET_S),
         }
         with publisher(kind, topic) as send:
-            to_all = {'stage': lambda m=message, s=send: s(m), 'memcpy': Copier(size)}
-            timed[f'publish {name}'] = take_turns(to_all, budget_s=PUBLISH_S, pause_s=PACE_S)
-        found += [stage_row(stage, width, height, size, times) for stage, times in timed.items()]
-    return found
+            publish = {'stage': lambda m=message, s=send: s(m), 'memcpy': Copier(size)}
+            timed[f'publish {name}'] = time_interleaved(
+                publish, budget_s=PUBLISH_S, pause_s=PACE_S
+            )
+        rows += [stage_row(stage, width, height, size, times) for stage, times in timed.items()]
+    return rows
 
 
 def whole(frame: Frame, preset: str, options: Options) -> dict[str, Any]:
-    """From an image message to a cloud message, full and coloured, as the worker makes it.
+    """Time all stages from an image message to a full, coloured cloud message.
 
-    One frame after the other: on a GPU the node begins the next one meanwhile.
+    Frames are processed one after the other; on a GPU the node overlaps them.
     """
     device, (height, width) = options.torch_device, frame.camera.size
-    row = PRESETS[preset]
-    precision = choose_precision('auto', device, row)
+    entry = PRESETS[preset]
+    precision = choose_precision('auto', device, entry)
     settings = Settings(
         model=preset,
         points=Points(stride=1, organized=True),
         scaling=ScalingSettings(
-            method='auto' if row.kind in (Kind.METRIC, Kind.CANONICAL) else 'constant'
+            method='auto' if entry.kind in (Kind.METRIC, Kind.CANONICAL) else 'constant'
         ),
     )
-    given = ModelOptions(device=device, dtype=DTYPES[precision], threads=options.threads)
-    pipeline = Pipeline(random_weights.load(preset, given), settings, device)
+    model_options = ModelOptions(device=device, dtype=DTYPES[precision], threads=options.threads)
+    pipeline = Pipeline(random_weights.load(preset, model_options), settings, device)
     use_cuda_graph(pipeline.model, device)
     image = Image(
         height=height,
@@ -108,7 +110,7 @@ def whole(frame: Frame, preset: str, options: Options) -> dict[str, Any]:
         data=array('B', frame.rgb.cpu().numpy().tobytes()),
     )
     upload, size = Upload(device), POINT_STEP * height * width
-    with lone_node() as node:
+    with temporary_node() as node:
         outputs, demand = Outputs(node, settings), Demand(frozenset({'points'}), True)
 
         def once() -> None:
@@ -118,14 +120,14 @@ def whole(frame: Frame, preset: str, options: Options) -> dict[str, Any]:
                 raise depth
             outputs.complete(outputs.prepare(depth, image.header, demand, settings))
 
-        times = take_turns({'stage': once, 'memcpy': Copier(size)}, budget_s=BUDGET_S)
+        times = time_interleaved({'stage': once, 'memcpy': Copier(size)}, budget_s=BUDGET_S)
         outputs.close()
     return stage_row(f'image to cloud: {preset}, {precision}', width, height, size, times)
 
 
 @contextmanager
-def lone_node() -> Iterator[LifecycleNode]:
-    """A node in a context of its own."""
+def temporary_node() -> Iterator[LifecycleNode]:
+    """A node with its own context."""
     fastdds.prepare()
     context = rclpy.Context()
     rclpy.init(context=context)
@@ -139,24 +141,26 @@ def lone_node() -> Iterator[LifecycleNode]:
 
 @contextmanager
 def publisher(kind: type, topic: str) -> Iterator[Any]:
-    """A publisher's `publish`, with the demo's recorder subscribed in another process."""
+    """The `publish` of a publisher to which the recorder subscribes in another process."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         env = environment(out)
         before = dict(os.environ)
-        os.environ.update(env)  # for this process too, as the node has it
-        wanted = {'patience': 3600.0, 'output': out}  # it waits for a camera and listens
-        children = [Child('recorder', 'tools.demo.recorder', wanted, out, env, pipe_stdout=True)]
+        os.environ.update(env)  # also for this process, as for the node
+        parameters = {'patience': 3600.0, 'output': out}  # it keeps waiting for a camera
+        children = [
+            Child('recorder', 'tools.demo.recorder', parameters, out, env, pipe_stdout=True)
+        ]
         try:
-            with lone_node() as node:
-                made = node.create_publisher(kind, topic, 1)
+            with temporary_node() as node:
+                result = node.create_publisher(kind, topic, 1)
                 end = time.monotonic() + 30
-                while not made.get_subscription_count():
+                while not result.get_subscription_count():
                     if time.monotonic() > end:
-                        said = json.dumps(children[0].tail(3))
-                        raise TimeoutError(f'no listener on {topic} within 30 s: {said}')
+                        log = json.dumps(children[0].tail(3))
+                        raise TimeoutError(f'no subscriber on {topic} within 30 s: {log}')
                     time.sleep(0.05)
-                yield made.publish
+                yield result.publish
         finally:
             stop(children)
             for name in set(os.environ) - set(before):

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every network at its usual input size: time, work, and memory, alone and beside others' code.
+"""Time, GFLOP and memory of every network at its default input size, compared with others.
 
-One child process a network and precision (`one_network`). Work is counted by
-`torch.utils.flop_counter`, and the rate it is done at is held to that of a big square matrix
-product in the same precision and process. Where transformers or onnxruntime have the network, it
-takes turns with ours in one process with one input and, where ours reads their files, the same
-weights; the memory of each is that of a process that runs it alone. Presets with the same layers
-and input share a row.
+Each network and precision has its own child process (`one_network`). Operations are counted by
+`torch.utils.flop_counter`, and their rate is compared with that of a large square matrix product
+in the same precision and process. Networks that transformers or onnxruntime have are timed
+interleaved with ours, with the same input and, if ours can read their files, the same weights;
+memory is measured in a process for each. Presets with the same layers and input share a row.
 """
 
 from __future__ import annotations
@@ -23,52 +22,52 @@ from depth_ros.core.errors import ConfigError
 from depth_ros.models import PRESETS
 from depth_ros.pipeline.build import choose_precision
 from tools import machine
-from tools.bench.beside import ONNX_PRESET, has_family
 from tools.bench.options import Options
-from tools.bench.random_weights import networks, parameters_of
+from tools.bench.other_runtimes import ONNX_PRESET, is_supported
+from tools.bench.random_weights import count_parameters, networks
 
-BUDGET_S = {'cpu': 6.0, 'cuda': 3.0}  #: of the timing of one network
-LIMIT_S = 3600  #: of a child, after which something hangs
-MOST_ON_CPU = 100e6  #: parameters, without --all
+BUDGET_S = {'cpu': 6.0, 'cuda': 3.0}  #: for timing one network
+LIMIT_S = 3600  #: timeout of a child process
+MAX_ON_CPU = 100e6  #: parameters of a network without --all
 
 
 def run(options: Options) -> dict[str, Any]:
-    """A row for each network, precision and program that runs it."""
+    """Measure a row for each network, precision and runtime."""
     device = options.torch_device
-    usual = machine.precisions(device)
+    supported = machine.precisions(device)
     rows: list[dict[str, Any]] = []
     left_out: list[str] = []
     for name, presets in networks(options.presets).items():
         if device.type == 'cpu' and not (options.all or options.presets):
-            count = parameters_of(name)
-            if count > MOST_ON_CPU:
-                left_out.append(f'{name}: {count / 1e6:.0f} M parameters; --all takes it')
+            count = count_parameters(name)
+            if count > MAX_ON_CPU:
+                left_out.append(f'{name}: {count / 1e6:.0f} M parameters; use --all to include it')
                 continue
-        for precision in options.precisions or usual:
+        for precision in options.precisions or supported:
             try:
                 choose_precision(precision, device, PRESETS[name])
             except ConfigError:
                 continue
-            found = network(name, presets, precision, options)
+            found = measure_network(name, presets, precision, options)
             for row in found:
                 print(row, flush=True)
             rows += found
-    left_out += absent(device)
+    left_out += missing_runtimes(device)
     where = f'{options.threads} thread' if device.type == 'cpu' else 'convolutions in fp32 by TF32'
     if device.type == 'cuda' and not torch.backends.cudnn.allow_tf32:
         where = 'no TF32'
     return {
         'method': f'in turns, medians; random weights; {where}',
-        'precisions': list(options.precisions or usual),
+        'precisions': list(options.precisions or supported),
         'rows': rows,
         'left_out': left_out,
     }
 
 
-def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """What was measured now, and the rows of before that were not: many take more than one go."""
-    again = {(row['preset'], row['precision']) for row in new['rows']}
-    kept = [row for row in old['rows'] if (row['preset'], row['precision']) not in again]
+def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Combine new rows with those of earlier runs that were not measured again."""
+    measured = {(row['preset'], row['precision']) for row in new['rows']}
+    kept = [row for row in old['rows'] if (row['preset'], row['precision']) not in measured]
     order = list(networks())
     rows = sorted(kept + new['rows'], key=lambda row: order.index(row['preset']))
     known = {row['preset'] for row in rows}
@@ -76,14 +75,14 @@ def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     return {**new, 'rows': rows, 'left_out': left_out}
 
 
-def network(
+def measure_network(
     name: str, presets: list[str], precision: str, options: Options
 ) -> list[dict[str, Any]]:
-    """Ours, and beside it whoever has it."""
+    """Measure our network, and the same one in other runtimes."""
     who = ['ours']
-    if has_family(name) and importlib.util.find_spec('transformers'):
+    if is_supported(name) and importlib.util.find_spec('transformers'):
         who.append('transformers')
-    onnx = precision == 'fp32' and options.torch_device.type == 'cpu' and not why_no_onnx()
+    onnx = precision == 'fp32' and options.torch_device.type == 'cpu' and not missing_for_onnx()
     if onnx and ONNX_PRESET in presets:
         who.append('onnxruntime')
     budget_s = BUDGET_S[options.torch_device.type] * len(who)
@@ -93,14 +92,14 @@ def network(
         return [{**common, 'who': 'ours', 'failed': timed['failed']}]
     alone = {'ours': timed} if len(who) == 1 else {}
     for other in who:
-        if other not in alone and other != 'onnxruntime':  # exporting takes more than running
+        if other not in alone and other != 'onnxruntime':  # exporting needs more memory
             alone[other] = child(name, [other], precision, options, 0.0)
     common |= {'input': timed['input'], 'matrix_tflops': timed['matrix_tflops']}
-    return [{**common, **row_of(other, timed, alone.get(other, {}))} for other in who]
+    return [{**common, **make_row(other, timed, alone.get(other, {}))} for other in who]
 
 
-def row_of(who: str, timed: dict[str, Any], alone: dict[str, Any]) -> dict[str, Any]:
-    """What is told of one program."""
+def make_row(who: str, timed: dict[str, Any], alone: dict[str, Any]) -> dict[str, Any]:
+    """Row of one runtime."""
     times = timed['times'][who]
     work = timed['gflop'].get(who, timed['gflop']['ours'])
     tflops = work / times['median_ms']
@@ -114,8 +113,8 @@ def row_of(who: str, timed: dict[str, Any], alone: dict[str, Any]) -> dict[str, 
         'memory_mb': alone.get('memory_mb'),
     }
     if who != 'ours':
-        mine = timed['times']['ours']['median_ms']
-        row['ours_over_theirs_time'] = round(mine / times['median_ms'], 3)
+        ours = timed['times']['ours']['median_ms']
+        row['ours_over_theirs_time'] = round(ours / times['median_ms'], 3)
         row['same_weights'] = timed['same_weights'] or who == 'onnxruntime'
         row['largest_difference'] = timed['difference'].get(who)
     return row
@@ -124,8 +123,8 @@ def row_of(who: str, timed: dict[str, Any], alone: dict[str, Any]) -> dict[str, 
 def child(
     name: str, who: list[str], precision: str, options: Options, budget_s: float
 ) -> dict[str, Any]:
-    """Run `one_network`; its numbers, or the last it said under 'failed'."""
-    wanted = {
+    """Run `one_network`; its results, or the last line of its errors under 'failed'."""
+    arguments = {
         'preset': name,
         'who': who,
         'device': str(options.torch_device),
@@ -133,30 +132,30 @@ def child(
         'threads': options.threads,
         'budget_s': budget_s,
     }
-    command = [sys.executable, '-m', 'tools.bench.one_network', json.dumps(wanted)]
+    command = [sys.executable, '-m', 'tools.bench.one_network', json.dumps(arguments)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
         return {'failed': f'took more than {LIMIT_S} s'}
     if done.returncode:
-        said = done.stderr.strip().splitlines()
-        return {'failed': said[-1] if said else f'ended with {done.returncode}'}
+        errors = done.stderr.strip().splitlines()
+        return {'failed': errors[-1] if errors else f'exit status {done.returncode}'}
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def absent(device: torch.device) -> list[str]:
-    """What there is nothing beside, and why."""
+def missing_runtimes(device: torch.device) -> list[str]:
+    """Runtimes that are not compared, with reasons."""
     reasons = []
     if not importlib.util.find_spec('transformers'):
         reasons.append("transformers: not installed; pip install 'transformers>=5'")
-    why = 'beside ours on a CPU only' if device.type == 'cuda' else why_no_onnx()
-    if why:
-        reasons.append(f'onnxruntime: {why}')
+    reason = 'compared on a CPU only' if device.type == 'cuda' else missing_for_onnx()
+    if reason:
+        reasons.append(f'onnxruntime: {reason}')
     return reasons
 
 
-def why_no_onnx() -> str:
-    """What is missing to export and run a network; '' if nothing."""
+def missing_for_onnx() -> str:
+    """Packages that are missing to export and run a network, with a remedy; '' if none."""
     needs = ('onnxruntime', 'onnx', 'onnxscript')
     missing = [name for name in needs if not importlib.util.find_spec(name)]
     return f'not installed; pip install {" ".join(missing)}' if missing else ''

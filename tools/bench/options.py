@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured, and for how long."""
+"""Options of the benchmark."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from depth_ros.core.errors import ConfigError
 from depth_ros.models import PRESETS
 from depth_ros.pipeline.build import DTYPES, choose_device
 
-#: In this order; each is a module of this package with `run(options)`, which returns a plain dict.
+#: in the order of execution; each is a module with `run(options)`, which returns a dict
 PARTS = ('transport', 'stages', 'networks', 'growth', 'memory')
-SIZES = ((640, 480), (1280, 720))  #: images [px], width and height
+SIZES = ((640, 480), (1280, 720))  #: width and height of images [px]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """As the command line has them; see `add_arguments`."""
+    """Values of the command line; see `add_arguments`."""
 
     parts: tuple[str, ...] = PARTS
     device: str = 'cpu'
@@ -37,35 +37,49 @@ class Options:
 
     @property
     def torch_device(self) -> torch.device:
-        """The device by torch's name for it."""
+        """The device as an object of torch."""
         return torch.device('cuda:0' if self.device == 'cuda' else self.device)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe them all."""
-    usual = Options()
+    """Add all options to a parser."""
+    default = Options()
     add = parser.add_argument
-    add('--parts', default=','.join(PARTS), help='some of %(default)s; default: all')
-    add('--device', default=usual.device, help='cpu, cuda or cuda:N [%(default)s]')
-    add('--seconds', type=float, default=usual.seconds, help='of a case of a node [%(default)g]')
-    add('--rounds', type=int, default=usual.rounds, help='of transport [%(default)s]')
-    add('--minutes', type=float, default=usual.minutes, help='of memory [%(default)g]')
-    add('--threads', type=int, default=usual.threads, help='CPU: of the networks [%(default)s]')
-    add('--precisions', default='', help='of the networks: fp32,bf16,fp16; default: by device')
-    add('--presets', default='', help='only these networks')
-    add('--all', action='store_true', help='on a CPU also networks of more than 100 M parameters')
-    add('--cameras', default='1,2,4,8', help='of growth: how many at once [%(default)s]')
-    add('--output', type=Path, default=usual.output, help='folder [%(default)s]')
+    add('--parts', default=','.join(PARTS), help='parts to measure [%(default)s]')
+    add('--device', default=default.device, help='cpu, cuda or cuda:N [%(default)s]')
+    add(
+        '--seconds',
+        type=float,
+        default=default.seconds,
+        help='duration of a case of the node [%(default)g]',
+    )
+    add('--rounds', type=int, default=default.rounds, help='rounds of transport [%(default)s]')
+    add('--minutes', type=float, default=default.minutes, help='duration of memory [%(default)g]')
+    add(
+        '--threads',
+        type=int,
+        default=default.threads,
+        help='CPU threads of the networks [%(default)s]',
+    )
+    add(
+        '--precisions',
+        default='',
+        help='of the networks, fp32,bf16,fp16; default: all that the device supports',
+    )
+    add('--presets', default='', help='measure only these networks')
+    add('--all', action='store_true', help='include networks above 100 M parameters on a CPU')
+    add('--cameras', default='1,2,4,8', help='numbers of cameras of growth [%(default)s]')
+    add('--output', type=Path, default=default.output, help='folder of the results [%(default)s]')
 
 
-def parsed(given: argparse.Namespace) -> Options:
-    """The options, checked.
+def parse(args: argparse.Namespace) -> Options:
+    """Check the arguments and convert them to options.
 
     Raises:
-        ConfigError: there is no such part, precision, preset or device.
+        ConfigError: unknown part, precision, preset or device, or an invalid value.
     """
-    parts, precisions = _words(given.parts), _words(given.precisions)
-    presets = _words(given.presets)
+    parts, precisions = _words(args.parts), _words(args.precisions)
+    presets = _words(args.presets)
     for name, words, known in (
         ('parts', parts, PARTS),
         ('precisions', precisions, tuple(DTYPES)),
@@ -73,22 +87,22 @@ def parsed(given: argparse.Namespace) -> Options:
     ):
         for word in words:
             if word not in known:
-                raise ConfigError(f'--{name} has {word!r}; it takes {", ".join(known)}')
-    cameras = _words(given.cameras)
+                raise ConfigError(f'--{name} has {word!r}; choose from {", ".join(known)}')
+    cameras = _words(args.cameras)
     if not all(word.isdigit() and int(word) for word in cameras):
-        raise ConfigError(f'--cameras is {given.cameras!r}; write it like 1,2,4,8')
+        raise ConfigError(f'--cameras is {args.cameras!r}; write it like 1,2,4,8')
     return Options(
         parts=parts,
-        device=str(choose_device(given.device, PRESETS['nano'])),
-        seconds=given.seconds,
-        rounds=given.rounds,
-        minutes=given.minutes,
-        threads=given.threads,
+        device=str(choose_device(args.device, PRESETS['nano'])),
+        seconds=args.seconds,
+        rounds=args.rounds,
+        minutes=args.minutes,
+        threads=args.threads,
         precisions=precisions,
         presets=presets,
-        all=given.all,
+        all=args.all,
         cameras=tuple(map(int, cameras)),
-        output=given.output,
+        output=args.output,
     )
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A depth node as they are usually written, to measure ours against: correct, and no more.
+"""A simple, correct depth node as a reference for measurements.
 
-Inference in the callback, a queue of 10, textbook back-projection, stock settings of Fast DDS.
+Inference in the callback, a queue of 10, plain back-projection, default settings of Fast DDS.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 
 
 class PlainNode(Node):
-    """A wall at 2 m, on the topics of depth_node."""
+    """Publishes a wall at 2 m on the topics of depth_node."""
 
     def __init__(self) -> None:
         super().__init__('depth_node')
@@ -28,11 +28,11 @@ class PlainNode(Node):
         self.points = self.create_publisher(PointCloud2, 'points', 10)
 
     def on_info(self, message: CameraInfo) -> None:
-        """Keep the latest."""
+        """Store the latest camera_info."""
         self.info = message
 
     def on_image(self, message: Image) -> None:
-        """Infer and publish."""
+        """Publish depth and cloud of an image."""
         if self.info is None:
             return
         rgb = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
@@ -46,7 +46,7 @@ class PlainNode(Node):
         self.points.publish(self.cloud(message, rgb, z))
 
     def cloud(self, message: Image, rgb: np.ndarray, z: np.ndarray) -> PointCloud2:
-        """Back-projection as in the textbook."""
+        """Back-project depth (H, W) to a PointCloud2."""
         k = self.info.k
         u, v = np.meshgrid(np.arange(message.width), np.arange(message.height))
         x, y = (u - k[2]) * z / k[0], (v - k[5]) * z / k[4]
@@ -65,10 +65,10 @@ class PlainNode(Node):
         return cloud
 
 
-def run(make: Callable[[], Node]) -> None:
-    """Spin a node until told to stop."""
+def run(create: Callable[[], Node]) -> None:
+    """Spin a node until shutdown."""
     rclpy.init()
-    node = make()
+    node = create()
     try:
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A series as a picture; OpenCV is there anyway."""
+"""Plot time series with OpenCV, which is a dependency anyway."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ COLORS = ((180, 90, 20), (30, 120, 200))  # BGR
 
 
 def write(path: Path, title: str, lines: dict[str, list[float]], period_s: float) -> None:
-    """Draw lines over minutes.
+    """Plot lines over minutes.
 
     Args:
         path: of the PNG.
-        title: above.
-        lines: name -> a number each `period_s`.
-        period_s: between two numbers.
+        title: of the plot.
+        lines: name -> values at intervals of `period_s`.
+        period_s: interval between two values [s].
 
     Raises:
-        OSError: it could not be written.
+        OSError: the file cannot be written.
     """
     canvas = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
     values = np.concatenate([np.asarray(line, np.float64) for line in lines.values()])
@@ -36,8 +36,8 @@ def write(path: Path, title: str, lines: dict[str, list[float]], period_s: float
         x = LEFT + k / (count - 1) * (WIDTH - LEFT - 20)
         return round(x), round(HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - 90))
 
-    for share in np.linspace(0, 1, 5):
-        value, k = low + share * (high - low), share * (count - 1)
+    for fraction in np.linspace(0, 1, 5):
+        value, k = low + fraction * (high - low), fraction * (count - 1)
         cv2.line(canvas, at(0, value), at(count - 1, value), GRID, 1)
         _text(canvas, f'{value:.1f}', (8, at(0, value)[1] + 5))
         _text(canvas, f'{k * period_s / 60:.1f}', (at(k, low)[0] - 14, HEIGHT - 12))
@@ -48,7 +48,7 @@ def write(path: Path, title: str, lines: dict[str, list[float]], period_s: float
         cv2.polylines(canvas, [points], False, color, 2, cv2.LINE_AA)
         _text(canvas, name, (WIDTH - 110, TOP - 14 + 18 * k), color)
     if not cv2.imwrite(str(path), canvas):
-        raise OSError(f'{path} could not be written; is its folder there and writable?')
+        raise OSError(f'{path} cannot be written; its folder must exist and be writable')
 
 
 def _text(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Presets with random numbers for weights: as fast as trained ones, and nothing is downloaded."""
+"""Presets with random weights: as fast as trained ones, without a download."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ from depth_ros.models import PRESETS, DepthModel, ModelOptions, Preset
 
 
 def load(name: str, options: ModelOptions, *, empty: bool = False) -> DepthModel:
-    """The preset as its family builds it, with random weights instead of a file's.
+    """Load a preset with random weights.
 
     Args:
-        name: of the preset; what is packaged or needs no weights is loaded as it is.
+        name: of the preset; those with packaged weights or without weights are loaded normally.
         options: without weights.
-        empty: leave the layers on the meta device: shapes, and nothing else.
+        empty: leave the layers on the meta device, with shapes only.
     """
     preset = PRESETS[name]
     family = import_module(f'depth_ros.models.{preset.family}')
     if not hasattr(family, 'load_checkpoint'):
         return models.load(name, _with_weights(options, preset.source.packaged))
     fill = (lambda *_, **__: None) if empty else _fill
-    # every family builds its layers on the meta device and has this fill them
+    # every family builds its layers on the meta device and calls load_checkpoint to fill them
     with mock.patch.object(family, 'load_checkpoint', fill):
         return models.load(name, _with_weights(options, Path('random')))
 
 
 @cache
 def networks(names: tuple[str, ...] = ()) -> dict[str, list[str]]:
-    """Presets that have layers: the first of those with the same ones -> all of them.
+    """Presets with a network, grouped by layers: first of each group -> all of the group.
 
     Args:
-        names: only groups with one of these; all if empty.
+        names: return only groups with one of these; all if empty.
     """
-    found: dict[Any, list[str]] = {}
+    groups: dict[Any, list[str]] = {}
     for name, preset in PRESETS.items():
         if preset.family not in ('onnx', 'flat'):
-            found.setdefault(_layers(name, preset), []).append(name)
-    return {same[0]: same for same in found.values() if not names or set(names) & set(same)}
+            groups.setdefault(_layers(name, preset), []).append(name)
+    return {same[0]: same for same in groups.values() if not names or set(names) & set(same)}
 
 
-def parameters_of(name: str) -> int:
-    """How many numbers the preset's network has."""
+def count_parameters(name: str) -> int:
+    """Number of parameters of the network of a preset."""
     model: Any = load(name, ModelOptions(device=torch.device('meta')), empty=True)
     return sum(p.numel() for p in model.network.parameters())
 
 
 def _layers(name: str, preset: Preset) -> Any:
-    """Equal for presets whose networks take the same time; v1 and v2 tap other blocks only."""
+    """Key that is equal for presets whose networks take the same time."""
     if preset.source.packaged:
         return name
     model: Any = load(name, ModelOptions(device=torch.device('meta')), empty=True)
@@ -70,7 +70,7 @@ def _with_weights(options: ModelOptions, path: Path | None) -> ModelOptions:
 
 
 def _fill(network: nn.Module, *_: object, **__: object) -> None:
-    """Give a network on the meta device numbers that stay in range through every layer."""
+    """Fill a network on the meta device with random weights that keep values in range."""
     network.to_empty(device='cpu')
     noise = torch.Generator().manual_seed(0)
     with torch.no_grad():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A camera that costs next to nothing: a few noisy pictures in turn, with camera_info."""
+"""A camera node with little load: it publishes a few noisy images in turn, with camera_info."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from depth_ros.ros.inputs.camera_info import to_message
 from depth_ros.ros.process.fastdds import prepare
 from tools.bench.plain_node import run
 
-PICTURES = 4
+IMAGES = 4
 
 
 class Source(Node):
-    """Publishes `image` and `camera_info` with one stamp, set just before."""
+    """Publishes `image` and `camera_info`; parameters width, height [px] and rate [Hz].
+
+    Both have the same stamp, set just before publishing.
+    """
 
     def __init__(self) -> None:
         super().__init__('source')
@@ -40,7 +43,7 @@ class Source(Node):
                 step=3 * width,
                 data=array('B', np.roll(rgb, 16 * k, axis=1).tobytes()),
             )
-            for k in range(PICTURES)
+            for k in range(IMAGES)
         ]
         for message in self.messages:
             message.header.frame_id = 'camera_optical_frame'
@@ -52,8 +55,8 @@ class Source(Node):
         self.create_timer(1 / rate, self.publish)
 
     def publish(self) -> None:
-        """Send the next picture."""
-        message = self.messages[self.published % PICTURES]
+        """Publish the next image."""
+        message = self.messages[self.published % IMAGES]
         message.header.stamp = self.info.header.stamp = self.get_clock().now().to_msg()
         self.info_publisher.publish(self.info)
         self.image_publisher.publish(message)
@@ -61,7 +64,7 @@ class Source(Node):
 
 
 def main() -> None:
-    """Run until told to stop."""
+    """Run until shutdown."""
     prepare()
     run(Source)
 

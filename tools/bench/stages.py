@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of one frame, stage by stage, each alone and beside a memcpy of the bytes it makes.
+"""Time of each processing stage of a frame, compared with a memcpy of the bytes it produces.
 
-Everything but upload and download alone is the project's own function, on one thread. A stage and
-its memcpy take turns; publishing is paced at 30 Hz, with a listener in another process. The last
-row is the whole way of one frame, from the bytes of its image to those of its cloud.
+Except for upload and download, every stage is a function of depth_ros, on one thread. A stage and
+its memcpy are timed interleaved; publishing is paced at 30 Hz, with a subscriber in another
+process. The last row is all stages together, from an image message to a cloud message.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
 from depth_ros.ros.inputs.images import to_rgb
 from tools.bench.options import Options
-from tools.bench.timing import Call, Copier, stage_row, take_turns, waiter
+from tools.bench.timing import Call, Copier, stage_row, synchronizer, time_interleaved
 
-BUDGET_S = 0.4  #: of a stage
-#: encoding: bytes a pixel
+BUDGET_S = 0.4  #: for timing a stage
+#: encoding -> bytes per pixel
 ENCODINGS = {'rgb8': 3, 'bgr8': 3, 'yuv422_yuy2': 2, 'bayer_rggb8': 1}
-HOLES = 0.2  #: share of the pixels without depth
-#: networks with which the whole way is timed
+HOLES = 0.2  #: fraction of pixels without depth
+#: networks with which all stages together are timed
 WHOLE = {
     'cpu': ('nano',),
     'cuda': ('nano', 'depth_anything_v3_metric_large', 'depth_anything_v2_small', 'depth_pro'),
@@ -43,13 +43,13 @@ WHOLE = {
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What is timed.
+    """A stage to time.
 
     Args:
         name: in the table.
-        size: of what it makes [bytes]; 0 where a copy of it says nothing.
-        call: does it.
-        on_host: although the network runs elsewhere.
+        size: of its result [bytes]; 0 if a comparison with a copy is not useful.
+        call: runs the stage.
+        on_host: the stage runs on the CPU, even if the network does not.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Stage:
 
 
 def run(options: Options) -> dict[str, Any]:
-    """Rows of stage x size, and why some are left out."""
+    """Measure rows of stage x size."""
     device = options.torch_device
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(1)  # as `build` does
@@ -91,30 +91,32 @@ def run(options: Options) -> dict[str, Any]:
 
 def row(stage: Stage, width: int, height: int, device: torch.device) -> dict[str, Any]:
     """Time a stage and the memcpy of its bytes."""
-    where = torch.device('cpu') if stage.on_host else device
+    location = torch.device('cpu') if stage.on_host else device
     calls = {'stage': stage.call}
     if stage.size:
-        calls['memcpy'] = Copier(stage.size, where)
-    times = take_turns(calls, budget_s=BUDGET_S, wait=waiter(device))
+        calls['memcpy'] = Copier(stage.size, location)
+    times = time_interleaved(calls, budget_s=BUDGET_S, wait=synchronizer(device))
     return stage_row(stage.name, width, height, stage.size, times)
 
 
 def before(frame: Frame, device: torch.device) -> Iterator[Stage]:
-    """Decoding, and the way to the device."""
+    """Stages before inference: decoding, upload."""
     height, width = frame.camera.size
     for encoding, channels in ENCODINGS.items():
         message = image(frame, encoding, channels)
-        size = 0 if encoding == 'rgb8' else 3 * width * height  # rgb8 is looked at, not copied
+        size = 0 if encoding == 'rgb8' else 3 * width * height  # rgb8 is not copied
         yield Stage(f'decode {encoding}', size, lambda m=message: to_rgb(m), on_host=True)
     if device.type == 'cuda':
         host = frame.rgb.cpu()
-        pinned, there = host.pin_memory(), torch.empty_like(frame.rgb)
+        pinned, uploaded = host.pin_memory(), torch.empty_like(frame.rgb)
         yield Stage('upload', host.numel(), lambda: host.to(device))
-        yield Stage('upload, pinned', host.numel(), lambda: there.copy_(pinned, non_blocking=True))
+        yield Stage(
+            'upload, pinned', host.numel(), lambda: uploaded.copy_(pinned, non_blocking=True)
+        )
 
 
 def inference(frame: Frame, device: torch.device) -> Iterator[Stage]:
-    """Resizing, the network, and metres: a constant, and `nano` with its own weights."""
+    """Stages of inference: resizing, networks (a constant and `nano`), scaling."""
     wall = models.load('flat_wall', ModelOptions(device=device))
     precision = choose_precision('auto', device, PRESETS['nano'])
     options = ModelOptions(
@@ -139,9 +141,9 @@ def inference(frame: Frame, device: torch.device) -> Iterator[Stage]:
 
 
 def after(frame: Frame) -> Iterator[Stage]:
-    """What messages are made of, still on the device."""
+    """Stages after inference: contents of messages, on the device, and download."""
     depth = depth_with_holes(frame)
-    look, pixels = Settings().colorized, frame.rgb[..., 0].numel()
+    s, pixels = Settings().colorized, frame.rgb[..., 0].numel()
     for stride in (1, 2):
         points = encode.cloud(depth, stride)
         out = (
@@ -155,7 +157,7 @@ def after(frame: Frame) -> Iterator[Stage]:
         yield Stage(f'{name}: of it the valid points', valid, lambda p=points: encode.dense(p))
     yield Stage('depth image: millimetres', 2 * pixels, lambda: encode.millimetres(depth.z))
     yield Stage('colours', 3 * pixels,
-                lambda: encode.colorize(depth.z, look.min, look.max, look.colormap))  # fmt: skip
+                lambda: encode.colorize(depth.z, s.min, s.max, s.colormap))  # fmt: skip
     if depth.z.device.type == 'cuda':
         host = torch.empty(depth.z.shape, pin_memory=True)
         yield Stage('download of depth', 4 * pixels, lambda: depth.z.cpu())
@@ -163,7 +165,7 @@ def after(frame: Frame) -> Iterator[Stage]:
 
 
 def depth_with_holes(frame: Frame) -> DepthMap:
-    """A slanted wall with a fifth of it missing."""
+    """Depth of a slanted wall with a fraction of `HOLES` invalid pixels."""
     height, width = frame.camera.size
     noise = torch.rand(height, width, generator=torch.Generator().manual_seed(0))
     z = torch.linspace(1, 5, width).expand(height, -1).clone()
@@ -172,7 +174,7 @@ def depth_with_holes(frame: Frame) -> DepthMap:
 
 
 def image(frame: Frame, encoding: str, channels: int) -> Any:
-    """An image message as rclpy hands it over, without rclpy: its data are an `array`."""
+    """A stand-in for an image message, with an `array` as data as in rclpy."""
     height, width = frame.camera.size
     pixels = np.random.default_rng(0).integers(0, 256, height * width * channels, np.uint8)
     return SimpleNamespace(

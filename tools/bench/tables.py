@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results as tables: the same rows in the terminal and, as Markdown, in docs/measured.md."""
+"""Results as tables, for the terminal and as Markdown for docs/measured.md."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Cells as they are shown.
+    """A table of formatted cells.
 
     Args:
-        title: what it is.
-        head: of the columns.
-        rows: under it, as many cells each.
-        note: below; '' for nothing.
+        title: of the table.
+        head: titles of the columns.
+        rows: cells, as many as columns.
+        note: text below the table, or ''.
     """
 
     title: str
@@ -27,7 +27,7 @@ class Table:
     note: str = ''
 
     def text(self) -> str:
-        """For a terminal."""
+        """As text for a terminal."""
         widths = [max(map(len, column)) for column in zip(self.head, *self.rows, strict=True)]
         lines = [
             '  '.join(
@@ -38,7 +38,7 @@ class Table:
         return '\n'.join([f'{self.title}', '', *lines, *filter(None, ['', self.note])]) + '\n'
 
     def markdown(self) -> str:
-        """For a page."""
+        """As Markdown."""
         rule = tuple('---' for _ in self.head)
         lines = [f'| {" | ".join(cells)} |' for cells in (self.head, rule, *self.rows)]
         note = f'\n{self.note}\n' if self.note else ''
@@ -46,24 +46,24 @@ class Table:
 
 
 def tables(result: Row) -> Iterator[Table]:
-    """All of a result file, part by part, in the order of `options.PARTS`."""
+    """All tables of a result file, in the order of `options.PARTS`."""
     for part, make in _TABLES.items():
         if part in result:
             yield from make(result[part])
 
 
 def conditions(result: Row) -> str:
-    """On what and when, in a sentence."""
+    """Hardware, versions and date, as text."""
     about, packages = result['machine'], result['machine']['packages']
     where = about['gpu'] or f'{about["cores"]} cores of an {about["cpu"]} without a GPU'
     names = {'rclpy': 'rclpy', 'ros-fastdds': 'Fast DDS', 'torch': 'torch',
              'transformers': 'transformers'}  # fmt: skip
-    versions = [f'{told} {packages[name]}' for name, told in names.items() if name in packages]
+    versions = [f'{text} {packages[name]}' for name, text in names.items() if name in packages]
     return f'{where}; {", ".join(versions)}; {result["date"]}'
 
 
 def transport(part: Row) -> Iterator[Table]:
-    """Ours beside a plain node."""
+    """Our node compared with a plain node."""
     head = ('image, camera', 'node', 'clouds/s', 'lost', 'p50', 'p95', 'p99', 'CPU a frame')
     rows = []
     for row in part['rows']:
@@ -80,7 +80,7 @@ def transport(part: Row) -> Iterator[Table]:
 
 
 def stages(part: Row) -> Iterator[Table]:
-    """Stages down, sizes across."""
+    """Stages as rows, image sizes as columns."""
     sizes = list(dict.fromkeys(row['size'] for row in part['rows']))
     found = {(row['stage'], row['size']): row for row in part['rows']}
     head = ('stage', *(f'{s}: {n}' for s in sizes for n in ('median', 'p95', 'memcpy')))
@@ -92,11 +92,11 @@ def stages(part: Row) -> Iterator[Table]:
             keys = ('median_ms', 'p95_ms', 'memcpy_ms')
             cells += [_n(row.get(key), ' ms') for key in keys]
         rows.append((stage, *cells))
-    yield Table('The way of one frame', head, rows, _method(part) + _left_out(part))
+    yield Table('Stages of one frame', head, rows, _method(part) + _left_out(part))
 
 
 def networks(part: Row) -> Iterator[Table]:
-    """Ours, and whoever else has the network, under each other."""
+    """Networks, in our and other runtimes."""
     head = ('network', 'input', '', 'by', 'median', 'p95', 'GFLOP', 'TFLOP/s', 'of a matmul',
             'memory', 'ours / theirs: time', 'memory')  # fmt: skip
     rows = []
@@ -123,7 +123,7 @@ def networks(part: Row) -> Iterator[Table]:
 
 
 def growth(part: Row) -> Iterator[Table]:
-    """Three tables."""
+    """Tables of cameras, input sizes and strides."""
     head: tuple[str, ...]
     head = ('network', 'cameras', 'nodes', 'clouds/s', 'lost', 'p50', 'p95', 'p99', 'memory')
     rows: list[tuple[str, ...]] = [
@@ -155,7 +155,7 @@ def growth(part: Row) -> Iterator[Table]:
 
 
 def memory(part: Row) -> Iterator[Table]:
-    """The slope, and what ends leave."""
+    """Tables of memory over time and of shared memory after the end."""
     if 'failed' in part:
         yield Table('Memory', ('failed',), [(str(part['failed']),)])
     else:
@@ -182,7 +182,7 @@ def memory(part: Row) -> Iterator[Table]:
         ends.append(
             (row['end'], str(row['exit_code']), _n(row['seconds'], ' s'), own, left, before)
         )
-    note = 'What a kill and the next start have left was removed by the benchmark.'
+    note = 'Segments that remained after SIGKILL and the next start were deleted by the benchmark.'
     yield Table('Shared memory', names, ends, note)
 
 
@@ -200,7 +200,7 @@ def _latency(row: Row) -> tuple[str, ...]:
 
 
 def _method(part: Row) -> str:
-    """How it was measured, and what else the machine had to do."""
+    """Method and load of the machine, as a sentence."""
     method = part['method'][0].upper() + part['method'][1:]
     return f'{method}; load before it {part["conditions"]["load"]:g}.'
 
@@ -211,7 +211,7 @@ def _left_out(part: Row) -> str:
 
 
 def _n(value: float | None, unit: str = '') -> str:
-    """Three digits that count."""
+    """Format with three significant digits."""
     if value is None:
         return '-'
     return f'{float(f"{value:.3g}"):g}{unit}'

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a call takes: warmed up, repeated, in turns with what it is compared with.
+"""Time calls: warmed up, repeated, and interleaved with the calls they are compared with.
 
-Every number is a median with its 95th percentile. A machine that slows down slows all that take
-turns alike, so ratios of medians of one run hold where the milliseconds do not.
+Results are medians and 95th percentiles. If the machine slows down, interleaved calls slow down
+alike, so ratios of medians are more reliable than milliseconds.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ Call = Callable[[], object]
 Numbers = dict[str, float | int]
 
 
-def take_turns(
+def time_interleaved(
     calls: Mapping[str, Call],
     *,
     budget_s: float,
-    least: int = 5,
-    most: int = 300,
+    min_rounds: int = 5,
+    max_rounds: int = 300,
     pause_s: float = 0.0,
     warm: bool = False,
     wait: Call = lambda: None,
 ) -> dict[str, Numbers]:
-    """Time each call, one after the other, again and again.
+    """Time calls in rounds, one after the other.
 
     Args:
-        calls: name -> what to time.
-        budget_s: when this is used up the round at hand is the last, but for `least`.
-        least: rounds that are made however long they take.
-        most: rounds.
-        pause_s: before each call, not timed; for what queues up otherwise.
-        warm: all has run before; else it is first run for a quarter of the budget.
-        wait: until the device has done all it was told; timed.
+        calls: name -> call.
+        budget_s: after this time the present round is the last one.
+        min_rounds: minimum number of rounds, regardless of the budget.
+        max_rounds: maximum number of rounds.
+        pause_s: pause before each call, which is not timed.
+        warm: the calls have run before; otherwise they first run for a quarter of the budget.
+        wait: waits for the device; its time is included.
 
     Returns:
         name -> median_ms, p95_ms, repeats.
     """
     warm_until = time.perf_counter() + budget_s / 4
-    # the first one allocates and chooses; the clock rises with the others
+    # the first call allocates memory and selects kernels; the others raise the clock rate
     for _ in range(0 if warm else 10):
         for call in calls.values():
             call()
         wait()
         if time.perf_counter() > warm_until:
             break
-    took: dict[str, list[float]] = {name: [] for name in calls}
+    times: dict[str, list[float]] = {name: [] for name in calls}
     end = time.perf_counter() + budget_s
-    for turn in range(most):
-        if turn >= least and time.perf_counter() > end:
+    for k in range(max_rounds):
+        if k >= min_rounds and time.perf_counter() > end:
             break
         for name, call in calls.items():
             if pause_s:
@@ -60,12 +60,12 @@ def take_turns(
             started = time.perf_counter()
             call()
             wait()
-            took[name].append(time.perf_counter() - started)
-    return {name: numbers(seconds) for name, seconds in took.items()}
+            times[name].append(time.perf_counter() - started)
+    return {name: statistics(seconds) for name, seconds in times.items()}
 
 
-def numbers(seconds: list[float]) -> Numbers:
-    """Median and 95th percentile of what repeats took."""
+def statistics(seconds: list[float]) -> Numbers:
+    """Median, 95th percentile and number of times."""
     ms = 1e3 * np.array(seconds)
     return {
         'median_ms': round(float(np.median(ms)), 4),
@@ -77,25 +77,25 @@ def numbers(seconds: list[float]) -> Numbers:
 def stage_row(
     stage: str, width: int, height: int, size: int, times: Mapping[str, Numbers]
 ) -> dict[str, object]:
-    """A stage's numbers from `take_turns`, beside those of the memcpy of its `size` bytes."""
-    copied = times['memcpy']['median_ms'] if 'memcpy' in times else None
+    """Row of a stage from results of `time_interleaved`, with the memcpy of its `size` bytes."""
+    memcpy_ms = times['memcpy']['median_ms'] if 'memcpy' in times else None
     of_image = {'stage': stage, 'size': f'{width}x{height}'}
-    return {**of_image, **times['stage'], 'bytes': size, 'memcpy_ms': copied}
+    return {**of_image, **times['stage'], 'bytes': size, 'memcpy_ms': memcpy_ms}
 
 
-def waiter(device: torch.device) -> Call:
-    """What `take_turns` waits with."""
+def synchronizer(device: torch.device) -> Call:
+    """Function that waits for the device; for `time_interleaved`."""
     if device.type == 'cuda':
         return lambda: torch.cuda.synchronize(device)
     return lambda: None
 
 
 class Copier:
-    """Copies `size` bytes at each call, on the device; cache-cold, eight blocks in turn.
+    """Copies `size` bytes at each call, between eight blocks in turn, so that caches are cold.
 
     Args:
         size: of a block [bytes].
-        device: where the blocks are; the CPU if absent.
+        device: of the blocks; default: CPU.
     """
 
     def __init__(self, size: int, device: torch.device | None = None) -> None:
@@ -105,9 +105,9 @@ class Copier:
         self._turn = 0
 
     def __call__(self) -> None:
-        """Copy one block into another."""
+        """Copy one block to another."""
         to, source = self._turn % 8, (self._turn + 3) % 8
-        if self._arrays:  # on one core, as a node would
+        if self._arrays:  # numpy, as torch would use several cores
             np.copyto(self._arrays[to], self._arrays[source])
         else:
             self.blocks[to].copy_(self.blocks[source])

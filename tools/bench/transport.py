@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of an image through the node without a network: three processes over DDS.
+"""Latency and rate of the node without a network, as three processes over DDS.
 
-Ours beside a plain node and beside a memcpy of the same bytes, at the camera's rate and flat out.
-Each case is a fresh camera, node and recorder; latency runs from the camera's stamp to the
-subscriber's callback. The two nodes take turns, so that a machine that slows down slows both.
+Our node is compared with a plain node and a memcpy of the same bytes, at the rate of a camera and
+at the maximum. Each case has a new camera, node and recorder; latency is from the camera stamp to
+the callback of the subscriber. The nodes are measured in turn, as the machine may slow down.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from tools.bench.graph import FULL_CLOUD, Graph, follow
+from tools.bench.graph import FULL_CLOUD, Graph, wait_for_recorders
 from tools.bench.options import SIZES, Options
-from tools.bench.timing import Copier, take_turns
+from tools.bench.timing import Copier, time_interleaved
 from tools.demo.processes import environment, stop
 
 COLUMNS = ('clouds_hz', 'lost_percent', 'p50', 'p95', 'p99', 'cpu_ms_per_frame')
@@ -28,13 +28,13 @@ COLUMNS = ('clouds_hz', 'lost_percent', 'p50', 'p95', 'p99', 'cpu_ms_per_frame')
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is run.
+    """A case to measure.
 
     Args:
         node: 'depth_ros' or 'plain'.
         width: of the image [px].
-        height: of it [px].
-        rate: of the camera [Hz]; beyond what a node can do it is flat out.
+        height: of the image [px].
+        rate: of the camera [Hz]; above the maximum of a node, that is measured.
     """
 
     node: str
@@ -44,21 +44,21 @@ class Case:
 
 
 def run(options: Options) -> dict[str, Any]:
-    """All cases, and the memcpy."""
-    found: dict[Case, list[dict[str, Any]]] = defaultdict(list)
+    """Measure all cases, and the memcpy."""
+    results: dict[Case, list[dict[str, Any]]] = defaultdict(list)
     for case in cases(options.rounds, options.sizes):
         numbers = measure(case, options.seconds, options.torch_device)
-        found[case].append(numbers)
+        results[case].append(numbers)
         print(f'{case.node:>9} {case.width}x{case.height} {case.rate:g} Hz: {numbers}', flush=True)
     return {
         'method': f'{options.rounds} rounds of {options.seconds:g} s, nodes in turn; medians',
-        'rows': [summary(case, runs) for case, runs in found.items()],
+        'rows': [summary(case, runs) for case, runs in results.items()],
         'memcpy_ms': {f'{w}x{h}': memcpy_ms(w, h) for w, h in options.sizes},
     }
 
 
 def cases(rounds: int, sizes: Sequence[tuple[int, int]] = SIZES) -> Iterator[Case]:
-    """Every case, `rounds` times, the nodes taking turns."""
+    """Every case `rounds` times, with the nodes in turn."""
     for _ in range(rounds):
         for width, height in sizes:
             for rate in (30.0, 200.0):
@@ -72,34 +72,34 @@ def measure(
     device: torch.device = torch.device('cpu'),  # noqa: B008
     rules: Sequence[str] = ('model:=flat_wall', *FULL_CLOUD),
 ) -> dict[str, Any]:
-    """Run one case; its numbers, or what went wrong under 'failed'.
+    """Measure one case; returns `Graph.results`.
 
     Args:
-        case: what is run.
-        seconds: measured.
-        device: ours is told to use.
-        rules: parameters of ours.
+        case: to measure.
+        seconds: duration.
+        device: of our node.
+        rules: other parameters of our node.
     """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         env = environment(out)
         if case.node == 'plain':
-            env |= {'DEPTH_ROS_NO_TUNING': '1'}  # camera and recorder too: a stock machine
+            env |= {'DEPTH_ROS_NO_TUNING': '1'}  # also for camera and recorder: default settings
         graph = Graph(out, env, case.width, case.height, case.rate, seconds)
         try:
             if case.node == 'plain':
-                graph.serve([], 'tools.bench.plain_node')
+                graph.start_node([], 'tools.bench.plain_node')
             else:
-                graph.serve([*rules, f'device:={device}'])
-            graph.record()
-            follow([graph])
+                graph.start_node([*rules, f'device:={device}'])
+            graph.start_recorder()
+            wait_for_recorders([graph])
         finally:
             stop(graph.children)
-        return graph.numbers()
+        return graph.results()
 
 
 def summary(case: Case, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians of a case's runs."""
+    """Row of a case: medians of its runs."""
     return {
         'node': case.node,
         'size': f'{case.width}x{case.height}',
@@ -109,7 +109,7 @@ def summary(case: Case, runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def medians(runs: list[dict[str, Any]], columns: Sequence[str]) -> dict[str, Any]:
-    """Of the runs that have them; and how many have failed, the last one why."""
+    """Medians of columns over runs; with the number of failed runs and the last reason."""
     reasons = [str(run['failed']) for run in runs if 'failed' in run]
     row: dict[str, Any] = {'failed': len(reasons), **({'why': reasons[-1]} if reasons else {})}
     for name in columns:
@@ -119,8 +119,8 @@ def medians(runs: list[dict[str, Any]], columns: Sequence[str]) -> dict[str, Any
 
 
 def memcpy_ms(width: int, height: int, repeats: int = 60) -> dict[str, float]:
-    """Median time [ms] to copy an image, a depth image and a cloud; cache-cold, one core."""
+    """Median time to copy an image, a depth image and a cloud, with cold caches [ms]."""
     pixels = width * height
     calls = {n: Copier(pixels * size) for n, size in (('image', 3), ('depth', 4), ('cloud', 16))}
-    times = take_turns(calls, budget_s=2.0, least=min(5, repeats), most=repeats)
+    times = time_interleaved(calls, budget_s=2.0, min_rounds=min(5, repeats), max_rounds=repeats)
     return {name: round(found['median_ms'], 3) for name, found in times.items()}

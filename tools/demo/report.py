@@ -193,7 +193,7 @@ def _tables(summary: dict[str, Any]) -> Iterable[str]:
         'depth of each image is multiplied so that its median is correct, which leaves the error '
         f'of the shape. The cloud shows at most {MAX_POINTS} random points, closer than four '
         f'times the median.</p><p>Camera {camera["size"]}: {camera["frames"]} images at {rate} '
-        f'Hz. Lost: images without this output; for {skipped} of them the node took a newer image. '
+        f'Hz. Lost: images without this output; for {skipped} of them the node took a newer one. '
         'p50 and p99 ms: 50 and 99 % arrived within this time after their image.</p>'
         f'<p>{html.escape(summary["where"])}</p>'
     )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same networks as others run them: Hugging Face `transformers`, and onnxruntime.
+"""The same networks in other runtimes, for comparison: Hugging Face `transformers`, onnxruntime.
 
-Built from configurations that are written here, with random weights; nothing is downloaded.
+They are built from configurations in this file, with random weights; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from depth_ros.models import PRESETS, Preset
 from depth_ros.models.depth_anything.network import SIZES, Variant
 
-#: the one that is also exported for onnxruntime: as it is published, the layers of its group
+#: preset that is also exported for onnxruntime
 ONNX_PRESET = 'depth_anything_v2_small'
 
 
-def has_family(name: str) -> bool:
-    """Whether transformers has the preset's network."""
+def is_supported(name: str) -> bool:
+    """Whether transformers has the network of a preset."""
     preset = PRESETS[name]
     if preset.family == 'depth_anything':
         return Variant.parse(preset.variant).network == 'plain'
@@ -30,7 +30,7 @@ def has_family(name: str) -> bool:
 
 
 def transformers_network(name: str) -> nn.Module:
-    """The preset's network as transformers builds it, with the attention it takes by itself.
+    """The network of a preset in transformers, with its default attention.
 
     Raises:
         ImportError: transformers is not installed.
@@ -91,10 +91,15 @@ def _depth_anything(preset: Preset) -> Any:
 
 
 class OnnxRuntime:
-    """A network exported by torch and opened by onnxruntime, on a CPU.
+    """A network exported by torch and run by onnxruntime, on a CPU.
+
+    Args:
+        network: to export.
+        x: input of the fixed size of the export.
+        threads: CPU threads.
 
     Raises:
-        ImportError: torch.onnx.export or onnxruntime miss something.
+        ImportError: a dependency of torch.onnx.export, or onnxruntime, is missing.
     """
 
     def __init__(self, network: nn.Module, x: Tensor, threads: int) -> None:
@@ -104,25 +109,28 @@ class OnnxRuntime:
             warnings.simplefilter('ignore')
             path = Path(folder) / 'network.onnx'
             with torch.no_grad():
-                torch.onnx.export(_OneMap(network).eval(), (x,), str(path), verbose=False)
-            how = onnxruntime.SessionOptions()
-            how.intra_op_num_threads, how.log_severity_level = threads, 3
+                torch.onnx.export(_FirstMap(network).eval(), (x,), str(path), verbose=False)
+            session_options = onnxruntime.SessionOptions()
+            session_options.intra_op_num_threads = threads
+            session_options.log_severity_level = 3  # errors only
             providers = ['CPUExecutionProvider']
-            self.session = onnxruntime.InferenceSession(str(path), how, providers=providers)
+            self.session = onnxruntime.InferenceSession(
+                str(path), session_options, providers=providers
+            )
         self.name = self.session.get_inputs()[0].name
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The first map."""
+        """Run the network; returns its first output map."""
         return torch.from_numpy(self.session.run(None, {self.name: x.numpy()})[0])
 
 
-class _OneMap(nn.Module):
-    """The first of what may be several maps: the one that is compared."""
+class _FirstMap(nn.Module):
+    """Returns only the first output map, which is compared."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, x: Tensor) -> Tensor:
-        answer = self.network(x)
-        return answer[0] if isinstance(answer, tuple) else answer
+        output = self.network(x)
+        return output[0] if isinstance(output, tuple) else output
