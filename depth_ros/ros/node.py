@@ -18,6 +18,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.utilities import get_rmw_implementation_identifier
 
 from depth_ros.core.errors import in_words
 from depth_ros.parameters import layers
@@ -68,7 +69,9 @@ class DepthNode(LifecycleNode):
             settings, lambda: camera_size(self, info), chosen_by=choice.reason
         )
         self.get_logger().info(str(choices))
-        self.get_logger().info(f'middleware: {fastdds.describe()}')
+        self.get_logger().info(
+            f'middleware: {fastdds.describe(get_rmw_implementation_identifier())}'
+        )
         self.session = Session(self, pipeline, choices, self._gpu_lost)
         self.parameters.configured = True
 
@@ -169,7 +172,17 @@ def main(args: list[str] | None = None) -> int:
             'depth_node', ((p.name, p.default, p.description) for p in layers.parameters())
         )
     freed = fastdds.prepare()
-    rclpy.init(args=args)
+    try:
+        rclpy.init(args=args)
+    except rclpy_implementation.RCLError as error:
+        if 'log' not in str(error).lower():
+            raise
+        print(
+            'depth_node cannot write its log: set ROS_LOG_DIR to a folder that can be written '
+            f'({error})',
+            file=sys.stderr,
+        )
+        return FAILED
     node = DepthNode()
     if freed:
         node.get_logger().info(

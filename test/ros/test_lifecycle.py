@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starting, stopping and failing: exit codes, and nothing left half done."""
 
+import os
 import random
 import signal
 import subprocess
@@ -180,3 +181,13 @@ def test_the_log_says_once_that_nothing_is_computed_and_rates_on_request(
     rates = 'images: 1 published'
     graph.wait(lambda: rates in ''.join(running.lines[before:]), rates)
     assert running.set(log_period=0.0) == []
+
+
+@pytest.mark.parametrize('folder', ['/proc/no', '{file}/x'])
+def test_a_log_folder_that_cannot_be_made_is_named_with_the_remedy(tmp_path, folder):
+    (tmp_path / 'file').touch()
+    environment = {**os.environ, 'ROS_LOG_DIR': folder.format(file=tmp_path / 'file')}
+    command = [sys.executable, '-m', 'depth_ros.ros', '--ros-args', '-p', 'model:=flat_wall']
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert 'set ROS_LOG_DIR to a folder that can be written' in done.stderr

@@ -56,9 +56,19 @@ def remedy() -> str:
     return ' '.join(f"{name}='{value}'" for name, value in tuning().items())
 
 
-def describe() -> str:
-    """The transport setting in force, for the log."""
-    return ', '.join(f'{n}={os.environ[n]}' for n in TUNED_BY_USER if os.environ.get(n)) or 'stock'
+def describe(rmw: str) -> str:
+    """The middleware and its transport setting in force, for the log.
+
+    Args:
+        rmw: identifier of the middleware in use.
+    """
+    if not rmw.startswith('rmw_fastrtps'):
+        return rmw
+    settings = (
+        ', '.join(f'{n}={os.environ[n]}' for n in TUNED_BY_USER if os.environ.get(n))
+        or 'default transports'
+    )
+    return f'{rmw}, {settings}'
 
 
 def _this_machine_only() -> bool:
