@@ -4,8 +4,12 @@
 import hashlib
 import http.server
 import io
+import os
+import subprocess
+import sys
 import threading
 import zipfile
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -117,7 +121,7 @@ def test_another_content_is_refused_and_deleted(url):
 def test_a_web_page_instead_of_a_zip_is_not_kept(url, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(__name__ + '.CONTENT', b'<html>sign in first</html>')
-        with pytest.raises(WeightsError, match='the download is no zip and was deleted'):
+        with pytest.raises(WeightsError, match='the download is no intact zip and was deleted'):
             fetch(url)
     assert not list(module.cache_directory().iterdir())
     assert fetch(url).read_bytes() == CONTENT
@@ -147,3 +151,36 @@ def test_a_restricted_licence_is_shown_before_the_first_download(url):
     path = find_weights('', source, licence_accepted=True)
     assert path.read_bytes() == CONTENT
     assert find_weights('', source) == path, 'what is there is not asked for again'
+
+
+def test_two_that_start_at_once_share_one_download(url, tmp_path):
+    paths, code = [], f'from depth_ros.checkpoints.download import fetch; print(fetch({url!r}))'
+    children = [
+        subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    for child in children:
+        out, _ = child.communicate(timeout=60)
+        assert child.returncode == 0
+        paths.append(Path(out.strip()))
+    assert len(set(paths)) == 1 and paths[0].read_bytes() == CONTENT
+    assert len(Server.asked) == 1
+
+
+@pytest.mark.parametrize('at', [200, len(CONTENT) // 2])
+def test_a_zip_with_a_wrong_byte_is_not_kept_even_without_md5(url, monkeypatch, at):
+    broken = bytearray(CONTENT)
+    broken[at] ^= 255
+    monkeypatch.setattr(sys.modules[__name__], 'CONTENT', bytes(broken))
+    with pytest.raises(WeightsError, match='no intact zip'):
+        fetch(url)
+    assert cached(url) is None
+
+
+def test_a_user_without_a_home_is_told_which_variable_to_set(url, monkeypatch):
+    monkeypatch.delenv('DEPTH_ROS_CACHE', raising=False)
+    monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+    monkeypatch.delenv('HOME', raising=False)
+    monkeypatch.setattr(os, 'getuid', lambda: 54321)
+    with pytest.raises(WeightsError, match='set DEPTH_ROS_CACHE'):
+        fetch(url)

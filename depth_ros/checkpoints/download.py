@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import http.client
 import logging
 import os
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -23,9 +27,19 @@ _BLOCK = 1 << 18  # bytes
 
 
 def cache_directory() -> Path:
-    """Folder of downloads: $DEPTH_ROS_CACHE, else depth_ros in $XDG_CACHE_HOME or ~/.cache."""
+    """Folder of downloads: $DEPTH_ROS_CACHE, else depth_ros in $XDG_CACHE_HOME or ~/.cache.
+
+    Raises:
+        WeightsError: this user has no home folder.
+    """
     default = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'depth_ros'
-    return Path(os.environ.get('DEPTH_ROS_CACHE') or default).expanduser()
+    try:
+        return Path(os.environ.get('DEPTH_ROS_CACHE') or default).expanduser()
+    except RuntimeError as error:
+        raise WeightsError(
+            f'there is no folder for downloads ({error}): set DEPTH_ROS_CACHE to one that can be '
+            'written'
+        ) from error
 
 
 def cached(url: str) -> Path | None:
@@ -57,6 +71,26 @@ def fetch(url: str, md5: str = '') -> Path:
             f'writable folder, or download {url} by hand and set weights:=<path>'
         ) from error
     part = path.with_name(path.name + '.part')
+    with _locked(path.parent):
+        return cached(url) or _fetch(url, md5, part, path)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out: two that start at once would write to one file."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info('another process is downloading to %s, waiting', folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _fetch(url: str, md5: str, part: Path, path: Path) -> Path:
     for _ in range(ATTEMPTS):
         if _resume(url, part):
             break
@@ -70,14 +104,23 @@ def fetch(url: str, md5: str = '') -> Path:
         raise WeightsError(
             f'{url}: md5 is not that of the published file; it was deleted: start again'
         )
-    if path.suffix == '.zip' and not zipfile.is_zipfile(part):  # for example a web page
+    if path.suffix == '.zip' and not _is_intact(part):  # for example a web page
         part.unlink()
         raise WeightsError(
-            f'{url}: the download is no zip and was deleted: start again, or download it with a '
-            'browser and set weights:=<path>'
+            f'{url}: the download is no intact zip and was deleted: start again, or download it '
+            'with a browser and set weights:=<path>'
         )
     part.rename(path)
     return path
+
+
+def _is_intact(archive: Path) -> bool:
+    """Whether a file is a zip whose members have the checksums it states."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return opened.testzip() is None
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError):
+        return False
 
 
 def _resume(url: str, part: Path) -> bool:
