@@ -29,8 +29,8 @@ def test_every_parameter_is_read_somewhere():
         'range': {'range'},
         'scaling': {'settings'},
         'points': {'points'},
-        'colorized': {'look'},
-        'onnx': {'described'},
+        'colorized': {'colors'},
+        'onnx': {'description'},
         'two_views': {'settings', 'two_views'},
     }
     read = set(attributes_read())

@@ -128,8 +128,8 @@ def write_files(depth: DepthMap, prefix: Path, settings: Settings) -> list[Path]
     Raises:
         ImageError: a PNG cannot be written.
     """
-    look = settings.colorized
-    colours = encode.colorize(depth.z, look.min, look.max, look.colormap).cpu().numpy()
+    colors = settings.colorized
+    colours = encode.colorize(depth.z, colors.min, colors.max, colors.colormap).cpu().numpy()
     files = {
         end: Path(f'{prefix}{end}') for end in ('_depth.npy', '_depth.png', '_color.png', '.ply')
     }
