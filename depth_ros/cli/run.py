@@ -129,14 +129,14 @@ def write_files(depth: DepthMap, prefix: Path, settings: Settings) -> list[Path]
         ImageError: a PNG cannot be written.
     """
     colors = settings.colorized
-    colours = encode.colorize(depth.z, colors.min, colors.max, colors.colormap).cpu().numpy()
+    rgb = encode.colorize(depth.z, colors.min, colors.max, colors.colormap).cpu().numpy()
     files = {
         end: Path(f'{prefix}{end}') for end in ('_depth.npy', '_depth.png', '_color.png', '.ply')
     }
     np.save(files['_depth.npy'], depth.z.cpu().numpy())
     for end, pixels in (
         ('_depth.png', encode.millimetres(depth.z).cpu().numpy()),
-        ('_color.png', colours[..., ::-1]),
+        ('_color.png', rgb[..., ::-1]),
     ):
         if not cv2.imwrite(str(files[end]), pixels):
             raise ImageError(
