@@ -11,18 +11,20 @@ import numpy as np
 import pytest
 import torch
 
+import depth_ros
 from depth_ros.checkpoints.source import Source
 from depth_ros.cli import main
 from depth_ros.core.camera import Camera
 from depth_ros.core.types import Kind, Prediction
 from depth_ros.models import PRESETS, Preset
+from depth_ros.pipeline.choose_model import WITH_GPU, WITHOUT_GPU
 
 
 def test_models_prints_a_row_for_every_preset(capsys):
     assert main(['models']) == 0
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split()[:4] == ['preset', 'family', 'kind', 'metres']
-    assert [r.split()[0] for r in rows] == list(PRESETS)
+    assert [r.split()[0] for r in rows[:-2]] == list(PRESETS)
 
 
 def test_models_can_be_narrowed(capsys):
@@ -143,3 +145,38 @@ def test_run_reaches_metres_on_a_real_picture(data, tmp_path, capsys):
     truth = cv2.imread(str(folder / 'depth.png'), cv2.IMREAD_UNCHANGED) / k['depth_scale']
     valid = (truth > 0) & np.isfinite(z)
     assert np.abs(z[valid] / truth[valid] - 1).mean() < 0.07
+
+
+def test_the_list_says_which_network_to_take(capsys):
+    assert main(['models']) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert WITH_GPU in last and WITHOUT_GPU in last
+    assert main(['models', 'nano']) == 0
+    assert 'auto' not in capsys.readouterr().out
+
+
+def test_info_of_a_preset_says_what_a_user_must_know(capsys):
+    assert main(['info', 'glpdepth_nyu']) == 0
+    out = capsys.readouterr().out
+    for text in (
+        'metric',
+        'vinvino02/glpn-nyu',
+        '245 MB',
+        'accept_licence',
+        'up to 10 m',
+        'arxiv',
+    ):
+        assert text in out
+    assert main(['info', 'no_such_preset']) == 2
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(['--version'])
+    assert ended.value.code == 0 and depth_ros.__version__ in capsys.readouterr().out
+
+
+def test_a_reader_that_has_enough_ends_the_list_without_a_traceback():
+    command = f'{sys.executable} -m depth_ros.cli models | head -1'
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == '' and done.stdout.startswith('preset')

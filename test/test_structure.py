@@ -69,7 +69,7 @@ def test_no_import_runs_back_up():
         f'{name} imports {other}'
         for name, others in ARROWS.items()
         for other in others
-        if room(other) not in ROOMS[room(name)] | {room(name)}
+        if room(other) not in ROOMS[room(name)] | {room(name), ''}
     ]
     assert not wrong
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 
+from depth_ros import __version__
 from depth_ros.cli import info, run, table
 from depth_ros.core.errors import DepthRosError
 
@@ -21,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
         Exit status: 0, or 2 after a `DepthRosError`, which is printed in one line.
     """
     parser = argparse.ArgumentParser(prog='depth-ros', description='Metric depth from one camera.')
+    parser.add_argument('--version', action='version', version=f'depth-ros {__version__}')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for command in (table, info, run):
         command.add_command(commands)
@@ -29,7 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger('huggingface_hub').propagate = False  # it has a handler, too
     try:
         args.execute(args)
+        sys.stdout.flush()
     except DepthRosError as error:
         print(f'depth-ros: {error}', file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `depth-ros models | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`depth-ros info FILE`: family of a checkpoint, and the presets that can load it."""
+"""`depth-ros info FILE`: family of a checkpoint and presets that can load it; or of a preset."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from depth_ros import models
 from depth_ros.checkpoints.families import describe, guess_family
 from depth_ros.checkpoints.find import find_weights
 from depth_ros.checkpoints.read import read_checkpoint
+from depth_ros.cli import table
 from depth_ros.core.errors import DepthRosError, WeightsError
-from depth_ros.models import PRESETS, ModelOptions
+from depth_ros.models import PRESETS, ModelOptions, Preset
 
 
 def add_command(commands: Any) -> None:
@@ -21,7 +22,9 @@ def add_command(commands: Any) -> None:
     parser = commands.add_parser(
         'info', help='show what a checkpoint is and which presets can load it'
     )
-    parser.add_argument('file', type=Path, help='checkpoint file, its folder, or a zip of them')
+    parser.add_argument(
+        'file', type=Path, help='checkpoint file, its folder, a zip of them, or a preset'
+    )
     parser.set_defaults(execute=execute)
 
 
@@ -32,6 +35,9 @@ def execute(args: argparse.Namespace) -> None:
         WeightsError: the file is no checkpoint.
     """
     path: Path = args.file
+    if not path.exists() and str(path) in PRESETS:
+        print_preset(PRESETS[str(path)])
+        return
     if path.suffix == '.onnx':
         raise WeightsError(
             f'{path} is an ONNX network, not a checkpoint: use model onnx and describe it by the '
@@ -50,6 +56,25 @@ def execute(args: argparse.Namespace) -> None:
         # only messages of the family of the file, not those of all others
         for reason in dict.fromkeys(r for r in reasons if not (looks and looks in r)):
             print(f'          {reason}')
+
+
+def print_preset(preset: Preset) -> None:
+    """Print what a user of a preset must know."""
+    source = preset.source
+    restricted = '; restricts use: accept_licence' if source.restricted else ''
+    lines = {
+        'preset': preset.name,
+        'values': preset.kind.value if preset.kind else 'by onnx.kind',
+        'weights': table.row(preset.name, preset)[-1]
+        + (f', {source.file}' if source.file else ''),
+        'size': f'{source.megabytes} MB' if source.megabytes else '',
+        'licence': source.licence + restricted,
+        'range': f'up to {preset.max_depth:g} m' if preset.max_depth else '',
+        'paper': preset.paper,
+    }
+    for name, text in lines.items():
+        if text:
+            print(f'{name:9} {text}')
 
 
 def print_content(path: Path) -> str:

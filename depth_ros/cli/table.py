@@ -10,6 +10,7 @@ from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Kind
 from depth_ros.models import PRESETS, Preset
 from depth_ros.parameters import layers
+from depth_ros.pipeline.choose_model import WITH_GPU, WITHOUT_GPU
 
 _METRES = {
     Kind.METRIC: 'yes',
@@ -59,3 +60,8 @@ def execute(args: argparse.Namespace) -> None:
     widths = [max(len(r[k]) for r in rows) for k in range(len(COLUMNS))]
     for cells in rows:
         print('  '.join(c.ljust(w) for c, w in zip(cells, widths, strict=True)).rstrip())
+    if not words:
+        print(
+            f'\nmodel auto takes {WITH_GPU} with a GPU and {WITHOUT_GPU} without one; '
+            'docs/networks.md says which to take otherwise'
+        )
