@@ -25,7 +25,7 @@ EXTRAS = {
     ],
     'onnx': ['onnxruntime>=1.12'],
     # the demo's page, with a cloud to turn
-    'report': ['plotly>=5.0'],
+    'report': ['plotly>=5.9'],
     # what our networks are measured beside
     'bench': ['onnxscript', 'transformers>=5'],
     # the documentation as a site
