@@ -108,8 +108,8 @@ def read_tensors_and_values(path: Path) -> tuple[dict[str, Tensor], dict[str, Va
         name = culprit[1] if culprit else ''
         if name in [f'{c.__module__}.{c.__qualname__}' for c in _HARMLESS_CLASSES]:
             raise WeightsError(
-                f'{path} also holds an {name}, which torch {torch.__version__} cannot read safely; '
-                'install torch 2.5 or newer, or convert the file to safetensors with one'
+                f'{path} also holds an {name}, which torch {torch.__version__} cannot read '
+                'safely; install torch 2.5 or newer, or convert the file to safetensors with one'
             ) from error
         found = f' ({name})' if name else ''
         raise WeightsError(

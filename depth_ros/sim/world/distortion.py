@@ -49,20 +49,26 @@ def _polynomial(coefficients: Array, distorted: Array) -> Array:
     folded = np.flatnonzero(np.diff(distorted_radii) <= 0)
     max_radius = radii[folded[0]] if len(folded) else radii[-1]
     points = distorted.copy()
+    left = np.arange(len(points))  # neither solved nor diverged
     for _ in range(STEPS):
-        value = _distort(coefficients, points)
-        error = distorted - value
-        if not (np.abs(error) >= TOLERANCE).any():  # NaN: no solution, or diverged
+        at = points[left]
+        value = _distort(coefficients, at)
+        error = distorted[left] - value
+        unsolved = (np.abs(error) >= TOLERANCE).any(-1)  # not where NaN: diverged
+        left, at = left[unsolved], at[unsolved]
+        value, error = value[unsolved], error[unsolved]
+        if not len(left):
             break
         by_x, by_y = (
-            (_distort(coefficients, points + DELTA * axis) - value) / DELTA for axis in np.eye(2)
+            (_distort(coefficients, at + DELTA * axis) - value) / DELTA for axis in np.eye(2)
         )  # (N, 2)
         with np.errstate(divide='ignore', invalid='ignore'):
             determinant = by_x[:, 0] * by_y[:, 1] - by_x[:, 1] * by_y[:, 0]
             step_x = (error[:, 0] * by_y[:, 1] - error[:, 1] * by_y[:, 0]) / determinant
             step_y = (error[:, 1] * by_x[:, 0] - error[:, 0] * by_x[:, 1]) / determinant
-        points = points + np.stack((step_x, step_y), -1)
-        points[~(np.hypot(*points.T) <= 2 * max_radius)] = np.nan  # diverged: no solution
+        at = at + np.stack((step_x, step_y), -1)
+        at[~(np.hypot(*at.T) <= 2 * max_radius)] = np.nan  # diverged: no solution
+        points[left] = at
     solved = np.abs(distorted - _distort(coefficients, points)).max(-1) < 10 * TOLERANCE
     points[~(solved & (np.hypot(*points.T) < max_radius))] = np.nan
     return points
