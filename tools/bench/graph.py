@@ -32,6 +32,7 @@ class Graph:
 
     Attributes:
         memory: latest `memory_mb` of the node.
+        measuring: the recorder is timing outputs.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Graph:
         self.node: Child | None = None
         self.recorder: Child | None = None
         self.memory: dict[str, float] = {}
+        self.measuring = False
         self._last_line = ''
         self._cpu_s: list[float] = []
 
@@ -88,7 +90,8 @@ class Graph:
         for line in self.recorder.lines():
             self._last_line = line
             stage = json.loads(line).get('stage') if line.startswith('{') else ''
-            if stage == 'measuring' and self.node.running:
+            self.measuring = stage == 'measuring'
+            if self.measuring and self.node.running:
                 self._cpu_s.append(cpu_s(self.node.process.pid))
                 self.memory = memory_mb(self.node.process.pid)
         return running

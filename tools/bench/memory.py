@@ -62,7 +62,7 @@ def series(options: Options, width: int = 640, height: int = 480) -> dict[str, A
             due = time.monotonic()
             while graph.poll() and node.running:
                 time.sleep(0.02)
-                if graph.memory and time.monotonic() >= due:  # set during the measurement
+                if graph.measuring and time.monotonic() >= due:
                     due = max(due, time.monotonic() - PERIOD_S) + PERIOD_S
                     resident.append(memory_mb(node.process.pid)['rss'])
                     if device.type == 'cuda':

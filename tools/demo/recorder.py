@@ -90,6 +90,7 @@ class Recorder(Node):
         first = len(self.sent)
         until('measuring', self.seconds, lambda: False)
         window = self.sent[first:]
+        self._print_state('comparing', 0.0)  # ends the measurement for those who read this
         self._subscribe_images()
         until('comparing', 5 + self.seconds, self._enough_compared)
         self._write(window)
