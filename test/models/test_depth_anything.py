@@ -16,7 +16,8 @@ from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions, load
 from depth_ros.models.depth_anything import DepthAnythingModel
-from depth_ros.models.depth_anything.network import DepthAnything, Variant
+from depth_ros.models.depth_anything.network import DepthAnything
+from depth_ros.models.depth_anything.variant import Variant
 
 LIMIT = 2e-5  # max |difference| / max |expected|; a wrong rule shows from 1e-4 upwards
 V1, V2 = 'depth_anything_v1_small', 'depth_anything_v2_small'

@@ -19,7 +19,7 @@ from depth_ros.models.depth_anything.any_view import (
     uv_embedding,
 )
 from depth_ros.models.depth_anything.checkpoint import LAYOUTS, UNUSED, translate
-from depth_ros.models.depth_anything.network import Variant
+from depth_ros.models.depth_anything.variant import Variant
 from depth_ros.parameters.layers import with_values
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.depth_pipeline import Pipeline

@@ -15,7 +15,7 @@ from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.models.depth_anything import DepthAnythingModel, build
 from depth_ros.models.depth_anything.bins import attract, log_binomial
 from depth_ros.models.depth_anything.checkpoint import LAYOUTS, UNUSED, translate
-from depth_ros.models.depth_anything.network import Variant
+from depth_ros.models.depth_anything.variant import Variant
 
 PRESET = PRESETS['depth_anything_v1_metric_indoor_large']
 

@@ -16,7 +16,7 @@ from depth_ros.core.types import Kind
 from depth_ros.models import PRESETS, ModelOptions, load
 from depth_ros.models.depth_anything import build
 from depth_ros.models.depth_anything.checkpoint import LAYOUTS, UNUSED, translate
-from depth_ros.models.depth_anything.network import SIZES, Variant
+from depth_ros.models.depth_anything.variant import SIZES, Variant
 
 V1, V2 = 'depth_anything_v1_small', 'depth_anything_v2_small'
 INDOOR, OUTDOOR = 'depth_anything_v2_metric_indoor_small', 'depth_anything_v2_metric_outdoor_small'

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from depth_ros.models import PRESETS, Preset
-from depth_ros.models.depth_anything.network import SIZES, Variant
+from depth_ros.models.depth_anything.variant import SIZES, Variant
 
 #: preset that is also exported for onnxruntime
 ONNX_PRESET = 'depth_anything_v2_small'

@@ -27,6 +27,7 @@ from depth_ros.sim.world.seeds import HELD_OUT
 from tools.demo import animation, drawing
 from tools.demo import report as page
 from tools.demo.processes import Child, environment, stop
+from tools.demo.progress import Progress
 from tools.machine import machine, moment
 from tools.train.loss import Score
 
@@ -165,38 +166,6 @@ def watch(children: Sequence[Child]) -> str:
                 progress.end()
                 return f'{child.name} ended with code {child.process.returncode}\n{child.tail()}'
         time.sleep(0.05)
-
-
-class Progress:
-    """Shows progress in one line, which is rewritten on a terminal."""
-
-    def __init__(self) -> None:
-        self.live = sys.stdout.isatty()
-        self._last: Any = None
-
-    def __call__(self, state: dict[str, Any]) -> None:
-        """Show a state of the recorder."""
-        if 'stage' not in state:
-            return
-        line = f'{state["stage"]:>10} {state["seconds"]:5.1f} s   camera {state["camera"]}'
-        line += f'   depth {state["depth/image"]}   points {state["points"]}'
-        if state['stage'] == 'waiting' and state['missing']:
-            line += f'   for {", ".join(state["missing"])}'
-        self.line(line, (state['stage'], state['missing']))
-
-    def line(self, line: str, key: Any = '') -> None:
-        """Show a line; without a terminal only if its `key` differs from the last one."""
-        if self.live:
-            columns = shutil.get_terminal_size().columns - 1  # a wrapped line cannot be rewritten
-            print(f'\r\033[K{line[:columns]}', end='', flush=True)
-        elif key != self._last:
-            print(line, flush=True)
-        self._last = key
-
-    def end(self) -> None:
-        """End the line."""
-        if self.live and self._last is not None:
-            print()
 
 
 def report(args: argparse.Namespace, settings: SequenceSettings) -> int:

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from depth_ros.models.depth_anything.network import SIZES, DepthAnything, Head, Variant, grid_of
+from depth_ros.models.depth_anything.network import DepthAnything, Head, grid_of
+from depth_ros.models.depth_anything.variant import SIZES, Variant
 
 #: First block (0-based) with rotary attention, and the blocks whose tokens the head uses.
 BLOCKS = {

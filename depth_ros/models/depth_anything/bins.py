@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from depth_ros.models.depth_anything.network import SIZES, DepthAnything, Variant, grid_of
+from depth_ros.models.depth_anything.network import DepthAnything, grid_of
+from depth_ros.models.depth_anything.variant import SIZES, Variant
 
 BINS, EMBEDDING = 64, 128
 ATTRACTORS = (16, 8, 4, 1)  # attractor points of each level, coarse to fine

@@ -22,7 +22,8 @@ from depth_ros.checkpoints.keys import Rules, concatenate, rename, zero_based
 from depth_ros.checkpoints.load import load_strict
 from depth_ros.checkpoints.read import read_checkpoint, read_config
 from depth_ros.core.errors import WeightsError
-from depth_ros.models.depth_anything.network import SIZES, DepthAnything, Variant
+from depth_ros.models.depth_anything.network import DepthAnything
+from depth_ros.models.depth_anything.variant import SIZES, Variant
 from depth_ros.models.interface import Preset
 from depth_ros.models.presets import presets_where
 
