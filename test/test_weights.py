@@ -243,11 +243,11 @@ def test_a_checkpoint_is_recognised_by_its_names(layout, family):
     assert guess_family(empty(layout)) == family
 
 
-def test_unknown_names_are_nobodys():
+def test_unknown_names_are_of_no_family():
     assert guess_family(['a', 'b.c']) is None
 
 
-def test_safetensors_are_told_by_content_not_by_name(tmp_path):
+def test_safetensors_are_recognised_by_content_not_by_name(tmp_path):
     path = tmp_path / 'x.pth'
     save_file(STATE, path)
     assert torch.equal(read_checkpoint(path)['a'], STATE['a'])

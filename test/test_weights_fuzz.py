@@ -107,9 +107,11 @@ def file_of(name, folder, state):
         torch.save(state, folder / 'x.pth')
         return folder / 'x.pth'
     decoder = {k: v for k, v in state.items() if k.startswith('decoder.')}
-    told = {'width': 640, 'height': 192, 'use_stereo': False}
+    facts = {'width': 640, 'height': 192, 'use_stereo': False}
     torch.save(decoder, folder / 'depth.pth')
-    torch.save({k: v for k, v in state.items() if k not in decoder} | told, folder / 'encoder.pth')
+    torch.save(
+        {k: v for k, v in state.items() if k not in decoder} | facts, folder / 'encoder.pth'
+    )
     return folder / 'encoder.pth'
 
 
@@ -160,7 +162,7 @@ RUBBISH = {
     'a header longer than the file': safetensors('{"a":{}}', 2**20),
     'a header of broken JSON': safetensors('{"a":[}', None),
     'a header of another shape': safetensors('{"a": 7, "b": []}'),
-    'a type nobody knows': safetensors('{"a":{"dtype":"F7","shape":[1],"data_offsets":[0,1]}}'),
+    'an unknown type': safetensors('{"a":{"dtype":"F7","shape":[1],"data_offsets":[0,1]}}'),
     'tensors beyond the end': save(STATE)[:-1],
     'tensors on top of each other': safetensors(
         '{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
@@ -234,7 +236,7 @@ def test_one_good_file_of_two_does_not_help(folder, published, kind, file, zippe
 
 
 @pytest.mark.parametrize('kind', CODE)
-def test_the_same_code_runs_where_nobody_guards_it(folder, kind):
+def test_the_same_code_runs_where_nothing_guards_it(folder, kind):
     pickle.loads(pickle.dumps(CODE[kind]))
     assert TRAP.exists()
 
@@ -361,7 +363,9 @@ def test_another_variant_is_refused_with_what_it_is(folder, published, file, pre
         ('stereo_640x192/encoder.pth', MONO, 'monodepth2_stereo_640x192'),
     ],
 )  # fmt: skip
-def test_variants_of_the_same_tensors_are_told_by_their_names(folder, file, preset, right):
+def test_variants_of_the_same_tensors_are_distinguished_by_their_names(
+    folder, file, preset, right
+):
     path = folder / file
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(saved())

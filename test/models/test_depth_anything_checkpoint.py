@@ -180,7 +180,7 @@ def test_a_file_named_as_another_preset_is_refused(tmp_path, file, preset, right
 
 
 @pytest.mark.parametrize(
-    ('file', 'layout', 'preset', 'told'),
+    ('file', 'layout', 'preset', 'known'),
     [
         ('x.pth', 'da2-vits', V2, False),
         ('x.pth', 'da2-vits', INDOOR, False),
@@ -193,7 +193,7 @@ def test_a_file_named_as_another_preset_is_refused(tmp_path, file, preset, right
     ],
 )
 def test_a_file_that_names_no_variant_is_trusted_aloud(
-    tmp_path, caplog, file, layout, preset, told
+    tmp_path, caplog, file, layout, preset, known
 ):
     caplog.set_level(logging.INFO)
     path = tmp_path / file
@@ -201,7 +201,7 @@ def test_a_file_that_names_no_variant_is_trusted_aloud(
     with pytest.raises(WeightsError):  # there are only names in it
         load(preset, ModelOptions(weights=path))
     trusted = f'{path} does not state its variant; assumed to be {preset}'
-    assert (trusted in caplog.text) != told
+    assert (trusted in caplog.text) != known
 
 
 def test_another_size_is_named(small_file):

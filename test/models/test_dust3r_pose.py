@@ -85,7 +85,7 @@ def test_errors_are_as_large_as_the_covariance_says(kind):
     assert np.mean(np.array(squares) < 12.6) > 0.85
 
 
-def test_what_does_not_fit_is_left_out_and_told():
+def test_what_does_not_fit_is_left_out_and_counted():
     torch.manual_seed(4)
     points = moved(room(CAMERA), T_TRUE) + 0.005 * torch.randn(96, 128, 3)
     points[:, :40] += torch.tensor([0.3, 0.3, 0.0])  # something that moved: 31 % of the picture

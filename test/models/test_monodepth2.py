@@ -26,12 +26,12 @@ LIMIT = 2e-5  # max |difference| / max |expected|; a wrong rule shows from 1e-3 
 FAMILY = [name for name, preset in PRESETS.items() if preset.family == 'monodepth2']
 MONO, STEREO = 'monodepth2_mono_640x192', 'monodepth2_stereo_640x192'
 BOTH, LARGE = 'monodepth2_mono_stereo_640x192', 'monodepth2_stereo_1024x320'
-TOLD = {'height': 192, 'width': 640, 'use_stereo': True}
+FACTS = {'height': 192, 'width': 640, 'use_stereo': True}
 
 
-def write(folder, layout='monodepth2-640x192', **told):
+def write(folder, layout='monodepth2-640x192', **facts):
     """The two files of a checkpoint as their publisher writes them."""
-    torch.save({**formula(f'{layout}-encoder'), **TOLD, **told}, folder / 'encoder.pth')
+    torch.save({**formula(f'{layout}-encoder'), **FACTS, **facts}, folder / 'encoder.pth')
     torch.save(formula(f'{layout}-depth'), folder / 'depth.pth')
     return folder
 
@@ -179,7 +179,7 @@ def test_without_weights_the_message_says_what_to_fetch():
 
 
 @pytest.mark.parametrize(
-    ('name', 'told', 'right'),
+    ('name', 'facts', 'right'),
     [
         (MONO, {}, f'{STEREO} or {BOTH} or '),
         (STEREO, {'use_stereo': False}, f'{MONO} or monodepth2_mono_no_pt_640x192$'),
@@ -187,22 +187,22 @@ def test_without_weights_the_message_says_what_to_fetch():
         (LARGE, {}, STEREO),
     ],
 )
-def test_another_variant_is_refused_and_named(tmp_path, name, told, right):
+def test_another_variant_is_refused_and_named(tmp_path, name, facts, right):
     with pytest.raises(WeightsError, match=rf'is resnet18 .*, {name} is .*set model to .*{right}'):
-        loaded(name, write(tmp_path, **told))
+        loaded(name, write(tmp_path, **facts))
 
 
 @pytest.mark.parametrize(
-    ('name', 'layout', 'told', 'said'),
+    ('name', 'layout', 'facts', 'said'),
     [
         (MONO, 'monodepth2-r50_640x192', {'use_stereo': False}, 'set model to monodepth2_mono_r'),
         (STEREO, 'monodepth2-r50_640x192', {}, 'is resnet50 .*no preset is for it'),
         (STEREO, 'monodepth2-640x192', {'width': 416}, 'for 416x192 .*no preset is for it'),
     ],
 )
-def test_another_encoder_or_size_is_refused(tmp_path, name, layout, told, said):
+def test_another_encoder_or_size_is_refused(tmp_path, name, layout, facts, said):
     with pytest.raises(WeightsError, match=said):
-        loaded(name, write(tmp_path, layout, **told))
+        loaded(name, write(tmp_path, layout, **facts))
 
 
 @pytest.mark.parametrize('form', ['folder', 'zip'])
@@ -217,7 +217,7 @@ def test_the_name_of_folder_or_zip_is_believed(folder, tmp_path, form):
     loaded(BOTH, path)
 
 
-def test_a_feed_size_that_is_not_told_is_missed(tmp_path):
+def test_a_feed_size_that_is_missing_is_named(tmp_path):
     write(tmp_path)
     torch.save(formula('monodepth2-640x192-encoder'), tmp_path / 'encoder.pth')
     with pytest.raises(WeightsError, match=r"encoder\.pth does not state its 'width'"):
