@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from depth_ros.core.camera import Camera
-from depth_ros.core.geometry import back_project, project, undistort
+from depth_ros.core.errors import CameraError
+from depth_ros.core.geometry import (
+    _by_torch,
+    back_project,
+    check_undistortion,
+    clear_cache,
+    project,
+    undistort,
+)
 from depth_ros.core.types import Frame
 
 CAM = Camera(160, 120, 130.0, 131.0, 77.3, 61.9)
@@ -106,3 +114,75 @@ def test_undistorting_a_real_picture_is_opencvs_undistort(data):
 def test_a_rectified_frame_is_left_as_it_is():
     frame = Frame(torch.zeros((120, 160, 3), dtype=torch.uint8), CAM)
     assert undistort(frame) == (frame, None)
+
+
+def test_an_ideal_fisheye_is_undistorted():
+    # r = f theta: the pixel that a pinhole sees at 45 deg lies 0.785 f from the centre
+    cam = Camera(640, 480, 230, 230, 319.5, 239.5, 'equidistant', (0.0,) * 4)
+    columns = np.tile(np.arange(640) // 3, (480, 1)).astype(np.uint8)
+    frame, _ = undistort(Frame(torch.from_numpy(np.repeat(columns[..., None], 3, 2)), cam))
+    v, u = 239, 319.5 + 230 * np.tan(np.radians(45))
+    seen = 3 * frame.rgb[v, round(u), 0].item()
+    assert seen == pytest.approx(319.5 + 230 * np.radians(45), abs=4)
+
+
+@pytest.mark.parametrize(('model', 'coefficients'), LENSES)
+def test_opencv_undistorts_as_torch_does(model, coefficients):
+    cam = Camera(320, 240, 220, 215, 158, 122, model, coefficients)
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    rgb = torch.from_numpy(cv2.resize(noise, (320, 240)))
+    frame, _ = undistort(Frame(rgb, cam))
+    difference = (frame.rgb.int() - _by_torch(rgb, cam).int()).abs()
+    # OpenCV 4 rounds source pixels to 1/32 px
+    assert difference.max() <= 4 and (difference > 1).float().mean() < 0.01
+
+
+def test_a_frame_whose_rows_are_padded_is_undistorted():
+    cam = Camera(160, 120, 130, 130, 80, 60, 'plumb_bob', (-0.2, 0.05, 0, 0, 0))
+    padded = torch.randint(0, 256, (120, 170, 3), dtype=torch.uint8)
+    expected, _ = undistort(Frame(padded[:, :160].contiguous(), cam))
+    frame, _ = undistort(Frame(padded[:, :160], cam))
+    assert torch.equal(frame.rgb, expected.rgb)
+
+
+WRONG = [
+    # (coefficients, what is left)
+    ((2000.0, 1500.0, 0.0, 0.0, 0.0), '% of the pixels have a source'),
+    ((1e30, 0.0, 0.0, 0.0, 0.0), 'after undistortion 0 % of the pixels have a source'),
+    ((0.0, 0.0, 0.0, 0.0, 0.0, 1e4, 0.0, 0.0), '% of the camera image is left'),  # all is centre
+]
+
+
+@pytest.mark.parametrize(('coefficients', 'said'), WRONG)
+def test_coefficients_that_leave_nothing_of_the_image_are_refused(coefficients, said):
+    cam = Camera(160, 120, 130, 130, 79.5, 59.5, 'plumb_bob', coefficients)
+    for _ in range(2):
+        with pytest.raises(CameraError, match=said) as error:
+            undistort(Frame(torch.zeros((120, 160, 3), dtype=torch.uint8), cam))
+        assert 'Calibrate the camera' in str(error.value)
+    clear_cache()
+
+
+def test_coefficients_that_leave_half_of_the_image_raise_a_doubt():
+    # r (1 - r^2) grows up to r = 0.577; the corners are at r = 1
+    cam = Camera(160, 120, 100, 100, 79.5, 59.5, 'plumb_bob', (-1.0, 0.0, 0.0, 0.0, 0.0))
+    (doubt,) = check_undistortion(cam)
+    _, seen = undistort(Frame(torch.zeros((120, 160, 3), dtype=torch.uint8), cam))
+    assert f'{100 * seen.float().mean():.2g} % of the pixels have a source' in doubt
+
+
+@pytest.mark.parametrize(('model', 'coefficients'), LENSES)
+def test_real_lenses_raise_no_doubt(model, coefficients):
+    assert check_undistortion(Camera(320, 240, 220, 215, 158, 122, model, coefficients)) == []
+
+
+def test_a_fisheye_that_sees_all_around_raises_no_doubt():
+    cam = Camera(800, 800, 127.0, 127.0, 399.5, 399.5, 'equidistant', (0.0,) * 4)
+    assert check_undistortion(cam) == []
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 8), (8, 1), (2, 2)])
+def test_an_image_of_a_few_pixels_is_undistorted(size):
+    cam = Camera(*size, 4.0, 4.0, 0.0, 0.0, 'plumb_bob', (-0.1, 0.0, 0.0, 0.0, 0.0))
+    frame, _ = undistort(Frame(torch.full((*cam.size, 3), 7, dtype=torch.uint8), cam))
+    assert (frame.rgb == 7).all()

@@ -16,6 +16,24 @@ DISTORTION_MODELS = {
     'rational_polynomial': _POLYNOMIAL,
     'equidistant': (4,),
 }
+CALIBRATE = 'Calibrate the camera (camera_calibration) and let the driver publish the result.'
+
+# Limits of what is a camera. The first two are in sides of the image, so that they hold for any
+# resolution: a focal length of f sides is a field of view of 2 atan(1 / 2f).
+#: 169 deg as a pinhole
+MIN_FOCAL = 0.05
+#: 0.06 deg; a telescope has more
+MAX_FOCAL = 1000.0
+#: between fx and fy: pixels twice as high as wide exist (interlaced video), and squeezed images
+MAX_ASPECT = 4.0
+#: of the principal point from the image's edge, in sides
+MAX_OFF_IMAGE = 1.0
+
+# What is possible, but seldom meant
+WIDE_DEG, NARROW_DEG = 150.0, 3.0  #: fields of view; K of a 360 deg fisheye lens has 145
+UNUSUAL_ASPECT = 1.1
+#: of the principal point from the middle, in sides; 0.04 is usual
+OFF_CENTRE = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +53,9 @@ class Camera:
         distortion: its coefficients in the order of sensor_msgs/CameraInfo.d.
 
     Raises:
-        CameraError: the size or the focal length is not positive, a value is not finite, or the
-            distortion model is unknown or has a wrong number of coefficients.
+        CameraError: the size is not positive, a value is not finite, the focal length is not
+            positive or none that a lens can have, or the distortion model is unknown or has a
+            wrong number of coefficients.
     """
 
     width: int
@@ -51,29 +70,49 @@ class Camera:
     def __post_init__(self) -> None:
         """Check all values; see Raises of the class."""
         if self.width <= 0 or self.height <= 0:
-            raise CameraError(f'camera size is {self.width}x{self.height}; both must be positive')
-        if not all(
-            math.isfinite(v) for v in (self.fx, self.fy, self.cx, self.cy, *self.distortion)
-        ):
-            raise CameraError(f'intrinsics are not finite: {self}')
-        if self.fx <= 0 or self.fy <= 0:
             raise CameraError(
-                f'focal length is fx={self.fx:g}, fy={self.fy:g}: the camera is not calibrated. '
-                'Calibrate it (camera_calibration) and let the driver publish the result.'
+                f'camera size is {self.width}x{self.height}; both must be positive: give the size '
+                'of the image'
             )
-        if not self.distortion_model:
-            return
+        intrinsics = self.fx, self.fy, self.cx, self.cy
+        if not all(map(math.isfinite, (*intrinsics, *self.distortion))):
+            shown = ' '.join(f'{v:g}' for v in (*intrinsics, *self.distortion))
+            raise CameraError(f'intrinsics or coefficients are not finite ({shown}). {CALIBRATE}')
+        self._check_focal_length()
+        if self.distortion_model:
+            self._check_distortion()
+
+    def _check_focal_length(self) -> None:
+        given = f'focal length is fx={self.fx:g}, fy={self.fy:g}'
+        if self.fx < 0 or self.fy < 0:
+            raise CameraError(
+                f'{given}; it must be positive: correct the sign in the driver. In the optical '
+                'frame x is right, y down and z forward (REP 103)'
+            )
+        if self.fx == 0 or self.fy == 0:
+            raise CameraError(f'{given}: the camera is not calibrated. {CALIBRATE}')
+        given = f'{given} px for an image of {self.width}x{self.height}'
+        if self.fx < MIN_FOCAL * self.width or self.fy < MIN_FOCAL * self.height:
+            raise CameraError(
+                f'{given}, which no lens has: it may be a default of the driver, or of another '
+                f'image size. {CALIBRATE}'
+            )
+        if max(self.fx, self.fy) > MAX_FOCAL * max(self.width, self.height):
+            raise CameraError(f'{given}, which no lens has: it may not be in pixels. {CALIBRATE}')
+
+    def _check_distortion(self) -> None:
         counts = DISTORTION_MODELS.get(self.distortion_model)
         if counts is None:
             raise CameraError(
                 f'distortion_model is {self.distortion_model!r}; known: '
                 f'{sorted(DISTORTION_MODELS)}. Rectify the image first (image_proc) and '
-                'subscribe to image_rect.'
+                'subscribe to image_rect; if it has no distortion, set rectification to rectified.'
             )
         if len(self.distortion) not in counts:
             raise CameraError(
                 f'distortion_model {self.distortion_model!r} has {len(self.distortion)} '
-                f'coefficients; it takes {" or ".join(map(str, counts))}'
+                f'coefficients; it takes {" or ".join(map(str, counts))}: set the model that the '
+                'camera was calibrated with, and all of its coefficients'
             )
 
     @property
@@ -99,8 +138,14 @@ class Camera:
 
     @property
     def is_distorted(self) -> bool:
-        """Whether the lens has distortion: a model with coefficients that are not all zero."""
-        return bool(self.distortion_model) and any(self.distortion)
+        """Whether the image differs from a pinhole's.
+
+        That needs coefficients that are not all zero, except for an equidistant lens: with zeros
+        it is an ideal fisheye, r = f theta.
+        """
+        return self.distortion_model == 'equidistant' or (
+            bool(self.distortion_model) and any(self.distortion)
+        )
 
     def undistorted(self) -> Camera:
         """The camera with the same intrinsics and without distortion."""
@@ -135,3 +180,55 @@ class Camera:
             f'{self.width}x{self.height}, fx {self.fx:.1f} fy {self.fy:.1f} '
             f'cx {self.cx:.1f} cy {self.cy:.1f} px{lens}'
         )
+
+
+def check_calibration(camera: Camera) -> list[str]:
+    """Judge intrinsics that come from outside.
+
+    Args:
+        camera: of the whole calibrated image. An image that was cut out of it or squeezed for a
+            network may have any principal point and aspect.
+
+    Returns:
+        What is possible but unlikely, with value and remedy.
+
+    Raises:
+        CameraError: no camera has such intrinsics.
+    """
+    size = f'{camera.width}x{camera.height}'
+    focal = f'focal length is fx={camera.fx:g}, fy={camera.fy:g} px for an image of {size}'
+    if min(camera.fx, camera.fy) <= 1:
+        raise CameraError(f'{focal}: that is a default of the driver. {CALIBRATE}')
+    aspect = max(camera.fx, camera.fy) / min(camera.fx, camera.fy)
+    if aspect > MAX_ASPECT:
+        raise CameraError(f'{focal}: pixels are never so far from square. {CALIBRATE}')
+    centre = f'principal point is ({camera.cx:g}, {camera.cy:g}) in an image of {size}'
+    off = max(
+        abs((c + 0.5) / side - 0.5)
+        for c, side in ((camera.cx, camera.width), (camera.cy, camera.height))
+    )
+    if off > 0.5 + MAX_OFF_IMAGE:
+        raise CameraError(f'{centre}, far outside. {CALIBRATE}')
+    doubts = []
+    for name, f, side in (
+        ('horizontal', camera.fx, camera.width),
+        ('vertical', camera.fy, camera.height),
+    ):
+        field_deg = math.degrees(2 * math.atan(side / 2 / f))
+        if not NARROW_DEG <= field_deg <= WIDE_DEG:
+            doubts.append(
+                f'{focal}, a {name} field of view of {field_deg:.3g} deg: check that the '
+                'calibration is of this image size'
+            )
+    if aspect > UNUSUAL_ASPECT:
+        doubts.append(
+            f'{focal}: pixels are seldom so far from square: check that the calibration is of '
+            'this image shape'
+        )
+    if off > OFF_CENTRE:
+        where = 'outside' if off > 0.5 else 'far from the middle'
+        doubts.append(
+            f'{centre}, {where}: if the image was cut out of the calibrated one, set roi in '
+            'camera_info, else calibrate again'
+        )
+    return doubts

@@ -6,8 +6,9 @@ x points right, y down, z forward.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -17,9 +18,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from depth_ros.core.camera import Camera
+from depth_ros.core.errors import CameraError
 from depth_ros.core.types import Frame
 
 Array = TypeVar('Array', Tensor, NDArray[np.float64])
+
+#: of the undistorted image's pixels, those with a source; and of the original image, the part
+#: that the undistorted one shows: with less the coefficients are wrong
+MIN_COVERED, MIN_SHOWN = 0.1, 0.01
+#: with less they may be right: a fisheye lens of 360 deg shows 0.2 of its image
+FEW_COVERED, FEW_SHOWN = 0.75, 0.1
+_CV2_SIDE = 2**15  #: `cv2.remap` takes sides below it
 
 
 @lru_cache(maxsize=32)
@@ -86,44 +95,155 @@ def undistort(frame: Frame) -> tuple[Frame, Tensor | None]:
     Returns:
         The undistorted frame, and (H, W) bool, True where a pixel has a source in the original
         image. A frame without distortion is returned as it is, with None.
+
+    Raises:
+        CameraError: next to nothing of the image is left.
     """
-    if not frame.camera.is_distorted:
+    camera = frame.camera
+    if not camera.is_distorted:
         return frame, None
-    grid, valid = _undistort_grid(frame.camera, str(frame.rgb.device))
-    rgb = frame.rgb.permute(2, 0, 1)[None].to(torch.float32)  # (1, 3, H, W)
-    rgb = F.grid_sample(rgb, grid, mode='bilinear', padding_mode='border', align_corners=True)
-    rgb = rgb[0].round_().to(torch.uint8).permute(1, 2, 0).contiguous()
-    return Frame(rgb, frame.camera.undistorted(), frame.stamp_ns, frame.frame_id), valid
+    check_undistortion(camera)
+    on_cpu = frame.rgb.device.type == 'cpu'
+    # OpenCV takes a quarter to a half of torch's time on a CPU
+    remap = _by_opencv if on_cpu and max(camera.size) < _CV2_SIDE else _by_torch
+    rgb = remap(frame.rgb, camera)
+    valid = _valid(camera, str(frame.rgb.device))
+    return Frame(rgb, camera.undistorted(), frame.stamp_ns, frame.frame_id), valid
+
+
+def check_undistortion(camera: Camera) -> list[str]:
+    """Judge what undistortion leaves of the images of a camera; cached.
+
+    Args:
+        camera: with distortion.
+
+    Returns:
+        What is possible but unlikely, with value and remedy.
+
+    Raises:
+        CameraError: next to nothing is left.
+    """
+    table = _undistortion(camera)
+    text = (
+        f'after undistortion {_percent(table.covered)} of the pixels have a source, and '
+        f'{_percent(table.shown)} of the camera image is left: {camera.distortion_model} '
+        f'coefficients {", ".join(f"{d:g}" for d in camera.distortion)} '
+    )
+    remedy = (
+        'Calibrate the camera (camera_calibration); if the images are rectified, set '
+        'rectification to rectified.'
+    )
+    if table.covered < MIN_COVERED or table.shown < MIN_SHOWN:
+        raise CameraError(f'{text}are wrong. {remedy}')
+    if table.covered < FEW_COVERED or table.shown < FEW_SHOWN:
+        return [f'{text}may be wrong. {remedy}']
+    return []
 
 
 def clear_cache() -> None:
     """Free the tables cached for each camera."""
-    rays.cache_clear()
-    _undistort_grid.cache_clear()
+    for table in (rays, _undistortion, _valid, _grid):
+        table.cache_clear()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Undistortion:
+    """Where the pixels of the undistorted image come from.
+
+    Args:
+        x: (H, W) float32, source columns [px], of the border where there is no source.
+        y: (H, W) float32, source rows.
+        valid: (H, W) bool, pixel has a source.
+        covered: share of valid pixels, 0..1.
+        shown: share of the original image that the valid pixels show.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    covered: float
+    shown: float
+
+
+def _by_opencv(rgb: Tensor, camera: Camera) -> Tensor:
+    table = _undistortion(camera)
+    pixels = np.ascontiguousarray(rgb.numpy())
+    remapped: Any = cv2.remap(
+        pixels, table.x, table.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return torch.from_numpy(remapped)
+
+
+def _by_torch(rgb: Tensor, camera: Camera) -> Tensor:
+    grid = _grid(camera, str(rgb.device))
+    image = rgb.permute(2, 0, 1)[None].to(torch.float32)  # (1, 3, H, W)
+    image = F.grid_sample(image, grid, mode='bilinear', padding_mode='border', align_corners=True)
+    return image[0].round_().to(torch.uint8).permute(1, 2, 0).contiguous()
 
 
 @lru_cache(maxsize=32)
-def _undistort_grid(camera: Camera, device: str) -> tuple[Tensor, Tensor]:
-    """(1, H, W, 2) grid for grid_sample(align_corners=True); (H, W) bool, pixel has a source."""
+def _valid(camera: Camera, device: str) -> Tensor:
+    """(H, W) bool, pixel has a source."""
+    return torch.from_numpy(_undistortion(camera).valid).to(device)
+
+
+@lru_cache(maxsize=32)
+def _grid(camera: Camera, device: str) -> Tensor:
+    """(1, H, W, 2) grid for grid_sample(align_corners=True)."""
+    table = _undistortion(camera)
+    x = 2 * table.x / max(camera.width - 1, 1) - 1
+    y = 2 * table.y / max(camera.height - 1, 1) - 1
+    return torch.from_numpy(np.stack((x, y), -1))[None].to(device)
+
+
+@lru_cache(maxsize=32)
+def _undistortion(camera: Camera) -> _Undistortion:
     matrix = np.array(
         [[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]], np.float64
     )
     coefficients = np.array(camera.distortion, np.float64)
     size = (camera.width, camera.height)
+    maps: Any
     if camera.distortion_model == 'equidistant':
         maps = cv2.fisheye.initUndistortRectifyMap(
             matrix, coefficients, np.eye(3), matrix, size, cv2.CV_32FC1
         )
     else:
         maps = cv2.initUndistortRectifyMap(matrix, coefficients, None, matrix, size, cv2.CV_32FC1)
-    x, y = (torch.from_numpy(m) for m in maps)  # (H, W) source columns and rows [px]
-    valid = (x >= 0) & (x <= camera.width - 1) & (y >= 0) & (y <= camera.height - 1)
-    valid &= _is_monotonic(camera, x, y)
-    grid = torch.stack((2 * x / (camera.width - 1) - 1, 2 * y / (camera.height - 1) - 1), -1)
-    return grid[None].to(device), valid.to(device)
+    x, y = maps
+    with np.errstate(invalid='ignore', over='ignore'):  # coefficients may be anything
+        valid = (x >= 0) & (x <= camera.width - 1) & (y >= 0) & (y <= camera.height - 1)
+        area = _area(x, y)
+        valid &= _is_monotonic(camera, area)
+    return _Undistortion(
+        x=_inside(x, camera.width),
+        y=_inside(y, camera.height),
+        valid=valid,
+        covered=float(valid.mean()),
+        shown=float(np.abs(area[valid]).sum(dtype=np.float64)) / valid.size,
+    )
 
 
-def _is_monotonic(camera: Camera, x: Tensor, y: Tensor) -> Tensor:
+def _inside(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Source columns or rows, limited to the image; what is not finite becomes its border."""
+    limited: NDArray[np.float32] = np.nan_to_num(values).clip(0, side - 1)
+    return limited
+
+
+def _area(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(H, W) area in the original image of a pixel [px^2]; negative where it is mirrored.
+
+    Args:
+        x: (H, W) source columns [px].
+        y: (H, W) source rows [px].
+    """
+    if min(x.shape) < 2:
+        return np.ones_like(x)
+    (x_v, x_u), (y_v, y_u) = np.gradient(x), np.gradient(y)
+    return np.asarray(x_u * y_v - x_v * y_u, np.float32)
+
+
+def _is_monotonic(camera: Camera, area: NDArray[np.float32]) -> NDArray[np.bool_]:
     """(H, W) bool, where the distorted radius still grows with the angle from the optical axis.
 
     A distortion polynomial decreases beyond some angle, where it would show a mirrored copy of
@@ -131,11 +251,16 @@ def _is_monotonic(camera: Camera, x: Tensor, y: Tensor) -> Tensor:
 
     Args:
         camera: with distortion.
-        x: (H, W) source columns [px].
-        y: (H, W) source rows [px].
+        area: (H, W), negative where the mapping changes its orientation.
     """
-    (x_v, x_u), (y_v, y_u) = torch.gradient(x), torch.gradient(y)
-    folded = x_u * y_v <= x_v * y_u  # the mapping changes its orientation
-    ray_x, ray_y = rays(camera, str(x.device))
-    radius = torch.hypot(ray_x, ray_y)
-    return radius < radius[folded].min() if folded.any() else torch.ones_like(folded)
+    folded = ~(area > 0)
+    if not folded.any():
+        return np.ones_like(folded)
+    ray_x, ray_y = (axis.numpy() for axis in rays(camera, 'cpu'))
+    radius = np.hypot(ray_x, ray_y)
+    monotonic: NDArray[np.bool_] = radius < radius[folded].min()
+    return monotonic
+
+
+def _percent(share: float) -> str:
+    return f'{100 * share:.2g} %'
