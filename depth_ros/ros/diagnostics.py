@@ -25,6 +25,7 @@ class CameraState:
         name: of the camera; '' for a single one.
         topics: relative name of an input -> (full name, reliability).
         camera: the camera model in words; '' before the first image.
+        doubts: what is unlikely about it; '' for nothing.
         intrinsics: where K comes from.
         trouble: why there is no depth; '' for nothing.
         busy_s: since when an image has been processed without a result [s]; 0 for none.
@@ -36,6 +37,7 @@ class CameraState:
     name: str
     topics: dict[str, tuple[str, str]]
     camera: str
+    doubts: str
     intrinsics: str
     trouble: str
     busy_s: float
@@ -81,8 +83,11 @@ def _camera(name: str, state: CameraState, active: bool) -> DiagnosticStatus:
     if not active:
         return _status(name, OK, 'inactive', values)
     values['intrinsics'] = state.intrinsics
-    text = state.trouble or state.camera or 'waiting'
-    return _status(name, ERROR if state.trouble else OK, text, values)
+    if state.trouble:
+        return _status(name, ERROR, state.trouble, values)
+    if state.doubts:
+        return _status(name, WARN, f'{state.camera}; {state.doubts}', values)
+    return _status(name, OK, state.camera or 'waiting', values)
 
 
 def _depth(

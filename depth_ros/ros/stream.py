@@ -126,7 +126,7 @@ class Stream:
             for i in self.inputs
             if i.message_type is kind
         ]
-        self._uploads = [Upload(self.pipeline.device) for _ in self.cameras]
+        self._uploads = [Upload(self.pipeline.device, self.label) for _ in self.cameras]
         return slot
 
     def stop(self) -> None:
@@ -214,6 +214,7 @@ class Stream:
             name=self.name,
             topics=topics,
             camera=' and '.join(str(c.camera) for c in self.cameras) if known else '',
+            doubts='; '.join(doubt for c in self.cameras for doubt in c.doubts),
             intrinsics=self.cameras[0].source if self.cameras else '',
             trouble=silence or self.statistics.trouble,
             busy_s=now_s - self.statistics.busy_since_s if self.statistics.busy_since_s else 0.0,

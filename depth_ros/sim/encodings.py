@@ -52,8 +52,9 @@ def encode(rgb: Bytes, encoding: str) -> Bytes:
         return rgb.reshape(height, -1)
     if encoding in _CONVERSIONS:
         return _convert(rgb, _CONVERSIONS[encoding]).reshape(height, -1)
-    if encoding == 'mono16':
-        return (cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype('<u2') * 257).view(np.uint8)
+    if encoding.endswith('16'):
+        narrow = encode(rgb, f'{encoding[:-2]}8')
+        return (narrow.astype('<u2') * 257).view(np.uint8)
     if encoding.startswith('bayer'):
         mosaic = np.empty((height, width), np.uint8)
         for n, colour in enumerate(encoding[6:10]):

@@ -7,10 +7,12 @@ import copy
 import cv2
 import numpy as np
 import pytest
+import torch
 from sensor_msgs.msg import CompressedImage, Image
 
+from depth_ros.core.bit_depth import BitDepth
 from depth_ros.core.errors import ImageError
-from depth_ros.ros.inputs.images import ENCODINGS, to_rgb
+from depth_ros.ros.inputs.images import ENCODINGS, Upload, to_rgb
 
 H, W = 12, 16
 # smooth, so that sub-sampled chroma and demosaicing reproduce it closely
@@ -54,6 +56,11 @@ def planar_420(first):
     return np.vstack((y, chroma))
 
 
+def wide(rows):
+    """As 16 bits, all of which are used."""
+    return rows.astype(np.uint16) * 256 + 99
+
+
 ALPHA = np.full((H, W, 1), 77, np.uint8)
 GREY_RGB = np.repeat(GREY[..., None], 3, 2)
 # encoding -> (rows as sent, the picture, tolerance)
@@ -66,7 +73,15 @@ CASES = {
     '8UC4': (np.dstack((RGB[..., ::-1], ALPHA)), RGB, 0),
     'mono8': (GREY, GREY_RGB, 0),
     '8UC1': (GREY, GREY_RGB, 0),
-    'mono16': (GREY.astype(np.uint16) * 256 + 99, GREY_RGB, 0),
+    'mono16': (wide(GREY), GREY_RGB, 0),
+    'rgb16': (wide(RGB), RGB, 0),
+    'bgr16': (wide(RGB[..., ::-1]), RGB, 0),
+    'rgba16': (wide(np.dstack((RGB, ALPHA))), RGB, 0),
+    'bgra16': (wide(np.dstack((RGB[..., ::-1], ALPHA))), RGB, 0),
+    'bayer_rggb16': (wide(bayer('rggb')), RGB, 9),
+    'bayer_bggr16': (wide(bayer('bggr')), RGB, 9),
+    'bayer_gbrg16': (wide(bayer('gbrg')), RGB, 9),
+    'bayer_grbg16': (wide(bayer('grbg')), RGB, 9),
     'bayer_rggb8': (bayer('rggb'), RGB, 9),
     'bayer_bggr8': (bayer('bggr'), RGB, 9),
     'bayer_gbrg8': (bayer('gbrg'), RGB, 9),
@@ -127,6 +142,127 @@ def test_compressed_images_are_decoded(suffix):
     assert np.abs(to_rgb(sent).astype(int) - RGB).max() <= (0 if suffix == '.png' else 12)
 
 
+def compressed(form, rows, suffix='.png'):
+    """As image_transport compresses: OpenCV takes three channels for BGR."""
+    done, data = cv2.imencode(suffix, rows, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    assert done
+    return CompressedImage(format=form, data=array.array('B', data.tobytes()))
+
+
+BGR = RGB[..., ::-1]
+
+
+@pytest.mark.parametrize(
+    ('form', 'rows', 'suffix', 'picture', 'tolerance'),
+    [
+        ('rgb8; jpeg compressed bgr8', BGR, '.jpg', RGB, 12),
+        ('bgr8; jpeg compressed bgr8', BGR, '.jpg', RGB, 12),
+        ('rgb8; jpeg compressed rgb8', BGR, '.jpg', RGB, 12),  # of publishers without OpenCV
+        ('rgb8; jpeg compressed ', BGR, '.jpg', RGB, 12),
+        ('rgb8; png compressed bgr8', BGR, '.png', RGB, 0),
+        ('rgba8; png compressed bgra8', np.dstack((BGR, ALPHA)), '.png', RGB, 0),
+        ('rgb16; png compressed bgr16', wide(BGR), '.png', RGB, 0),
+        ('rgb8; tiff compressed ', RGB, '.tiff', RGB, 0),  # image_transport does not convert it
+        ('bgr8; tiff compressed ', BGR, '.tiff', RGB, 0),
+        ('mono8; jpeg compressed mono8', GREY, '.jpg', GREY_RGB, 12),
+        ('mono8; png compressed ', GREY, '.png', GREY_RGB, 0),
+        ('mono16; png compressed ', wide(GREY), '.png', GREY_RGB, 0),
+        ('mono16; jpeg compressed mono8', GREY, '.jpg', GREY_RGB, 12),
+        ('png', wide(GREY), '.png', GREY_RGB, 0),
+        ('bayer_rggb8; png compressed ', bayer('rggb'), '.png', RGB, 9),
+        ('bayer_gbrg8; png compressed ', bayer('gbrg'), '.png', RGB, 9),
+        ('bayer_rggb16; png compressed ', wide(bayer('rggb')), '.png', RGB, 9),
+        ('bayer_rggb8; jpeg compressed bayer_rggb8', bayer('rggb'), '.jpg', RGB, 14),
+        ('bayer_rggb8; jpeg compressed ', bayer('rggb'), '.jpg', RGB, 14),
+        ('bayer_rggb8; jpeg compressed mono8', GREY, '.jpg', GREY_RGB, 12),  # already demosaiced
+        ('bayer_rggb8; jpeg compressed bgr8', BGR, '.jpg', RGB, 12),
+        ('yuv422_yuy2; jpeg compressed bgr8', BGR, '.jpg', RGB, 12),
+    ],
+)
+def test_the_format_of_a_compressed_image_is_read(form, rows, suffix, picture, tolerance):
+    rgb = to_rgb(compressed(form, rows, suffix))
+    assert rgb.shape == (H, W, 3) and rgb.dtype == np.uint8
+    inner = (slice(1, -1), slice(1, -1)) if 'bayer' in form else ()
+    assert np.abs(rgb.astype(int) - picture)[inner].max() <= tolerance
+
+
+@pytest.mark.parametrize(
+    ('form', 'rows', 'suffix', 'said'),
+    [
+        (
+            '16UC1; png compressed ',
+            wide(GREY),
+            '.png',
+            "'16UC1' is not supported; supported: rgb8",
+        ),
+        ('bayer_abcd8; png compressed ', GREY, '.png', "'bayer_abcd8' is not supported"),
+        ('32FC1; tiff compressed ', GREY.astype(np.float32), '.tiff', 'holds float32'),
+    ],
+)
+def test_a_compressed_image_that_is_no_picture_is_refused(form, rows, suffix, said):
+    with pytest.raises(ImageError, match=said):
+        to_rgb(compressed(form, rows, suffix))
+
+
+def test_a_jpeg_that_is_cut_off_is_refused():
+    sent = compressed('jpeg', BGR, '.jpg')
+    sent.data = sent.data[: len(sent.data) * 3 // 4]
+    with pytest.raises(ImageError, match='is cut off: its end is missing; fix the publisher'):
+        to_rgb(sent)
+
+
+def stamped(rows, encoding='mono16', big=False):
+    return message(encoding, rows, big=big)
+
+
+@pytest.mark.parametrize('bits', [8, 10, 12, 14, 16])
+@pytest.mark.parametrize('big', [False, True])
+@pytest.mark.parametrize('way', ['mono16', 'bayer_rggb16', 'rgb16', 'mono16 png'])
+def test_sensors_that_fill_the_lower_bits_only_are_not_black(bits, big, way):
+    bright = np.round(GREY / GREY.max() * 255).astype(np.uint16)
+    values = bright << (bits - 8) if bits > 8 else bright
+    if way == 'rgb16':
+        sent = stamped(np.repeat(values[..., None], 3, 2), way, big)
+    elif way == 'mono16 png':
+        sent = compressed('mono16; png compressed ', values)
+    else:
+        sent = stamped(values, way, big)
+    difference = to_rgb(sent).astype(int) - bright[..., None]
+    assert np.abs(difference[1:-1, 1:-1]).max() <= (9 if way == 'bayer_rggb16' else 0)
+
+
+def test_the_bit_depth_only_grows_and_is_logged_at_each_growth(caplog):
+    caplog.set_level('INFO', logger='depth_ros')
+    upload = Upload(torch.device('cpu'), 'front: ')
+    full = np.full((H, W), 2000, np.uint16)  # of 4095
+    dim = full // 4
+    means = [upload(stamped(rows)).float().mean().item() for rows in (dim, full, dim, full, dim)]
+    assert means == [125, 125, 31, 125, 31]
+    assert caplog.messages == [
+        'front: 16-bit images hold values of 10 bits: divided by 4',
+        'front: 16-bit images hold values of 12 bits: divided by 16',
+    ]
+    upload(compressed('mono16; png compressed ', dim))
+    assert len(caplog.messages) == 2
+
+
+def test_a_defective_pixel_does_not_darken_the_image():
+    rows = np.full((100, 100), 1000, np.uint16)
+    rows[50, 50] = 65535
+    rgb = BitDepth().to_8_bits(rows)
+    assert rgb[0, 0] == 250 and rgb[50, 50] == 255
+
+
+@pytest.mark.parametrize('encoding', ['nv12', 'nv21'])
+@pytest.mark.parametrize('padding', [0, 8])
+def test_a_step_over_all_planes_is_accepted(encoding, padding):
+    rows = planar_420('u' if encoding == 'nv12' else 'v')
+    sent = message(encoding, rows, padding)
+    expected = to_rgb(sent)
+    sent.step = sent.step * 3 // 2  # bytes of the image / height
+    np.testing.assert_array_equal(to_rgb(sent), expected)
+
+
 @pytest.mark.parametrize('data', [b'', b'no picture'])
 def test_compressed_rubbish_is_named(data):
     with pytest.raises(ImageError, match="format 'jpeg'"):
@@ -148,6 +284,8 @@ def test_the_last_row_may_come_without_padding():
         ('rgb8', {'width': 0, 'height': 0}, 'empty'),
         ('yuyv', {'width': 15}, 'must be even'),
         ('nv12', {'height': 11}, 'must be even'),
+        ('nv12', {'data': array.array('B', bytes(H * W))}, 'takes 288; fix the publisher'),
+        ('bayer_rggb16', {'width': 3}, 'too small to demosaic: set a larger size'),
     ],
 )
 def test_what_does_not_fit_is_named(encoding, changes, said):

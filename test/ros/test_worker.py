@@ -18,6 +18,16 @@ def test_the_same_trouble_of_another_camera_is_news():
     assert throttle.due('no cam2/image for 3 s', 'cam2')
 
 
+def test_a_throttle_with_a_burst_admits_what_is_new_and_repeats_nothing(monkeypatch):
+    now_s = [0.0]
+    monkeypatch.setattr('time.monotonic', lambda: now_s[0])
+    throttle = Throttle(burst=2)
+    texts = ['f is 1', 'f is 1', 'f is 2', 'f is 3', 'g is 1']
+    assert [throttle.due(text) for text in texts] == [True, False, True, False, True]
+    now_s[0] = 5.0
+    assert throttle.due('f is 3')
+
+
 class Picture:
     """Something large."""
 

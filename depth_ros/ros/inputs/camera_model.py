@@ -3,20 +3,35 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sensor_msgs.msg import CameraInfo
 from torch import Tensor
 
-from depth_ros.core.camera import Camera
+from depth_ros.core.camera import Camera, check_calibration
+from depth_ros.core.geometry import check_undistortion
 from depth_ros.pipeline.steady_camera import SteadyCamera
-from depth_ros.ros.inputs.camera_info import camera_from
+from depth_ros.ros.inputs.camera_info import calibration_from
 from depth_ros.ros.inputs.newest import View
 from depth_ros.ros.process.log import Throttle
 
 RECTIFIED = {'rectified': True, 'raw': False}
+#: different cameras that are logged at once within the throttle's period; one that zooms is not
+#: logged at every frame
+BURST = 3
+
+
+def named_rectified(topic: str) -> bool:
+    """Whether a part of a topic's name says that its images are rectified.
+
+    So do image_rect, image_rect_color, rect, left_rect and rectified; rectangular, unrectified
+    and non_rectified do not.
+    """
+    parts = (set(part.lower().split('_')) for part in topic.split('/'))
+    return any(
+        words & {'rect', 'rectified'} and not words & {'no', 'non', 'not'} for words in parts
+    )
 
 
 class CameraModelSource:
@@ -44,10 +59,14 @@ class CameraModelSource:
         self.label = label
         self.camera: Camera | None = None  #: of the latest image
         self.estimate = estimate
-        named_rectified = re.search(r'(^|[/_])rect', topic)  # image_rect, left_rect
-        self._rectified = RECTIFIED.get(rectification, True if named_rectified else None)
-        self._throttle = Throttle()
-        self._logged: Any = None
+        self.doubts: tuple[str, ...] = ()  #: what is unlikely about `camera`
+        self._rectified = RECTIFIED.get(rectification)
+        self._because = f'rectification is {rectification}'
+        if self._rectified is None and named_rectified(topic):
+            self._rectified, self._because = True, f'the topic {topic} is named so'
+        self._throttle = Throttle(BURST)
+        self._seen: Any = None
+        self._unlogged: list[tuple[str, str]] = []  # severity and text
 
     @property
     def source(self) -> str:
@@ -67,51 +86,72 @@ class CameraModelSource:
         if self.estimate is None:
             return self.from_camera_info(view, rgb.shape[1], rgb.shape[0])
         camera = self.estimate(rgb)
-        self._log_once(camera, view, (camera, view.image.header.frame_id))
+        doubts = tuple(check_calibration(camera))
+        frame_id = view.image.header.frame_id
+        if self._is_new((camera, frame_id)):
+            self.camera, self.doubts = camera, doubts
+            self._announce(f'K is {self.source}', frame_id, _of_frame(frame_id))
+        self._log()
         return camera
 
     def from_camera_info(self, view: View, width: int, height: int) -> Camera:
         """The camera of an image of that size [px], by its camera_info.
 
         Raises:
-            CameraError: not calibrated, or calibrated for another aspect ratio.
+            CameraError: not calibrated, no intrinsics that a camera has, calibrated for another
+                aspect ratio, or distortion that leaves next to nothing of the image.
         """
         info = view.info
         assert info is not None  # `LatestImage` waits for one
-        camera = camera_from(info, width, height, self._rectified)
-        frames = view.image.header.frame_id, info.header.frame_id
-        self._log_once(camera, view, (camera, *frames, info.width, info.height))
+        found = calibration_from(info, width, height, self._rectified, self._because)
+        camera, doubts = found.camera, found.doubts
+        if camera.is_distorted:
+            doubts = (*doubts, *check_undistortion(camera))
+        frame_id = view.image.header.frame_id
+        if self._is_new((found, frame_id, info.header.frame_id, info.width, info.height)):
+            self.camera, self.doubts = camera, doubts
+            others = [*_mismatches(info, camera, frame_id), *_of_frame(frame_id)]
+            self._announce(found.source, frame_id, others)
+        self._log()
         return camera
 
-    def _log_once(self, camera: Camera, view: View, what: Any) -> None:
-        """Log a camera when it is new; one that zooms is not logged at every frame."""
-        if what == self._logged:
-            return
-        self._logged = what
-        self.camera = camera
-        frame_id = view.image.header.frame_id
+    def _is_new(self, what: Any) -> bool:
+        if what == self._seen:
+            return False
+        self._seen = what
+        return True
+
+    def _announce(self, source: str, frame_id: str, warnings: Iterable[str]) -> None:
+        """Have `camera` logged, with warnings about what may not be meant."""
+        camera = self.camera
+        assert camera is not None
         text = (
             f'camera {camera}; field of view {camera.hfov_deg:.1f} x {camera.vfov_deg:.1f} deg, '
-            f'frame {frame_id!r}' + ('; undistorting' if camera.is_distorted else '')
+            f'frame {frame_id!r}; {source}' + (', undistorting' if camera.is_distorted else '')
         )
-        if self.estimate is not None:
-            text += f'; K is {self.source}'
-        if self._throttle.due(text):
-            self.log.info(self.label + text)
-        for warning in _warnings(camera, frame_id, view.info):
-            if self._throttle.due(warning):
-                self.log.warning(self.label + warning)
+        self._unlogged = [('info', text)]
+        self._unlogged += [('warning', warning) for warning in (*self.doubts, *warnings)]
+
+    def _log(self) -> None:
+        """Log what is due; the rest is tried again with the next image."""
+        rest = []
+        for severity, text in self._unlogged:
+            if not self._throttle.due(text):
+                rest.append((severity, text))
+            elif severity == 'info':
+                self.log.info(self.label + text)
+            else:
+                self.log.warning(self.label + text)
+        self._unlogged = rest
 
 
-def _warnings(camera: Camera, frame_id: str, info: CameraInfo | None) -> Iterator[str]:
-    """What works, but may not be meant."""
-    if info is not None:
-        yield from _mismatches(info, camera, frame_id)
-    if 'optical' not in frame_id:
-        yield (
-            f'frame_id {frame_id!r} does not say optical: clouds are right only if its z axis '
-            'looks forward (REP 103)'
-        )
+def _of_frame(frame_id: str) -> list[str]:
+    if 'optical' in frame_id:
+        return []
+    return [
+        f'frame_id {frame_id!r} does not say optical: clouds are right only if its z axis '
+        'looks forward (REP 103)'
+    ]
 
 
 def _mismatches(info: CameraInfo, camera: Camera, frame_id: str) -> Iterator[str]:
@@ -120,10 +160,13 @@ def _mismatches(info: CameraInfo, camera: Camera, frame_id: str) -> Iterator[str
             f'camera_info says {info.width}x{info.height}, the image is '
             f'{camera.width}x{camera.height}: the intrinsics are scaled to the image'
         )
-    if camera.is_distorted and info.distortion_model != camera.distortion_model:
+    if camera.is_distorted and (info.distortion_model, len(info.d)) != (
+        camera.distortion_model,
+        len(camera.distortion),
+    ):
         yield (
             f'camera_info has distortion_model {info.distortion_model!r} with {len(info.d)} '
-            f'coefficients, used as {camera.distortion_model}'
+            f'coefficients, used as {camera.distortion_model} with {len(camera.distortion)}'
         )
     if info.header.frame_id != frame_id:
         yield (

@@ -19,27 +19,44 @@ from sensor_msgs.msg import CameraInfo
 
 from depth_ros.ros.process import fastdds
 
+#: how long to look for a publisher [s]
+DISCOVERY_S = 1.0
+#: hears what was published before, from those publishers that keep it
+LATCHED = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+
 
 def camera_size(node: Node, topic: str, patience_s: float = 4.0) -> tuple[int, int] | None:
-    """Width and height [px] that a camera_info says within `patience_s`; None if there is none.
+    """Width and height [px] that a camera_info says; None if there is none.
 
-    Blocks, because the node has no subscriptions before it is active. DDS participants that miss
-    each other's first announcements try again after 3 s, hence the patience.
+    Blocks, because the node has no subscriptions before it is active: for `DISCOVERY_S` if the
+    topic has no publisher, else up to `patience_s`. DDS participants that miss each other's first
+    announcements try again after 3 s.
     """
-    # rclpy's wait_for_message takes no QoS on Humble, and would miss a best-effort camera
-    subscription = node.create_subscription(
-        CameraInfo, topic, lambda _: None, qos_profile_sensor_data
-    )
-    end_s = time.monotonic() + patience_s
+    # rclpy's wait_for_message takes no QoS on Humble, and would miss a best-effort camera. A
+    # latched message reaches only the second subscription, other messages only the first.
+    subscriptions = [
+        node.create_subscription(CameraInfo, topic, lambda _: None, qos)
+        for qos in (qos_profile_sensor_data, LATCHED)
+    ]
+    full_name = node.resolve_topic_name(topic)
+    started_s = time.monotonic()
     try:
-        while time.monotonic() < end_s:
-            with subscription.handle:
-                taken = subscription.handle.take_message(CameraInfo, False)
-            if taken is not None and taken[0].width and taken[0].height:
-                return taken[0].width, taken[0].height
+        while (waited_s := time.monotonic() - started_s) < patience_s:
+            for subscription in subscriptions:
+                with subscription.handle:
+                    taken = subscription.handle.take_message(CameraInfo, False)
+                if taken is not None and taken[0].width and taken[0].height:
+                    return taken[0].width, taken[0].height
+            if waited_s > DISCOVERY_S and not node.count_publishers(full_name):
+                return None
             time.sleep(0.01)
     finally:
-        node.destroy_subscription(subscription)
+        for subscription in subscriptions:
+            node.destroy_subscription(subscription)
     return None
 
 

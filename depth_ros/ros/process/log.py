@@ -40,16 +40,22 @@ def forward_to_ros(logger: Any) -> None:
 class Throttle:
     """Admits a message when it is new, and every `REPEAT_S` while it persists.
 
-    Messages that differ in numbers only are the same: seconds count up, bad images vary in length.
+    Messages that differ in numbers only are of one kind: seconds count up, bad images vary in
+    length. A message that is not admitted is to be offered again as long as it is true.
+
+    Args:
+        burst: how many different messages of a kind are admitted within `REPEAT_S`.
     """
 
-    def __init__(self) -> None:
-        self._logged_s: dict[str, float] = {}
+    def __init__(self, burst: int = 1) -> None:
+        self._burst = burst
+        self._admitted: dict[str, list[tuple[float, str]]] = {}  # of each kind, the last ones
 
     def due(self, text: str, of: str = '') -> bool:
         """Whether to log `text` now; `of` names the camera it is about."""
         kind, now_s = f'{of}: {re.sub(r"[0-9]+", "#", text)}', time.monotonic()
-        due = now_s - self._logged_s.get(kind, -REPEAT_S) >= REPEAT_S
-        if due:
-            self._logged_s[kind] = now_s
-        return due
+        recent = [(s, t) for s, t in self._admitted.get(kind, ()) if now_s - s < REPEAT_S]
+        if len(recent) >= self._burst or any(t == text for _, t in recent):
+            return False
+        self._admitted[kind] = [*recent, (now_s, text)]
+        return True
