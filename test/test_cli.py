@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 import depth_ros
 from depth_ros.checkpoints.source import Source
-from depth_ros.cli import main
+from depth_ros.cli import image_file, main
 from depth_ros.core.camera import Camera
 from depth_ros.core.types import Kind, Prediction
 from depth_ros.models import PRESETS, Preset
@@ -97,6 +98,76 @@ def test_run_estimates_the_camera_where_the_network_can(tmp_path, capsys, monkey
     assert 'omit one of them' in capsys.readouterr().err
 
 
+def photo(path, pixels, orientation=None, focal_35mm=None):
+    """A photograph as a phone writes it."""
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    if focal_35mm is not None:
+        exif.get_ifd(0x8769)[0xA405] = focal_35mm
+    Image.fromarray(pixels).save(path, quality=95, exif=exif)
+
+
+@pytest.mark.parametrize('orientation', range(10))
+def test_a_photo_is_turned_upright_as_pillow_does(tmp_path, orientation):
+    pixels = cv2.resize(np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8), (60, 40))
+    path = tmp_path / 'photo.jpg'
+    photo(path, pixels, orientation)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    found = image_file.read(path).rgb
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).mean() < 2  # of two JPEG decoders
+
+
+def test_run_turns_a_photo_and_takes_its_focal_length(tmp_path, capsys):
+    path = tmp_path / 'phone.jpg'
+    photo(path, np.zeros((60, 80, 3), np.uint8), orientation=6, focal_35mm=26)
+    assert main(['run', str(path), '--model', 'flat_ground']) == 0
+    said = capsys.readouterr().out
+    assert 'turned upright by EXIF orientation 6: now 60x80' in said
+    # 26 mm of a diagonal of 43.27 mm, 100 px here
+    assert 'camera 60x80, fx 60.1 fy 60.1' in said and '26 mm on 35 mm film by EXIF' in said
+    z = np.load(tmp_path / 'phone_depth.npy')
+    assert z.shape == (80, 60) and z[-1, 0] == pytest.approx(1.2 * 60.1 / 39.5, rel=1e-3)
+    # what is given counts
+    assert main(['run', str(path), '--model', 'flat_ground', '--fx', '100']) == 0
+    assert 'EXIF. If' not in capsys.readouterr().out
+    assert np.load(tmp_path / 'phone_depth.npy')[-1, 0] == pytest.approx(1.2 * 100 / 39.5)
+
+
+@pytest.mark.parametrize('focal_35mm', [None, 0])
+def test_a_photo_without_a_focal_length_needs_one(tmp_path, capsys, focal_35mm):
+    path = tmp_path / 'phone.jpg'
+    photo(path, np.zeros((60, 80, 3), np.uint8), focal_35mm=focal_35mm)
+    assert main(['run', str(path), '--model', 'flat_ground']) == 2
+    assert 'the file does not have it' in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings('ignore::UserWarning')  # of Pillow
+def test_damaged_exif_data_are_no_reason_to_refuse_a_photo(tmp_path):
+    path = tmp_path / 'phone.jpg'
+    photo(path, np.zeros((60, 80, 3), np.uint8), orientation=6, focal_35mm=26)
+    data = bytearray(path.read_bytes())
+    start = data.index(b'Exif')
+    for k in range(start + 6, start + 40):
+        for value in (0, 255):
+            changed = bytearray(data)
+            changed[k] = value
+            path.write_bytes(changed)
+            assert image_file.read(path).rgb.shape in ((60, 80, 3), (80, 60, 3))
+
+
+@pytest.mark.parametrize('bits', [10, 12, 16])
+def test_a_16_bit_file_of_a_sensor_with_fewer_bits_is_not_black(tmp_path, bits):
+    grey = np.tile(np.linspace(0, 255, 64).astype(np.uint16), (48, 1))
+    path = tmp_path / 'grey.png'
+    cv2.imwrite(str(path), grey << (bits - 8))
+    found = image_file.read(path)
+    np.testing.assert_array_equal(found.rgb, np.repeat(grey[..., None], 3, 2))
+    assert found.focal_px is None and found.orientation == 1
+
+
 @pytest.mark.parametrize(
     ('arguments', 'said'),
     [
@@ -110,6 +181,11 @@ def test_run_estimates_the_camera_where_the_network_can(tmp_path, capsys, monkey
         (['run', '{picture}', '--fx', '-50'], '--fx is -50; a focal length must be above 0 px'),
         (['run', '{picture}', '--fx', '50', '--fy', '0'], '--fy is 0;'),
         (['run', '{picture}', '--hfov', '180'], '--hfov is 180;'),
+        (['run', '{picture}', '--fx', '0.1'], 'fx=0.1, fy=0.1 px for an image of 8x8, which no'),
+        (['run', '{picture}', '--fx', '9', '--fy', '90'], 'pixels are never so far from square'),
+        (['run', '{picture}', '--fx', '9', '--cx', '99'], '(99, 3.5) in an image of 8x8, far'),
+        (['run', '{text}', '--fx', '9'], 'cannot be decoded by OpenCV; give a JPEG, PNG or TIFF'),
+        (['run', '{folder}', '--fx', '9'], 'is no image: Is a directory; check the path'),
         (
             ['run', '{picture}', '--fx', '50', '--output', '/no/dir/x'],
             '/no/dir is not a writable folder',
@@ -127,7 +203,10 @@ def test_run_estimates_the_camera_where_the_network_can(tmp_path, capsys, monkey
 def test_what_cannot_work_is_said_in_one_line(tmp_path, capsys, arguments, said):
     picture = tmp_path / 'yard.png'
     cv2.imwrite(str(picture), np.zeros((8, 8, 3), np.uint8))
-    assert main([a.format(picture=picture) for a in arguments]) == 2
+    text = tmp_path / 'notes.jpg'
+    text.write_text('no image')
+    given = {'picture': picture, 'text': text, 'folder': tmp_path}
+    assert main([a.format(**given) for a in arguments]) == 2
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert line.startswith('depth-ros: ') and said in line
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import numpy as np
 import torch
 
 from depth_ros import models
+from depth_ros.cli import image_file
+from depth_ros.cli.image_file import ImageFile
 from depth_ros.core import encode
-from depth_ros.core.camera import Camera
+from depth_ros.core.camera import Camera, check_calibration
 from depth_ros.core.errors import CameraError, ConfigError, ImageError
 from depth_ros.core.types import DepthMap, Frame
 from depth_ros.models import EstimatesCamera
@@ -35,7 +38,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument('--weights', default='', help='file, folder or hub id')
     parser.add_argument('--device', default='auto', help='auto, cpu or cuda:N')
     parser.add_argument('--output', type=Path, help='prefix of the files; default: the image')
-    parser.add_argument('--fx', type=float, help='focal length [px]')
+    parser.add_argument('--fx', type=float, help='focal length [px]; default: by EXIF')
     parser.add_argument('--fy', type=float, help='default: fx')
     parser.add_argument('--cx', type=float, help='default: image centre')
     parser.add_argument('--cy', type=float, help='default: image centre')
@@ -53,16 +56,15 @@ def execute(args: argparse.Namespace) -> None:
     Raises:
         DepthRosError: the image, camera, preset or weights cannot be used.
     """
-    bgr = cv2.imread(str(args.image), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if bgr is None:
-        raise ImageError(f'{args.image} is no image that OpenCV can read')
+    image = image_file.read(args.image)
     values: dict[str, Any] = {
         'model': args.model, 'weights': args.weights, 'device': args.device,
     }  # fmt: skip
     values |= layers.parse(args.parameters)
     described = any(getattr(args, name) is not None for name in CAMERA)
     by_name = values['model'] != 'auto'
-    if not described and by_name and models.get(values['model']).estimates_camera:
+    unknown = not described and image.focal_px is None
+    if unknown and by_name and models.get(values['model']).estimates_camera:
         values.setdefault('intrinsics', 'estimated')
     asked = layers.with_values(Settings(), values)
     estimated = asked.intrinsics == 'estimated'
@@ -75,8 +77,10 @@ def execute(args: argparse.Namespace) -> None:
             f'two_views.mode is {asked.two_views.mode!r}; run takes one image, so it must be off'
         )
     # before the network is chosen and loaded, which takes longer
-    height, width = bgr.shape[:2]
-    camera = None if estimated else camera_from_arguments(args, width, height)
+    height, width = image.rgb.shape[:2]
+    if image.orientation != 1:
+        print(f'turned upright by EXIF orientation {image.orientation}: now {width}x{height}')
+    camera = None if estimated else camera_from_arguments(args, image)
     prefix = args.output or args.image.with_suffix('')
     if not os.access(prefix.absolute().parent, os.W_OK):
         raise ConfigError(
@@ -84,7 +88,7 @@ def execute(args: argparse.Namespace) -> None:
         )
     pipeline, choices = load(values, lambda: (width, height))
     print(choices)
-    rgb = torch.from_numpy(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)).to(pipeline.device)
+    rgb = torch.from_numpy(image.rgb).to(pipeline.device)
     if camera is None:
         assert isinstance(pipeline.model, EstimatesCamera)  # `build` refuses others
         camera = pipeline.model.estimate_camera(rgb)
@@ -94,24 +98,44 @@ def execute(args: argparse.Namespace) -> None:
         print(path)
 
 
-def camera_from_arguments(args: argparse.Namespace, width: int, height: int) -> Camera:
-    """Camera of an image of width x height, as given on the command line.
+def camera_from_arguments(args: argparse.Namespace, image: ImageFile) -> Camera:
+    """Camera of an image, as given on the command line, else by its EXIF data.
+
+    Prints a camera by EXIF data, and a warning about unlikely values.
 
     Raises:
         CameraError: focal length and field of view are both missing, both given, or invalid.
     """
-    if (args.fx is None) == (args.hfov is None):
-        raise CameraError('give the focal length by one of --fx [px] and --hfov [deg]')
+    height, width = image.rgb.shape[:2]
+    by_exif = args.fx is None and args.hfov is None
+    if by_exif and image.focal_px is None:
+        raise CameraError(
+            'give the focal length by one of --fx [px] and --hfov [deg]: the file does not have it '
+            '(EXIF FocalLengthIn35mmFilm)'
+        )
+    if args.fx is not None and args.hfov is not None:
+        raise CameraError('give the focal length by one of --fx [px] and --hfov [deg], not both')
     for name in ('fx', 'fy'):
         value = getattr(args, name)
         if value is not None and not value > 0:
             raise CameraError(f'--{name} is {value:g}; a focal length must be above 0 px')
     if args.hfov is not None and not 0 < args.hfov < 180:
         raise CameraError(f'--hfov is {args.hfov:g}; it must be above 0 and below 180 deg')
-    fx = args.fx or width / 2 / math.tan(math.radians(args.hfov / 2))
+    if args.hfov is not None:
+        fx = width / 2 / math.tan(math.radians(args.hfov / 2))
+    else:
+        fx = image.focal_px if args.fx is None else args.fx
     cx = (width - 1) / 2 if args.cx is None else args.cx
     cy = (height - 1) / 2 if args.cy is None else args.cy
-    return Camera(width, height, fx, args.fy or fx, cx, cy)
+    camera = Camera(width, height, fx, args.fy or fx, cx, cy)
+    if by_exif:
+        print(
+            f'camera {camera}; field of view {camera.hfov_deg:.1f} x {camera.vfov_deg:.1f} deg: '
+            f'{image.focal_35mm:g} mm on 35 mm film by EXIF. If the photo was cropped, give --hfov'
+        )
+    for doubt in check_calibration(camera):
+        print(f'warning: {doubt}', file=sys.stderr)
+    return camera
 
 
 def write_files(depth: DepthMap, prefix: Path, settings: Settings) -> list[Path]:

@@ -20,8 +20,8 @@ CALIBRATE = 'Calibrate the camera (camera_calibration) and let the driver publis
 
 # Limits of what is a camera. The first two are in sides of the image, so that they hold for any
 # resolution: a focal length of f sides is a field of view of 2 atan(1 / 2f).
-#: 169 deg as a pinhole
-MIN_FOCAL = 0.05
+#: 175 deg as a pinhole
+MIN_FOCAL = 0.02
 #: 0.06 deg; a telescope has more
 MAX_FOCAL = 1000.0
 #: between fx and fy: pixels twice as high as wide exist (interlaced video), and squeezed images

@@ -207,7 +207,7 @@ def test_a_compressed_image_that_is_no_picture_is_refused(form, rows, suffix, sa
 def test_a_jpeg_that_is_cut_off_is_refused():
     sent = compressed('jpeg', BGR, '.jpg')
     sent.data = sent.data[: len(sent.data) * 3 // 4]
-    with pytest.raises(ImageError, match='is cut off: its end is missing; fix the publisher'):
+    with pytest.raises(ImageError, match='end of the JPEG is missing; publish JPEG'):
         to_rgb(sent)
 
 

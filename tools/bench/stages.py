@@ -9,6 +9,7 @@ process. The last row is all stages together, from an image message to a cloud m
 from __future__ import annotations
 
 import array
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ import torch
 
 from depth_ros import models
 from depth_ros.core import encode
+from depth_ros.core.geometry import undistort
 from depth_ros.core.types import DepthMap, Frame
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.parameters.settings import Settings
@@ -33,6 +35,8 @@ from tools.bench.timing import Call, Copier, stage_row, synchronizer, time_inter
 BUDGET_S = 0.4  #: for timing a stage
 #: encoding -> bytes per pixel
 ENCODINGS = {'rgb8': 3, 'bgr8': 3, 'yuv422_yuy2': 2, 'bayer_rggb8': 1}
+#: distortion coefficients of a wide-angle lens
+LENS = (-0.28, 0.074, 2e-4, 2e-5, 0.0)
 HOLES = 0.2  #: fraction of pixels without depth
 #: networks with which all stages together are timed
 WHOLE = {
@@ -100,7 +104,7 @@ def row(stage: Stage, width: int, height: int, device: torch.device) -> dict[str
 
 
 def before(frame: Frame, device: torch.device) -> Iterator[Stage]:
-    """Stages before inference: decoding, upload."""
+    """Stages before inference: decoding, upload, undistortion."""
     height, width = frame.camera.size
     for encoding, channels in ENCODINGS.items():
         message = image(frame, encoding, channels)
@@ -113,6 +117,9 @@ def before(frame: Frame, device: torch.device) -> Iterator[Stage]:
         yield Stage(
             'upload, pinned', host.numel(), lambda: uploaded.copy_(pinned, non_blocking=True)
         )
+    lens = dataclasses.replace(frame.camera, distortion_model='plumb_bob', distortion=LENS)
+    raw = Frame(frame.rgb, lens)
+    yield Stage('undistort', frame.rgb.numel(), lambda: undistort(raw))
 
 
 def inference(frame: Frame, device: torch.device) -> Iterator[Stage]:

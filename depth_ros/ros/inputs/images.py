@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from depth_ros.core.bit_depth import BitDepth
+from depth_ros.core.decode import decode
 from depth_ros.core.errors import ImageError
 
 Rgb = NDArray[np.uint8]  # (H, W, 3)
@@ -251,7 +252,9 @@ def _decompressed(message: Any, bit_depth: BitDepth) -> Rgb:
     """
     name, separator, codec = message.format.partition(';')
     name = name.strip() if separator else ''
-    image = _decoded(message)
+    about = f'compressed image of format {message.format!r}, {len(message.data)} bytes,'
+    remedy = 'publish JPEG or PNG, as image_transport does'
+    image = decode(bytes(message.data), about, remedy)
     encoding = ENCODINGS.get(name)
     is_grey = image.ndim == 2
     if encoding is None and name and (is_grey or image.dtype != np.uint8):
@@ -272,33 +275,6 @@ def _decompressed(message: Any, bit_depth: BitDepth) -> Rgb:
     # image_transport converts to BGR before it encodes, but not to TIFF
     is_rgb = 'tiff' in codec and name.startswith('rgb')
     return _converted(image, None if is_rgb else cv2.COLOR_BGR2RGB)
-
-
-def _decoded(message: Any) -> NDArray[Any]:
-    """(H, W) or (H, W, 3) uint8 or uint16, colours in the order of OpenCV.
-
-    Raises:
-        ImageError: the data cannot be decoded.
-    """
-    data = np.frombuffer(message.data, np.uint8)
-    flags = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    about = f'compressed image of format {message.format!r}, {data.size} bytes,'
-    remedy = 'publish JPEG or PNG, as image_transport does'
-    begin, end = b'\xff\xd8', b'\xff\xd9'  # of a JPEG
-    content = data.tobytes()
-    # up to OpenCV 4 the missing part becomes grey
-    if content.startswith(begin) and end not in content:
-        raise ImageError(f'{about} is cut off: its end is missing; fix the publisher or network')
-    try:
-        image: Any = cv2.imdecode(data, flags) if data.size else None
-    except cv2.error as error:
-        raise ImageError(f'{about} cannot be decoded by OpenCV: {error}; {remedy}') from error
-    if image is None:
-        raise ImageError(f'{about} cannot be decoded by OpenCV: {remedy}')
-    if image.dtype not in (np.uint8, np.uint16):
-        raise ImageError(f'{about} holds {image.dtype}, not colours of 8 or 16 bits: {remedy}')
-    decoded: NDArray[Any] = image
-    return decoded
 
 
 def _through_cv_bridge(message: Any) -> Rgb:
