@@ -31,6 +31,7 @@ EXTRAS = {
     # the documentation as a site
     'docs': ['mkdocs-material'],
     'test': [
+        'hypothesis',
         'mypy',
         'onnx>=1.14',
         'pytest>=8.0',

@@ -48,7 +48,8 @@ def test_a_stage_is_beside_a_memcpy_of_what_it_makes(monkeypatch):
         steps = [*stages.before(frame, CPU), *stages.inference(frame, CPU), *stages.after(frame)]
         rows = [stages.row(step, 64, 48, CPU) for step in steps]
     names = [row['stage'] for row in rows]
-    for word in ('decode', 'resize', 'network', 'scaling', 'cloud', 'depth image', 'colours'):
+    words = ('decode', 'undistort', 'resize', 'network', 'scaling', 'cloud', 'depth image')
+    for word in (*words, 'colours'):
         assert any(word in name for name in names), word
     assert len(set(names)) == len(names)
     for row in rows:

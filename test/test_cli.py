@@ -6,6 +6,7 @@ import subprocess
 import sys
 import types
 
+import bad_input
 import cv2
 import numpy as np
 import pytest
@@ -106,6 +107,21 @@ def photo(path, pixels, orientation=None, focal_35mm=None):
     if focal_35mm is not None:
         exif.get_ifd(0x8769)[0xA405] = focal_35mm
     Image.fromarray(pixels).save(path, quality=95, exif=exif)
+
+
+@pytest.mark.parametrize('row', bad_input.FILES, ids=lambda row: row.given)
+def test_what_the_page_on_bad_input_says_of_files(tmp_path, capsys, row):
+    path = tmp_path / 'photo.jpg'
+    content = row.values.get('content', '')
+    if content:
+        path.write_bytes(content)
+    elif content is not None:
+        photo(path, np.zeros((30, 40, 3), np.uint8), row.values.get('exif', {}).get(0x0112))
+    arguments = row.values.get('arguments', '').split()
+    refused = row.does == bad_input.REFUSED
+    assert main(['run', str(path), '--model', 'flat_ground', *arguments]) == (2 if refused else 0)
+    said = capsys.readouterr()
+    assert row.message in (said.out if row.does.endswith('printed') else said.err)
 
 
 @pytest.mark.parametrize('orientation', range(10))

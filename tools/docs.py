@@ -8,7 +8,9 @@ and in docs/. `make docs` then builds the site.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,6 +191,24 @@ def nano_table() -> str:
     return text
 
 
+def bad_input_tables() -> str:
+    """The tables of docs/bad-input.md, from the data of the tests that prove them."""
+    spec = importlib.util.spec_from_file_location('bad_input', ROOT / 'test' / 'bad_input.py')
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(spec.name, module)  # its dataclass looks there
+    spec.loader.exec_module(module)
+    text = ''
+    for title, rows in module.SECTIONS.items():
+        text += f'## {title}\n\n| input | what is done | message |\n|---|---|---|\n'
+        for row in rows:
+            message = f'`{row.message.strip()}`' if row.message else ''
+            cells = (cell.replace('|', r'\|') for cell in (row.given, row.does, message))
+            text += f'| {" | ".join(cells)} |\n'
+        text += '\n'
+    return text.rstrip() + '\n'
+
+
 def newest(results: Path) -> dict[Path, dict[str, Any]]:
     """The newest result with a GPU, then the newest without one, as far as there are any."""
     latest: dict[bool, tuple[Path, dict[str, Any]]] = {}
@@ -226,6 +246,7 @@ def generated() -> dict[Path, str]:
     results = ROOT / 'benchmarks' / 'results'
     parts = (
         ('docs/parameters.md', 'parameters', parameters_tables()),
+        ('docs/bad-input.md', 'bad-input', bad_input_tables()),
         ('docs/measured.md', 'measured', measured_tables(results)),
         ('docs/networks.md', 'nano', nano_table()),
         ('docs/networks.md', 'presets', presets_table()),

@@ -110,8 +110,8 @@ def camera_from_arguments(args: argparse.Namespace, image: ImageFile) -> Camera:
     by_exif = args.fx is None and args.hfov is None
     if by_exif and image.focal_px is None:
         raise CameraError(
-            'give the focal length by one of --fx [px] and --hfov [deg]: the file does not have it '
-            '(EXIF FocalLengthIn35mmFilm)'
+            'give the focal length by one of --fx [px] and --hfov [deg]: the file does not have '
+            'it (EXIF FocalLengthIn35mmFilm)'
         )
     if args.fx is not None and args.hfov is not None:
         raise CameraError('give the focal length by one of --fx [px] and --hfov [deg], not both')

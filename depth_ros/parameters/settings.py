@@ -348,8 +348,8 @@ class Settings:
     )
     rectification: str = setting(
         'auto',
-        'rectified: the image is undistorted, use P. raw: use K and D. auto: rectified if all of '
-        'D is zero or the topic name contains rect.',
+        'rectified: the image is undistorted, use P. raw: use K and D. auto: rectified if the '
+        'lens has no distortion or a part of the topic name is rect or rectified.',
         'The topic name is misleading, or camera_info does not match the image.',
         choices=('auto', 'rectified', 'raw'),
     )

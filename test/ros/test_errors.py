@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user can do wrong, through the node: the reason is said, and the node goes on."""
 
+import dataclasses
+import threading
 import time
 
 import numpy as np
 import pytest
+import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from graph import ACTIVE, UNCONFIGURED, NodeProcess, Source, camera, image, info, noise
 from lifecycle_msgs.msg import Transition
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
 from depth_ros.parameters import layers
+from depth_ros.ros.inputs.subscription import camera_size
 
 CAM = camera(64, 48)
 
@@ -376,6 +381,61 @@ def test_coefficients_without_a_model_name_are_not_dropped(node, source, collect
     source.graph.wait(said, 'the warning')
     source.graph.wait(lambda: infos, 'an answer')
     assert 'undistorting' in running.log
+
+
+def test_unlikely_intrinsics_are_used_and_the_diagnostics_warn(node, source, collect, graph):
+    node()
+    depths, reports = collect(Image, 'depth/image'), collect(DiagnosticArray, '/diagnostics')
+    fx = 2 * CAM.fy
+    source.ready()
+
+    def warned():
+        source.stamp_ns += 10**9
+        described = info(dataclasses.replace(CAM, fx=fx), source.stamp_ns)
+        source.infos.publish(described)
+        source.images.publish(image(noise(CAM), source.stamp_ns))
+        statuses = [s for report in list(reports) for s in report.status]
+        return any(
+            s.level == s.WARN and f'fx={fx:g}' in s.message and 'seldom so far' in s.message
+            for s in statuses
+        )
+
+    graph.wait(warned, 'the warning')
+    graph.wait(lambda: depths, 'depth')
+
+
+@pytest.mark.parametrize('latched', [True, False])
+def test_the_size_of_a_camera_is_heard_whether_latched_or_not(graph, latched):
+    durability = 'TRANSIENT_LOCAL' if latched else 'VOLATILE'
+    profile = QoSProfile(
+        depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy[durability]
+    )
+    publisher = graph.node.create_publisher(CameraInfo, '/early/camera_info', profile)
+    node = rclpy.create_node('configuring', context=graph.context)
+    halt = threading.Event()
+
+    def run():
+        publisher.publish(info(CAM, 1))
+        while not latched and not halt.wait(0.05):
+            publisher.publish(info(CAM, 1))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        assert camera_size(node, '/early/camera_info', 60.0) == (CAM.width, CAM.height)
+    finally:
+        halt.set()
+        thread.join()
+        node.destroy_node()
+        graph.node.destroy_publisher(publisher)
+
+
+def test_where_nothing_publishes_the_size_is_not_waited_for(graph):
+    node = rclpy.create_node('configuring', context=graph.context)
+    try:
+        assert camera_size(node, '/nowhere/camera_info', 3600.0) is None
+    finally:
+        node.destroy_node()
 
 
 def test_qos_can_be_overridden_as_elsewhere_in_ros(graph):

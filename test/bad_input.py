@@ -1,0 +1,409 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bad input, and what is done with it: data for tests and for docs/bad-input.md.
+
+Each row is proved by the test of its section; `make docs` writes the page. `values` are changes
+to what that test sends, which is right otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+REFUSED = 'no depth; error'
+WARNED = 'used; warning'
+USED = 'used; in the log'
+
+
+@dataclass(frozen=True)
+class BadInput:
+    """A row of the table.
+
+    Args:
+        given: the input, in words.
+        does: what is done with it.
+        message: part of what the log says, or the terminal.
+        values: how a test makes the input.
+    """
+
+    given: str
+    does: str
+    message: str
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+#: changes to the camera_info of a raw image of 640x480 with K 500 510 322 238 (fx fy cx cy), P 480
+#: 480 318 241 and five coefficients of plumb_bob; `size`, `topic` and `rectification` of the image
+CAMERAS = (
+    BadInput(
+        'K and P all zeros',
+        REFUSED,
+        'camera_info is all zeros: the camera is not calibrated. Calibrate it',
+        {'k': (0.0,) * 4, 'p': (0.0,) * 4},
+    ),
+    BadInput(
+        'fx = fy = 1, a default of some drivers',
+        REFUSED,
+        'K of camera_info: focal length is fx=1, fy=1 px for an image of 640x480, which no lens '
+        'has',
+        {'k': (1.0, 1.0, 0.0, 0.0)},
+    ),
+    BadInput(
+        'fy = 1 beside a good fx',
+        REFUSED,
+        'focal length is fx=500, fy=1 px for an image of 640x480, which no lens has',
+        {'k': (500.0, 1.0, 322.0, 238.0)},
+    ),
+    BadInput(
+        'fy negative',
+        REFUSED,
+        'focal length is fx=500, fy=-510; it must be positive: correct the sign in the driver',
+        {'k': (500.0, -510.0, 322.0, 238.0)},
+    ),
+    BadInput(
+        'fx more than four times fy',
+        REFUSED,
+        'pixels are never so far from square. Calibrate the camera',
+        {'k': (2500.0, 510.0, 322.0, 238.0)},
+    ),
+    BadInput(
+        'fx twice fy',
+        WARNED,
+        'pixels are seldom so far from square: check that the calibration is of this image shape',
+        {'k': (1000.0, 500.0, 322.0, 238.0)},
+    ),
+    BadInput(
+        'focal length not in pixels',
+        REFUSED,
+        'which no lens has: it may not be in pixels. Calibrate the camera',
+        {'k': (5e6, 5e6, 322.0, 238.0)},
+    ),
+    BadInput(
+        'field of view of more than 150 degrees in K',
+        WARNED,
+        'a horizontal field of view of 163 deg: check that the calibration is of this image size',
+        {'k': (48.0, 48.0, 322.0, 238.0), 'p': (0.0,) * 4, 'd': ()},
+    ),
+    BadInput(
+        'K of NaN',
+        REFUSED,
+        'intrinsics or coefficients are not finite (nan nan nan nan',
+        {'k': (math.nan,) * 4},
+    ),
+    BadInput(
+        'principal point outside the image',
+        WARNED,
+        'principal point is (700, 238) in an image of 640x480, outside: if the image was cut out',
+        {'k': (500.0, 510.0, 700.0, 238.0)},
+    ),
+    BadInput(
+        'principal point more than an image away',
+        REFUSED,
+        'principal point is (2000, 238) in an image of 640x480, far outside. Calibrate',
+        {'k': (500.0, 510.0, 2000.0, 238.0)},
+    ),
+    BadInput(
+        'crop of 400x300 with the principal point of the whole image, no roi',
+        WARNED,
+        'principal point is (322, 238) in an image of 400x300, far from the middle',
+        {'width': 400, 'height': 300, 'size': (400, 300)},
+    ),
+    BadInput(
+        'P the identity, K good, no distortion',
+        WARNED,
+        'K of camera_info is used, because P of camera_info: focal length is fx=1, fy=1',
+        {'p': (1.0, 1.0, 0.0, 0.0), 'd': ()},
+    ),
+    BadInput(
+        'P of NaN, K good, image_rect',
+        WARNED,
+        'K of camera_info is used, because P of camera_info: intrinsics or coefficients are not',
+        {'p': (math.nan,) * 4, 'topic': '/camera/image_rect'},
+    ),
+    BadInput(
+        'P all zeros, image_rect',
+        WARNED,
+        'P of camera_info is all zeros: K of the raw image is used for a rectified one',
+        {'p': (0.0,) * 4, 'topic': '/camera/image_rect'},
+    ),
+    BadInput(
+        'equidistant with coefficients of zero: an ideal fisheye lens',
+        USED,
+        'K and D of camera_info (camera_info has distortion), undistorting',
+        {'distortion_model': 'equidistant', 'd': (0.0,) * 4, 'k': (230.0, 230.0, 322.0, 238.0)},
+    ),
+    BadInput(
+        'equidistant without coefficients',
+        REFUSED,
+        "distortion_model is 'equidistant' without coefficients: publish its four",
+        {'distortion_model': 'equidistant', 'd': ()},
+    ),
+    BadInput(
+        'equidistant with a fifth coefficient of zero',
+        WARNED,
+        "distortion_model 'equidistant' with 5 coefficients, used as equidistant with 4",
+        {'distortion_model': 'equidistant', 'd': (0.1, 0.02, 0.0, 0.0, 0.0)},
+    ),
+    BadInput(
+        'equidistant with a fifth coefficient',
+        REFUSED,
+        "distortion_model 'equidistant' has 5 coefficients; it takes 4: set the model that",
+        {'distortion_model': 'equidistant', 'd': (0.1, 0.02, 0.0, 0.0, 0.1)},
+    ),
+    BadInput(
+        'plumb_bob with three coefficients',
+        REFUSED,
+        "distortion_model 'plumb_bob' has 3 coefficients; it takes 4 or 5 or 8",
+        {'d': (0.1, 0.1, 0.1)},
+    ),
+    BadInput(
+        'a distortion model that is not known, also with coefficients of zero',
+        REFUSED,
+        "distortion_model is 'double_sphere'; known: ",
+        {'distortion_model': 'double_sphere', 'd': (0.0,) * 4},
+    ),
+    BadInput(
+        'coefficients without a model name',
+        WARNED,
+        "distortion_model '' with 5 coefficients, used as plumb_bob with 5",
+        {'distortion_model': ''},
+    ),
+    BadInput(
+        'coefficients in the thousands: next to nothing is left after undistortion',
+        REFUSED,
+        'of the pixels have a source, and ',
+        {'d': (2000.0, 1500.0, 0.0, 0.0, 0.0)},
+    ),
+    BadInput(
+        'coefficients that leave half of the image',
+        WARNED,
+        'of the pixels have a source, and ',
+        {'d': (-1.5, 0.0, 0.0, 0.0, 0.0)},
+    ),
+    BadInput(
+        'coefficients of NaN',
+        REFUSED,
+        'intrinsics or coefficients are not finite (500 510 322 238 nan nan nan nan nan)',
+        {'d': (math.nan,) * 5},
+    ),
+    BadInput(
+        'camera_info of another aspect ratio',
+        REFUSED,
+        'image is 640x360 but camera_info says 640x480, another shape. Publish both from the',
+        {'size': (640, 360)},
+    ),
+    BadInput(
+        'camera_info of another size, same aspect ratio',
+        WARNED,
+        'camera_info says 640x480, the image is 320x240: the intrinsics are scaled to the image',
+        {'size': (320, 240)},
+    ),
+    BadInput(
+        'roi outside the calibrated image',
+        REFUSED,
+        'roi of camera_info is 400x300 at (500, 0), not within 640x480: correct it in the driver',
+        {'roi': (500, 0, 400, 300), 'size': (400, 300)},
+    ),
+    BadInput(
+        'binning of more than the image',
+        REFUSED,
+        'binning of camera_info is 999x1 for 640x480 pixels: correct it in the driver',
+        {'binning_x': 999, 'size': (1, 1)},
+    ),
+    BadInput(
+        'a topic whose name begins like rect: /rectangular_room/image_raw',
+        USED,
+        'K and D of camera_info (camera_info has distortion), undistorting',
+        {'topic': '/rectangular_room/image_raw'},
+    ),
+    BadInput(
+        'a rectified topic with distortion in its camera_info',
+        USED,
+        'P of camera_info (the topic /camera/image_rect is named so)',
+        {'topic': '/camera/image_rect'},
+    ),
+    BadInput(
+        'frame_id that does not name an optical frame',
+        WARNED,
+        "frame_id 'camera_link' does not say optical: clouds are right only if its z axis",
+        {'frame_id': 'camera_link'},
+    ),
+    BadInput(
+        'camera_info of another frame_id',
+        WARNED,
+        "image frame_id is 'camera_optical_frame' but camera_info says 'other_optical_frame'",
+        {'info_frame_id': 'other_optical_frame'},
+    ),
+)
+
+#: changes to a sensor_msgs/Image of 16x12 rgb8; `values` are the most that its pixels have
+IMAGES = (
+    BadInput('no pixels', REFUSED, 'image is 0x0; it is empty', {'width': 0, 'height': 0}),
+    BadInput(
+        'step less than a row',
+        REFUSED,
+        'image step is 7 but a row of 16 px rgb8 takes 48 bytes; fix the publisher',
+        {'step': 7},
+    ),
+    BadInput(
+        'data cut off',
+        REFUSED,
+        'image data are 99 bytes but 16x12 rgb8 with step 48 takes 576; fix the publisher',
+        {'length': 99},
+    ),
+    BadInput(
+        'an encoding that is not known',
+        REFUSED,
+        "image encoding '32SC4' is not supported; supported: rgb8, bgr8",
+        {'encoding': '32SC4'},
+    ),
+    BadInput(
+        'a depth image (16UC1)',
+        REFUSED,
+        "image encoding '16UC1' is not supported; supported: rgb8, bgr8",
+        {'encoding': '16UC1'},
+    ),
+    BadInput(
+        'yuyv of odd width',
+        REFUSED,
+        'yuyv image is 15 wide; it must be even: set another size or encoding in the driver',
+        {'encoding': 'yuyv', 'width': 15},
+    ),
+    BadInput(
+        'nv12 of odd height',
+        REFUSED,
+        'nv12 image is 16x11; both must be even: set another size or encoding in the driver',
+        {'encoding': 'nv12', 'height': 11},
+    ),
+    BadInput(
+        'nv12 whose step counts all planes (1.5 times a row)',
+        USED,
+        '',
+        {'encoding': 'nv12', 'step': 24, 'length': 288},
+    ),
+    BadInput(
+        'a Bayer image of three columns',
+        REFUSED,
+        'bayer_rggb8 image is 3x12; too small to demosaic: set a larger size in the driver',
+        {'encoding': 'bayer_rggb8', 'width': 3},
+    ),
+    BadInput(
+        'mono16 of a 12-bit sensor',
+        USED,
+        '16-bit images hold values of 12 bits: divided by 16',
+        {'encoding': 'mono16', 'step': 32, 'most': 4095},
+    ),
+    BadInput(
+        'mono16 of a 10-bit sensor, big-endian',
+        USED,
+        '16-bit images hold values of 10 bits: divided by 4',
+        {'encoding': 'mono16', 'step': 32, 'most': 1023, 'is_bigendian': 1},
+    ),
+)
+
+#: `format` of a sensor_msgs/CompressedImage, and the file in it: `codec`, `dtype` and `channels`,
+#: or `content`; `part` of the file is sent
+COMPRESSED = (
+    BadInput(
+        'no data',
+        REFUSED,
+        "compressed image of format 'jpeg', 0 bytes, cannot be decoded by OpenCV; publish JPEG or",
+        {'format': 'jpeg', 'content': b''},
+    ),
+    BadInput(
+        'video (H.264)',
+        REFUSED,
+        "compressed image of format 'h264', 8 bytes, cannot be decoded by OpenCV; publish JPEG or",
+        {'format': 'h264', 'content': b'\0\0\0\1gB\0\n'},
+    ),
+    BadInput(
+        'a JPEG that is cut off',
+        REFUSED,
+        'is cut off: the end of the JPEG is missing; publish JPEG or PNG',
+        {'format': 'rgb8; jpeg compressed bgr8', 'codec': 'jpeg', 'part': 0.7},
+    ),
+    BadInput(
+        'a PNG that is cut off',
+        REFUSED,
+        'cannot be decoded by OpenCV; publish JPEG or PNG',
+        {'format': 'rgb8; png compressed bgr8', 'codec': 'png', 'part': 0.7},
+    ),
+    BadInput(
+        'a depth image as PNG',
+        REFUSED,
+        "encoding '16UC1' is not supported; supported: rgb8",
+        {'format': '16UC1; png compressed ', 'codec': 'png', 'dtype': 'u2', 'channels': 1},
+    ),
+    BadInput(
+        'a depth image of floats as TIFF',
+        REFUSED,
+        'holds float32, not colours of 8 or 16 bits; publish JPEG or PNG',
+        {'format': '32FC1; tiff compressed ', 'codec': 'tiff', 'dtype': 'f4', 'channels': 1},
+    ),
+    BadInput(
+        'a Bayer pattern that is not known',
+        REFUSED,
+        "encoding 'bayer_abcd8' is not supported; supported: rgb8",
+        {'format': 'bayer_abcd8; png compressed ', 'codec': 'png', 'channels': 1},
+    ),
+    BadInput(
+        'mono16 as PNG, of a 12-bit sensor',
+        USED,
+        '16-bit images hold values of 12 bits: divided by 16',
+        {'format': 'mono16; png compressed ', 'codec': 'png', 'dtype': 'u2', 'channels': 1},
+    ),
+)
+
+#: what `depth-ros run` is given beside the file; `content` of the file, or EXIF data of a JPEG
+FILES = (
+    BadInput(
+        'a file that does not exist',
+        REFUSED,
+        'photo.jpg is no image: No such file or directory; check the path',
+        {'arguments': '--fx 50', 'content': None},
+    ),
+    BadInput(
+        'a file that is no image',
+        REFUSED,
+        'photo.jpg cannot be decoded by OpenCV; give a JPEG, PNG or TIFF file',
+        {'arguments': '--fx 50', 'content': b'no image'},
+    ),
+    BadInput(
+        'no focal length, neither given nor in the EXIF data',
+        REFUSED,
+        'give the focal length by one of --fx [px] and --hfov [deg]: the file does not have it',
+    ),
+    BadInput(
+        'a focal length that no lens has',
+        REFUSED,
+        'focal length is fx=0.1, fy=0.1 px for an image of 40x30, which no lens has',
+        {'arguments': '--fx 0.1'},
+    ),
+    BadInput(
+        'a field of view of 178 degrees',
+        REFUSED,
+        'px for an image of 40x30, which no lens has',
+        {'arguments': '--hfov 178'},
+    ),
+    BadInput(
+        'a principal point outside the image',
+        'used; warning',
+        'warning: principal point is (45, 14.5) in an image of 40x30, outside',
+        {'arguments': '--fx 50 --cx 45'},
+    ),
+    BadInput(
+        'a photo that lies on its side (EXIF orientation 6)',
+        'turned upright; printed',
+        'turned upright by EXIF orientation 6: now 30x40',
+        {'arguments': '--fx 50', 'exif': {0x0112: 6}},
+    ),
+)
+
+#: title of a table on docs/bad-input.md -> its rows
+SECTIONS = {
+    'camera_info': CAMERAS,
+    'Images': IMAGES,
+    'Compressed images': COMPRESSED,
+    'Files of depth-ros run': FILES,
+}
