@@ -24,11 +24,11 @@ TORCH_INDEX ?= $(if $(CPU),https://download.pytorch.org/whl/cpu)
 WORKERS ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
 
 PYTEST = -m pytest -n $(WORKERS) --dist loadfile -m 'not slow'
-# $(call pip,ENVIRONMENT,ARGUMENTS): pip, of whose output large files, retries and errors are shown
+# $(call pip,ENVIRONMENT,ARGUMENTS): pip; shown are what depth_ros asks for, large files and errors
 pip = $(1)/bin/python -m pip install --disable-pip-version-check --no-compile --log $(1)/pip.log \
-	$(2) 2>&1 | \
-	sed -uEn -e '/^ERROR|^error/,$$p' -e '/Retrying/p' \
-		-e 's/^ *(Downloading|Using cached) .*\/?(.*) \(([0-9]{3}[^)]*MB|[^)]*GB)\)/  \2, \3/p' \
+	$(2) 2>&1 | sed -uEn -e '/^ERROR|^error/,$$p' -e '/Retrying/p' \
+		-e 's/^Collecting ([^ ]+) \(from depth_ros.*/  \1/p' \
+		-e 's!^ *Downloading (.*/)?([^ /]+) \(([0-9]{2}[0-9.]* MB|[0-9.]+ GB)\)!    \2, \3!p' \
 		-e 's/^Installing collected packages.*/  unpacking; about a minute/p'
 
 .PHONY: demo test test-core test-slow test-jazzy test-lowest test-newest check bench docs clean \
@@ -77,9 +77,10 @@ clean:
 distclean: clean
 	rm -rf .venv .venv-jazzy .venv-lowest .venv-newest depth_ros.egg-info
 
-# What a verb needs beyond the package itself: extras of setup.py.
+# What a verb needs beyond the package itself: extras of setup.py. Tests need all.
 .venv/demo: EXTRAS = ros,report
 .venv/test: EXTRAS = all,bench,docs
+.venv/test: ALSO = .venv/demo .venv/bench .venv/docs
 .venv/bench: EXTRAS = ros,onnx,report,bench
 .venv/docs: EXTRAS = docs
 
@@ -87,7 +88,7 @@ distclean: clean
 		constraints/kilted.txt | .venv/made
 	@echo 'installing depth_ros with $(EXTRAS) into .venv; all that pip says is in .venv/pip.log'
 	@$(call pip,.venv,-c constraints/kilted.txt -e '.[$(EXTRAS)]')
-	@touch $@
+	@touch $@ $(ALSO)
 
 .venv/made:
 	@echo 'making .venv with $(if $(TORCH_INDEX),torch from $(TORCH_INDEX),torch for CUDA: 6 GB; CPU=1 takes less)'
