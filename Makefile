@@ -2,7 +2,7 @@
 #   make demo         a rendered camera, depth_node and a report; needs no camera, GPU or ROS;
 #                     `make demo ARGS='--animation docs/demo.webp'` draws the README's picture
 #   make test         the tests, on real ROS 2 (Kilted) from PyPI; `make test ARGS='-k scaling'`
-#   make test-core    those without ROS and without large networks, for the inner loop
+#   make test-core    those without ROS, networks and benchmark, for the inner loop
 #   make test-slow    those that take minutes
 #   make test-jazzy   the tests on ROS 2 Jazzy
 #   make test-lowest  the tests with the lowest versions that setup.py allows, on Python 3.10
@@ -41,7 +41,8 @@ test: .venv/test
 	.venv/bin/python $(PYTEST) $(ARGS)
 
 test-core: .venv/test
-	.venv/bin/python $(PYTEST) --ignore=test/ros --ignore=test/models $(ARGS)
+	.venv/bin/python $(PYTEST) --ignore=test/ros --ignore=test/models \
+		--ignore=test/test_bench_parts.py $(ARGS)
 
 test-slow: .venv/test
 	.venv/bin/python -m pytest -m slow $(ARGS)

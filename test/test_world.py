@@ -277,7 +277,7 @@ TUM_VI = Camera(
     (0.0034823894, 0.0007150348, -0.0020532361, 0.00020293673),
 )  # fmt: skip
 #: its polynomial turns back long before the corners
-WIDE = Camera(1280, 720, 560.0, 560.0, 640.0, 360.0, 'plumb_bob', (-0.33, 0.1, 0.0, 0.0, -0.013))
+WIDE = Camera(640, 360, 280.0, 280.0, 319.5, 179.5, 'plumb_bob', (-0.33, 0.1, 0.0, 0.0, -0.013))
 
 
 @pytest.mark.parametrize(('lens', 'dark'), [(EUROC, 0.0), (TUM_VI, 0.08), (WIDE, 0.22)])
