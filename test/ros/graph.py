@@ -121,7 +121,7 @@ class Graph:
     ) -> Received:
         return Received(self, kind, topic, qos(reliability, depth))
 
-    def wait(self, condition, what: str, timeout: float = 20.0):
+    def wait(self, condition, what: str, timeout: float = 60.0):
         """Poll until `condition()` is true and return it."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
@@ -230,7 +230,7 @@ class NodeProcess:
     def log(self) -> str:
         return ''.join(self.lines)
 
-    def said(self, text: str, timeout: float = 40.0, since: int = 0) -> None:
+    def said(self, text: str, timeout: float = 90.0, since: int = 0) -> None:
         try:
             self.graph.wait(lambda: text in ''.join(self.lines[since:]), f'log {text!r}', timeout)
         except AssertionError as error:
@@ -333,7 +333,7 @@ class Source:
         A count of subscriptions is no proof: the node subscribes anew when it knows our QoS.
         """
         self.graph.wait(
-            lambda: self.send(cam, **kw) and (condition() or time.sleep(0.1)), what, 40.0
+            lambda: self.send(cam, **kw) and (condition() or time.sleep(0.1)), what, 90.0
         )
 
     def answer(self, received, cam: Camera, rgb=None, tries: int = 10, **kw):
