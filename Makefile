@@ -2,7 +2,7 @@
 #   make demo         a rendered camera, depth_node and a report; needs no camera, GPU or ROS;
 #                     `make demo ARGS='--animation docs/demo.webp'` draws the README's picture
 #   make test         the tests, on real ROS 2 (Kilted) from PyPI; `make test ARGS='-k scaling'`
-#   make test-core    those without ROS, networks and benchmark, for the inner loop
+#   make test-core    those of the core and the simulation, for the inner loop
 #   make test-slow    those that take minutes
 #   make test-jazzy   the tests on ROS 2 Jazzy
 #   make test-lowest  the tests with the lowest versions that setup.py allows, on Python 3.10
@@ -24,6 +24,7 @@ TORCH_INDEX ?= $(if $(CPU),https://download.pytorch.org/whl/cpu)
 WORKERS ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
 
 PYTEST = -m pytest -n $(WORKERS) --dist loadfile -m 'not slow'
+NOT_CORE = ros models test_bench_parts.py test_weights_fuzz.py
 # $(call pip,ENVIRONMENT,ARGUMENTS): pip; shown are what depth_ros asks for, large files and errors
 pip = $(1)/bin/python -m pip install --disable-pip-version-check --no-compile --log $(1)/pip.log \
 	$(2) 2>&1 | sed -uEn -e '/^ERROR|^error/,$$p' -e '/Retrying/p' \
@@ -41,8 +42,7 @@ test: .venv/test
 	.venv/bin/python $(PYTEST) $(ARGS)
 
 test-core: .venv/test
-	.venv/bin/python $(PYTEST) --ignore=test/ros --ignore=test/models \
-		--ignore=test/test_bench_parts.py $(ARGS)
+	.venv/bin/python $(PYTEST) $(NOT_CORE:%=--ignore=test/%) $(ARGS)
 
 test-slow: .venv/test
 	.venv/bin/python -m pytest -m slow $(ARGS)
