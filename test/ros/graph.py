@@ -336,7 +336,7 @@ class Source:
             lambda: self.send(cam, **kw) and (condition() or time.sleep(0.1)), what, 90.0
         )
 
-    def answer(self, received, cam: Camera, rgb=None, tries: int = 10, **kw):
+    def answer(self, received, cam: Camera, rgb=None, tries: int = 40, **kw):
         """Publish until one stamp came back on `received`, one or a list; that or those."""
         wanted = received if type(received) is list else [received]
         self.ready()

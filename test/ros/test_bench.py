@@ -56,7 +56,7 @@ def test_two_cameras_are_served_at_once(graph, start, nodes):
 def test_memory_is_a_number_a_second(graph):
     found = memory.series(Options(minutes=0.05), *SMALL)
     assert 'failed' not in found, found
-    assert 2 <= len(found['resident_mb']) <= 5 and min(found['resident_mb']) > 50
+    assert len(found['resident_mb']) >= 2 and min(found['resident_mb']) > 50
     assert found['clouds_hz'] > 0 and found['device_mb'] == []
 
 
