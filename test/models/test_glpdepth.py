@@ -94,8 +94,9 @@ def test_layers_agree_with_the_published_network(nyu, fixture_of):
 
 @pytest.mark.parametrize('case', ['picture', 'main'])
 def test_a_picture_goes_through_as_through_the_published_chain(nyu, fixture_of, picture, case):
+    fixture = fixture_of('glp-nyu', case)
     prediction = nyu.predict(frame(picture))  # 480x640 needs no resizing
-    assert fixture_of('glp-nyu', case).error(case, 'output', prediction.values) < LIMIT
+    assert fixture.error(case, 'output', prediction.values) < LIMIT
 
 
 def test_a_small_picture_goes_through_as_through_the_published_chain(nyu, fixture_of, picture):
