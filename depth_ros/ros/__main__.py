@@ -15,10 +15,9 @@ def main() -> int:
     In this order: `depth_ros.ros.node` imports numpy and torch, which start threads.
     """
     keep_freed_memory()
-    interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback out of an import
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback out of an import
     from depth_ros.ros import node
 
-    signal.signal(signal.SIGINT, interrupt)
     return node.main()
 
 

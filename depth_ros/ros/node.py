@@ -8,7 +8,6 @@ publishes.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from depth_ros.ros.inputs.subscription import camera_size
 from depth_ros.ros.parameters import Parameters
 from depth_ros.ros.process import fastdds
 from depth_ros.ros.process.command_line import refuse_others
+from depth_ros.ros.process.interrupt import init, interruptible
 from depth_ros.ros.process.log import forward_to_ros
 from depth_ros.ros.session import Session
 from depth_ros.ros.worker import THREAD_NAME
@@ -59,7 +59,8 @@ class DepthNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the network. FAILURE, with the reason in the log, allows another try."""
-        return self._attempt('configure', self._configure)
+        with interruptible():  # loading a network takes seconds to minutes
+            return self._attempt('configure', self._configure)
 
     def _configure(self) -> None:
         settings, choice = self.parameters.resolve()
@@ -173,7 +174,8 @@ def main(args: list[str] | None = None) -> int:
         )
     freed = fastdds.prepare()
     try:
-        rclpy.init(args=args)
+        if not init(args):
+            return 0
     except rclpy_implementation.RCLError as error:
         if 'log' not in str(error).lower():
             raise
@@ -183,15 +185,16 @@ def main(args: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return FAILED
-    node = DepthNode()
-    if freed:
-        node.get_logger().info(
-            f'freed {freed / 2**20:.0f} MB of shared memory of killed processes'
-        )
+    exit_code, node = 0, None
     # MultiThreadedExecutor starves next to inference and EventsExecutor deadlocks (rclpy 9.1.2)
     executor = SingleThreadedExecutor()
-    executor.add_node(node)
     try:
+        node = DepthNode()
+        if freed:
+            node.get_logger().info(
+                f'freed {freed / 2**20:.0f} MB of shared memory of killed processes'
+            )
+        executor.add_node(node)
         if not node.parameters.settings.autostart or node.start():
             executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -200,15 +203,15 @@ def main(args: list[str] | None = None) -> int:
         if rclpy.ok():
             raise  # otherwise the shutdown came in the middle of a callback
     finally:
-        # a second Ctrl-C would leave shared memory behind
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        node._attempt('shut down', node.close)  # a GPU that failed may fail here again
-        executor.shutdown()
-        node.destroy_node()
+        if node is not None:
+            node._attempt('shut down', node.close)  # a GPU that failed may fail here again
+            exit_code = node.exit_code
+            executor.shutdown()
+            node.destroy_node()
         rclpy.try_shutdown()
     if any(thread.name == THREAD_NAME for thread in threading.enumerate()):
         # a network cannot be interrupted, and the interpreter would wait for it
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(node.exit_code)
-    return node.exit_code
+        os._exit(exit_code)
+    return exit_code

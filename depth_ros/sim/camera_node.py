@@ -25,6 +25,7 @@ from depth_ros.ros.inputs.camera_info import to_message
 from depth_ros.ros.parameters import FOREIGN
 from depth_ros.ros.process.command_line import refuse_others
 from depth_ros.ros.process.fastdds import prepare
+from depth_ros.ros.process.interrupt import init, interruptible
 from depth_ros.ros.process.malloc import keep_freed_memory
 from depth_ros.sim import encodings
 from depth_ros.sim.sequence import SequenceSettings, render_sequence
@@ -81,7 +82,8 @@ class SyntheticCamera(Node):
         def log_progress(done: int) -> None:
             log.info(f'{done} of {self.settings.frames} images rendered')
 
-        self.sequence = render_sequence(self.settings, log_progress)
+        with interruptible():  # rendering takes seconds to minutes
+            self.sequence = render_sequence(self.settings, log_progress)
         self._encoded = [encodings.encode(rgb, self.encoding) for rgb in self.sequence.rgb]
         self._image = image_message(camera, self.encoding, self._encoded[0], self._header)
         self._truth = image_message(camera, '32FC1', self.sequence.depth[0], self._header)
@@ -144,7 +146,8 @@ def main() -> int:
     keep_freed_memory()
     refuse_others('synthetic_camera', ((*item, '') for item in PARAMETERS.items()))
     prepare()
-    rclpy.init()
+    if not init():
+        return 0
     node = None
     try:
         node = SyntheticCamera()

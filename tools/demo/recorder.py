@@ -28,6 +28,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from depth_ros.core.stamps import nanoseconds
 from depth_ros.ros.inputs.images import to_rgb
 from depth_ros.ros.process.fastdds import prepare
+from depth_ros.ros.process.interrupt import init
 from depth_ros.ros.process.malloc import keep_freed_memory
 from tools.demo.measure import ArrivalLog
 
@@ -232,11 +233,12 @@ def main() -> int:
     """Run the recorder; returns the exit status, 0 if every output arrived."""
     keep_freed_memory()
     prepare()
-    rclpy.init()
+    if not init():
+        return 130
     node = Recorder()
     try:
         return node.run()
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         return 130
     finally:
         node.destroy_node()

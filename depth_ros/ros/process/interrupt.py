@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ctrl-C ends a node in order.
+
+rclpy's signal handler shuts the context down, which ends `spin`. It also calls Python's handler,
+whose KeyboardInterrupt can come later, between any two lines, also those that clean up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+import rclpy
+
+_received = False
+_raises = False
+
+
+def init(args: list[str] | None = None) -> bool:
+    """`rclpy.init`; from here on SIGINT raises KeyboardInterrupt only within `interruptible`.
+
+    Returns:
+        False if SIGINT came before rclpy had its handler: the program is to end.
+    """
+    signal.signal(signal.SIGINT, _on_sigint)
+    rclpy.init(args=args)
+    return not _received
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGINT raise KeyboardInterrupt here, once: for work of seconds or more."""
+    global _raises
+    _raises = True
+    try:
+        yield
+    finally:
+        _raises = False
+
+
+def _on_sigint(number: int, frame: FrameType | None) -> None:
+    global _received, _raises
+    _received = True
+    if _raises:
+        _raises = False  # what follows cleans up
+        raise KeyboardInterrupt
