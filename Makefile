@@ -23,7 +23,8 @@ CPU ?=
 TORCH_INDEX ?= $(if $(CPU),https://download.pytorch.org/whl/cpu)
 WORKERS ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
 
-PYTEST = -m pytest -n $(WORKERS) --dist loadfile -m 'not slow'
+# files in their order: by the number of tests, files of few long tests would come last
+PYTEST = -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not slow'
 NOT_CORE = ros models test_bench_parts.py test_weights_fuzz.py
 # $(call pip,ENVIRONMENT,ARGUMENTS): pip; shown are what depth_ros asks for, large files and errors
 pip = $(1)/bin/python -m pip install --disable-pip-version-check --no-compile --log $(1)/pip.log \

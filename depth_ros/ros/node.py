@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import rclpy
+from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -27,12 +28,13 @@ from depth_ros.ros.inputs.subscription import camera_size
 from depth_ros.ros.parameters import Parameters
 from depth_ros.ros.process import fastdds
 from depth_ros.ros.process.command_line import refuse_others
-from depth_ros.ros.process.interrupt import init, interruptible
+from depth_ros.ros.process.init import init, interruptible, shutdown
 from depth_ros.ros.process.log import forward_to_ros
 from depth_ros.ros.session import Session
 from depth_ros.ros.worker import THREAD_NAME
 
 FAILED = 1  #: exit code
+WAKE_S = 0.5  #: how often `spin` looks whether the context is shut down
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -195,6 +197,8 @@ def main(args: list[str] | None = None) -> int:
                 f'freed {freed / 2**20:.0f} MB of shared memory of killed processes'
             )
         executor.add_node(node)
+        # rclpy 9.1.2 wakes `spin` before it shuts the context down, and that can be too early
+        node.create_timer(WAKE_S, lambda: None, clock=Clock(clock_type=ClockType.STEADY_TIME))
         if not node.parameters.settings.autostart or node.start():
             executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -208,7 +212,8 @@ def main(args: list[str] | None = None) -> int:
             exit_code = node.exit_code
             executor.shutdown()
             node.destroy_node()
-        rclpy.try_shutdown()
+            node = None
+        shutdown()
     if any(thread.name == THREAD_NAME for thread in threading.enumerate()):
         # a network cannot be interrupted, and the interpreter would wait for it
         sys.stdout.flush()

@@ -25,7 +25,7 @@ from depth_ros.ros.inputs.camera_info import to_message
 from depth_ros.ros.parameters import FOREIGN
 from depth_ros.ros.process.command_line import refuse_others
 from depth_ros.ros.process.fastdds import prepare
-from depth_ros.ros.process.interrupt import init, interruptible
+from depth_ros.ros.process.init import init, interruptible, shutdown
 from depth_ros.ros.process.malloc import keep_freed_memory
 from depth_ros.sim import encodings
 from depth_ros.sim.sequence import SequenceSettings, render_sequence
@@ -164,7 +164,7 @@ def main() -> int:
         # a DDS participant that is not closed leaves its segment in /dev/shm
         if node is not None:
             node.destroy_node()
-        rclpy.try_shutdown()
+        shutdown()
     return 0
 
 

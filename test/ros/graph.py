@@ -8,7 +8,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
+from forked import Forked
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import GetParameters, ListParameters, SetParameters
@@ -28,9 +28,8 @@ from std_msgs.msg import Header
 from depth_ros.core.camera import Camera
 from depth_ros.core.stamps import nanoseconds  # noqa: F401  (for the tests)
 from depth_ros.ros.process import fastdds
-from tools.demo.processes import end_with_parent, own_domain
+from tools.demo.processes import own_domain
 
-HERE = Path(__file__).parent
 FRAME = 'camera_optical_frame'
 UNCONFIGURED, INACTIVE, ACTIVE = 1, 2, 3
 
@@ -207,28 +206,15 @@ class NodeProcess:
     ) -> None:
         self.graph = graph
         self.name = name
-        command = [sys.executable, str(HERE / 'node_with_fakes.py'), '--ros-args', *arguments]
-        command += ['-r', f'__node:={name}']
-        for name, value in parameters.items():
-            command += ['-p', f'{name.replace("__", ".")}:={value}']
-        self.process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            preexec_fn=end_with_parent,
-        )
-        self.lines: list[str] = []
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
-
-    def _read(self) -> None:
-        for line in self.process.stdout:
-            self.lines.append(line)
+        words = ['--ros-args', *arguments, '-r', f'__node:={name}']
+        for parameter, value in parameters.items():
+            words += ['-p', f'{parameter.replace("__", ".")}:={value}']
+        self.process = Forked('node_with_fakes', *words)
+        self.lines = self.process.lines
 
     @property
     def log(self) -> str:
-        return ''.join(self.lines)
+        return self.process.log
 
     def said(self, text: str, timeout: float = 90.0, since: int = 0) -> None:
         try:
@@ -244,7 +230,6 @@ class NodeProcess:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 raise AssertionError(f'the node did not stop; its log:\n{self.log}') from None
-        self.reader.join(5)
         return self.process.returncode
 
     def set(self, **parameters) -> list[str]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """depth_node with presets that misbehave on purpose; real in everything else."""
 
+import faulthandler
 import os
 import sys
 import time
@@ -134,6 +135,7 @@ def add(name, variant, kind, **abilities):
 
 
 if __name__ == '__main__':
+    faulthandler.enable()
     register()
     assert models.PRESETS is PRESETS
     from depth_ros.ros.node import main

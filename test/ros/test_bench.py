@@ -45,7 +45,10 @@ def test_messages_are_filled_serialised_and_published(graph, monkeypatch):
     assert len(table.rows) == 6
 
 
-@pytest.mark.parametrize(('start', 'nodes'), [(growth.separate_nodes, 2), (growth.one_node, 1)])
+@pytest.mark.parametrize(
+    ('start', 'nodes'),
+    [(growth.one_node, 1), pytest.param(growth.separate_nodes, 2, marks=pytest.mark.slow)],
+)
 def test_two_cameras_are_served_at_once(graph, start, nodes):
     row = growth.cameras(2, 1.0, start=start, size=SMALL)
     assert row['nodes'] == row['ready'] == nodes and row['model'] == 'flat_wall'

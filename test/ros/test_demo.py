@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+from forked import run
 from sensor_msgs.msg import CameraInfo, Image
 
 from tools.demo.processes import Child, stop
@@ -70,23 +71,17 @@ def test_demo_measures_and_draws(tmp_path: Path) -> None:
     ],
 )
 def test_the_camera_refuses_what_it_cannot_do(given: str, words: str) -> None:
-    command = [sys.executable, '-m', 'depth_ros.sim.camera_node', '--ros-args', '-p', given]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    said = done.stderr + done.stdout
-    assert done.returncode == 2 and words in said and 'Traceback' not in said, said
+    done = run('depth_ros.sim.camera_node', '--ros-args', '-p', given)
+    assert done.returncode == 2 and words in done.log and 'Traceback' not in done.log, done.log
 
 
 @pytest.mark.parametrize('module', ['depth_ros.sim.camera_node', 'depth_ros.ros'])
 def test_help_is_given_and_words_that_are_none_of_ros_are_refused(module: str) -> None:
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, '-m', module, *words]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-
-    told = run('--help')
-    assert told.returncode == 0 and '--ros-args -p PARAMETER:=VALUE' in told.stdout
-    assert 'rate:=30.0' in told.stdout or 'model:=auto' in told.stdout
-    refused = run('encoding:=nv12')
-    assert refused.returncode == 2 and 'unrecognized arguments: encoding:=nv12' in refused.stderr
+    told = run(module, '--help')
+    assert told.returncode == 0 and '--ros-args -p PARAMETER:=VALUE' in told.log
+    assert 'rate:=30.0' in told.log or 'model:=auto' in told.log
+    refused = run(module, 'encoding:=nv12')
+    assert refused.returncode == 2 and 'unrecognized arguments: encoding:=nv12' in refused.log
 
 
 def test_the_truth_of_a_distorted_camera_is_that_of_its_pinhole(graph, tmp_path: Path) -> None:
@@ -106,6 +101,7 @@ def test_the_truth_of_a_distorted_camera_is_that_of_its_pinhole(graph, tmp_path:
     assert camera.process.returncode == 0, camera.tail()  # told to end while it publishes
 
 
+@pytest.mark.slow
 def test_the_animation_moves(tmp_path: Path) -> None:
     path = tmp_path / 'demo.webp'
     if not hasattr(cv2, 'imwriteanimation'):

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rclpy
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from numpy.typing import NDArray
@@ -28,7 +27,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from depth_ros.core.stamps import nanoseconds
 from depth_ros.ros.inputs.images import to_rgb
 from depth_ros.ros.process.fastdds import prepare
-from depth_ros.ros.process.interrupt import init
+from depth_ros.ros.process.init import init, shutdown
 from depth_ros.ros.process.malloc import keep_freed_memory
 from tools.demo.measure import ArrivalLog
 
@@ -242,7 +241,7 @@ def main() -> int:
         return 130
     finally:
         node.destroy_node()
-        rclpy.try_shutdown()
+        shutdown()
 
 
 if __name__ == '__main__':

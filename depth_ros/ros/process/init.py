@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C ends a node in order.
+"""`rclpy.init` and its reverse, for a process that starts and ends in order.
 
-rclpy's signal handler shuts the context down, which ends `spin`. It also calls Python's handler,
-whose KeyboardInterrupt can come later, between any two lines, also those that clean up.
+On Ctrl-C rclpy's signal handler shuts the context down, which ends `spin`. It also calls Python's
+handler, whose KeyboardInterrupt can come later, between any two lines, also those that clean up.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 from collections.abc import Iterator
 from types import FrameType
@@ -27,6 +28,18 @@ def init(args: list[str] | None = None) -> bool:
     signal.signal(signal.SIGINT, _on_sigint)
     rclpy.init(args=args)
     return not _received
+
+
+def shutdown() -> None:
+    """`rclpy.try_shutdown`, and leave the ROS graph at once; the caller has dropped its nodes.
+
+    Otherwise the DDS participant stays until the interpreter ends. If the process ends in another
+    way, others see its topics for 20 s more, and call its services in vain.
+    """
+    context = rclpy.get_default_context()
+    rclpy.try_shutdown()
+    gc.collect()  # a lifecycle node's state machine, which holds the context
+    context.destroy()
 
 
 @contextlib.contextmanager
