@@ -90,5 +90,6 @@ def _run(module: str, arguments: tuple[str, ...], environment: dict[str, str], e
     os.close(end)
     os.environ.clear()
     os.environ.update(environment)
+    sys.path[:0] = environment.get('PYTHONPATH', '').split(os.pathsep)
     sys.argv[1:] = arguments
     runpy.run_module(module, run_name='__main__', alter_sys=True)

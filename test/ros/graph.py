@@ -138,16 +138,14 @@ class Graph:
         client = self.node.create_client(kind, name)
         try:
             assert client.wait_for_service(timeout), f'no service {name}'
-            if kind is not ChangeState:
+            for patience in (timeout,) if kind is ChangeState else (2.0, 10.0, timeout):
                 future = client.call_async(request)
                 try:
-                    self.wait(future.done, f'answer of {name}', timeout / 4)
+                    self.wait(future.done, f'answer of {name}', patience)
                     return future.result()
-                except AssertionError:
-                    pass
-            future = client.call_async(request)
-            self.wait(future.done, f'answer of {name}', timeout)
-            return future.result()
+                except AssertionError as error:
+                    lost = error
+            raise lost
         finally:
             self.node.destroy_client(client)
 
