@@ -88,7 +88,7 @@ distclean: clean
 
 .venv/demo .venv/test .venv/bench .venv/docs: setup.py constraints/common.txt \
 		constraints/kilted.txt | .venv/made
-	@echo 'installing depth_ros with $(EXTRAS) into .venv; all that pip says is in .venv/pip.log'
+	@echo 'installing depth_ros with $(EXTRAS) into .venv; the output of pip is in .venv/pip.log'
 	@$(call pip,.venv,-c constraints/kilted.txt -e '.[$(EXTRAS)]')
 	@touch $@ $(ALSO)
 
@@ -102,7 +102,7 @@ distclean: clean
 # torch and the like are borrowed from .venv, through a .pth file: its folders come after the
 # environment's own. Not before ROS is in, or pip would count the Kilted wheels as there.
 .venv-jazzy/test: constraints/jazzy.txt .venv/test
-	@echo 'making .venv-jazzy: ROS 2 Jazzy beside the torch of .venv'
+	@echo 'making .venv-jazzy: ROS 2 Jazzy with the torch of .venv'
 	@$(PYTHON) -m venv .venv-jazzy
 	@$(call pip,.venv-jazzy,-c constraints/jazzy.txt 'ros-rclpy[fastrtps]' ros-diagnostic-msgs \
 		ros-geometry-msgs ros-lifecycle-msgs ros-nav-msgs ros-sensor-msgs)

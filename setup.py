@@ -26,7 +26,7 @@ EXTRAS = {
     'onnx': ['onnxruntime>=1.12'],
     # the demo's page, with a cloud to turn
     'report': ['plotly>=5.9'],
-    # what our networks are measured beside
+    # what our networks are compared with
     'bench': ['onnxscript', 'transformers>=5'],
     # the documentation as a site
     'docs': ['mkdocs-material'],

@@ -19,7 +19,7 @@ if 'PYTEST_XDIST_WORKER_COUNT' in os.environ:
 
 @pytest.fixture(scope='session')
 def data() -> Path:
-    """The folder of real pictures, bags and weights, beside this repository."""
+    """The folder of real pictures, bags and weights, next to this repository."""
     if not (DATA / 'images').is_dir():
         pytest.skip(f'no real pictures in {DATA}; set DEPTH_ROS_DATA to their folder')
     return DATA
@@ -32,6 +32,6 @@ def shared() -> Path:
     if not (folder / 'parity').is_dir():
         pytest.skip(
             f'no large parity fixtures in {folder}, only the small ones of test/data; '
-            'set DEPTH_ROS_DATA to the data folder beside them'
+            'set DEPTH_ROS_DATA to the data folder next to them'
         )
     return folder

@@ -50,7 +50,7 @@ def test_before_a_second_pair_the_spread_is_that_of_the_pose():
         (pose((0.1, 0, 0)), known((0, 0, 0)), 'known baseline is 0 m'),
     ],
 )
-def test_what_tells_nothing_is_refused_and_the_previous_scale_stays(found, truth, said):
+def test_a_useless_pair_is_refused_and_the_scale_stays(found, truth, said):
     scale = BaselineScale()
     assert scale.update(found, truth) is None
     assert said in scale.refused and scale.accepted == 0
@@ -59,7 +59,7 @@ def test_what_tells_nothing_is_refused_and_the_previous_scale_stays(found, truth
     assert said in scale.refused and scale.accepted == 1
 
 
-def test_the_mean_is_of_logarithms_and_the_spread_is_told():
+def test_the_mean_is_of_logarithms_and_the_spread_is_reported():
     scale = BaselineScale(memory=1000)
     for factor in np.exp(RNG.normal(math.log(4), 0.1, 1000)):
         scale.update(pose((0.1, 0, 0)), 0.1 * factor)
@@ -77,7 +77,7 @@ def test_a_change_of_scale_is_followed_within_the_memory():
     assert scale.scale is None and scale.accepted == 0
 
 
-def test_a_memory_of_one_takes_each_pair_at_its_word():
+def test_a_memory_of_one_uses_each_pair_alone():
     scale = BaselineScale(memory=1)
     scale.update(pose((0.1, 0, 0)), 0.2)
     assert scale.update(pose((0.1, 0, 0)), 0.5) == pytest.approx(5)

@@ -41,7 +41,7 @@ def test_a_copier_copies_all_bytes():
     assert copied == [[3], [4], [5], [3], [4], [5], [6], [7]]
 
 
-def test_a_stage_is_beside_a_memcpy_of_what_it_makes(monkeypatch):
+def test_a_stage_is_compared_with_a_memcpy_of_its_output(monkeypatch):
     monkeypatch.setattr(stages, 'BUDGET_S', 0.01)
     frame = trial_frame(CPU, 64, 48)
     with torch.inference_mode():
@@ -102,7 +102,7 @@ def test_a_network_takes_turns_with_that_of_transformers():
 
 @pytest.mark.skipif(find_spec('transformers') is None, reason='needs transformers')
 @pytest.mark.parametrize('name', [n for n in networks() if other_runtimes.is_supported(n)])
-def test_networks_beside_each_other_are_of_one_size(name):
+def test_compared_networks_have_the_same_size(name):
     with torch.device('meta'):
         theirs = other_runtimes.transformers_network(name)
     count = sum(p.numel() for p in theirs.parameters())
@@ -110,7 +110,7 @@ def test_networks_beside_each_other_are_of_one_size(name):
     assert count_parameters(name) == pytest.approx(count, rel=0.01)
 
 
-def test_networks_measured_in_several_goes_stay_together():
+def test_networks_measured_in_several_runs_are_grouped():
     row = {'preset': 'nano', 'precision': 'fp32', 'median_ms': 1.0}
     other = {**row, 'preset': 'glpdepth_nyu'}
     old = {'rows': [row, {**row, 'precision': 'bf16'}], 'left_out': []}
@@ -121,7 +121,7 @@ def test_networks_measured_in_several_goes_stay_together():
     assert part['left_out'] == ['x: why']
 
 
-def test_a_child_that_fails_says_why():
+def test_a_child_that_fails_reports_the_reason():
     wanted = Options(presets=('nano',))
     row = networks_part.child('nano', ['ours'], 'fp33', wanted, 0.0)
     assert "'fp33'" in row['failed']

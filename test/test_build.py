@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is chosen at the start is said, and is what works."""
+"""What is chosen at the start is logged, and works."""
 
 import dataclasses
 import re
@@ -27,7 +27,7 @@ from depth_ros.pipeline.build import (
 CPU = torch.device('cpu')
 
 
-def test_build_says_what_was_chosen():
+def test_build_reports_its_choices():
     built, choices = build(Settings(model='flat_wall'))
     assert (built(trial_frame(CPU)).z == 2).all()
     assert str(choices).startswith(
@@ -36,7 +36,7 @@ def test_build_says_what_was_chosen():
     assert 'licence: Apache-2.0' in str(choices)
 
 
-def test_the_network_in_the_package_says_what_else_there_is(caplog):
+def test_nano_names_a_better_network(caplog):
     caplog.set_level('INFO')
     _, choices = build(Settings(model='nano', device='cpu'))
     assert choices.model == 'nano' and choices.weights.endswith('nano.safetensors')

@@ -31,7 +31,7 @@ def test_auto_takes_a_network_for_this_machine_and_downloads_it(hub, machine, ca
     assert f'model is auto: {machine.name}' in caplog.text and 'WARNING' not in caplog.text
 
 
-def test_those_networks_may_be_used_by_anybody_and_have_metres():
+def test_the_networks_of_auto_are_unrestricted_and_metric():
     for name in (WITH_GPU, WITHOUT_GPU):
         assert not PRESETS[name].source.restricted and PRESETS[name].kind.value in (
             'metric', 'canonical',
@@ -80,7 +80,7 @@ def test_what_auto_cannot_do_is_refused_before_a_download(hub, given, message): 
         resolve(given)
 
 
-def test_the_presets_own_values_count_below_the_users(hub):  # noqa: F811
+def test_the_user_overrides_the_preset(hub):  # noqa: F811
     publish(hub, PRESETS[WITHOUT_GPU])
     values, settings, _ = resolve({'device': 'cpu'})
     assert values['model'] == 'auto' and settings.model == WITHOUT_GPU

@@ -110,7 +110,7 @@ def photo(path, pixels, orientation=None, focal_35mm=None):
 
 
 @pytest.mark.parametrize('row', bad_input.FILES, ids=lambda row: row.given)
-def test_what_the_page_on_bad_input_says_of_files(tmp_path, capsys, row):
+def test_files_of_the_page_on_bad_input(tmp_path, capsys, row):
     path = tmp_path / 'photo.jpg'
     content = row.values.get('content', '')
     if content:
@@ -216,7 +216,7 @@ def test_a_16_bit_file_of_a_sensor_with_fewer_bits_is_not_black(tmp_path, bits):
         (['info', 'net.onnx'], 'use model onnx'),
     ],
 )
-def test_what_cannot_work_is_said_in_one_line(tmp_path, capsys, arguments, said):
+def test_errors_are_one_line(tmp_path, capsys, arguments, said):
     picture = tmp_path / 'yard.png'
     cv2.imwrite(str(picture), np.zeros((8, 8, 3), np.uint8))
     text = tmp_path / 'notes.jpg'
@@ -242,7 +242,7 @@ def test_run_reaches_metres_on_a_real_picture(data, tmp_path, capsys):
     assert np.abs(z[valid] / truth[valid] - 1).mean() < 0.07
 
 
-def test_the_list_says_which_network_to_take(capsys):
+def test_the_list_names_the_default_networks(capsys):
     assert main(['models']) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert WITH_GPU in last and WITHOUT_GPU in last
@@ -250,7 +250,7 @@ def test_the_list_says_which_network_to_take(capsys):
     assert 'auto' not in capsys.readouterr().out
 
 
-def test_info_of_a_preset_says_what_a_user_must_know(capsys):
+def test_info_of_a_preset_has_source_licence_and_range(capsys):
     assert main(['info', 'glpdepth_nyu']) == 0
     out = capsys.readouterr().out
     for text in (

@@ -77,8 +77,8 @@ def test_rules_of_the_command_line_are_yaml():
     ('values', 'said'),
     [
         ({'pionts.stride': 1}, 'pionts.stride is not a parameter'),
-        ({'points.stride': 0}, 'the least is 1'),
-        ({'rate': 1e9}, 'the most is 1000'),
+        ({'points.stride': 0}, 'the minimum is 1'),
+        ({'rate': 1e9}, 'the maximum is 1000'),
         ({'rate': float('nan')}, 'rate is NaN'),
         ({'rate': 'fast'}, "'fast', str; it is of type float"),
         ({'points.stride': True}, 'it is of type int'),
@@ -86,7 +86,7 @@ def test_rules_of_the_command_line_are_yaml():
         ({'onnx.mean': [0.0, float('nan'), 0.0]}, 'a list of float'),
         ({'onnx.input_size': [32.5, 24.0]}, 'a list of int'),
         ({'range.min': 5.0, 'range.max': 3.0}, 'range.min is 5 and range.max is 3'),
-        ({'colorized.min': 20.0}, 'it must be more'),
+        ({'colorized.min': 20.0}, 'colorized.max must be greater'),
         ({'precision': 'fp8'}, 'choose one of auto, fp32, fp16, bf16'),
     ],
 )

@@ -31,7 +31,7 @@ TEXTS = [README, ROOT / 'CONTRIBUTING.md', *PAGES]
 HINT = 'run `make docs`'
 NAMES = {p.name for p in parameters()}
 TOPICS = {'image', 'image/compressed', 'camera_info', 'image_2', 'camera_info_2', 'odom'}
-#: of the synthetic camera, beside those of `SequenceSettings`
+#: of the synthetic camera, in addition to those of `SequenceSettings`
 CAMERA = {'rate', 'encoding', 'frame_id', 'reliability', 'count'}
 PROGRAMS = ('ros2', 'depth-ros', 'depth_node', 'synthetic_camera', 'make', 'python')
 
@@ -105,13 +105,13 @@ def test_expectations_are_those_of_the_newest_results(results):
     assert '2030-01-01' in text
 
 
-def test_without_figures_from_a_gpu_the_pages_say_so(results):
+def test_missing_figures_from_a_gpu_are_stated(results):
     (results / '2030-02-03-gpu.json').unlink()
     assert '| GPU or Jetson | any | | **not measured yet** | | |' in docs.expectations(results)
     assert docs.NO_GPU in docs.measured_tables(results)
 
 
-def test_with_figures_from_a_gpu_the_page_does_not_deny_them(results):
+def test_figures_from_a_gpu_are_shown(results):
     page = docs.measured_tables(results)
     assert docs.NO_GPU not in page
     assert page.index('## Some GPU') < page.index('2030-01-01')
@@ -122,7 +122,7 @@ def test_a_duration_has_two_digits(ms, text):
     assert docs._duration(ms) == text
 
 
-def test_the_work_of_networks_is_as_torch_counts_it():
+def test_the_work_of_networks_is_counted_by_torch():
     text = (ROOT / 'docs/networks.md').read_text()
     row = r'^\| `(\w+)` \| (\d+)x(\d+) \| ([\d.]+) TFLOP \| (\d+) M \| ([\d.]+) GB \|$'
     rows = re.findall(row, text, re.MULTILINE)
@@ -170,7 +170,7 @@ def anchors(path):
 
 
 @pytest.mark.parametrize('path', TEXTS, ids=named)
-def test_links_lead_somewhere(path):
+def test_links_have_targets(path):
     for target in re.findall(r'\]\(([^)\s]+)\)', without_code(path.read_text())):
         if target.startswith(('http://', 'https://')):
             continue

@@ -32,7 +32,7 @@ def test_the_median_so_far_is_taken_and_then_held(caplog):
     assert caplog.text.count('frozen') == 1 and '200.0 %' in caplog.text
 
 
-def test_each_size_has_its_own():
+def test_each_image_size_has_its_own_estimate():
     camera = SteadyCamera(estimates(100, 200, 102), samples=2)
     assert camera(picture()).fx == 100
     assert camera(picture(128, 96)).fx == 200

@@ -87,7 +87,7 @@ def test_a_broken_connection_is_taken_up_where_it_broke(url, monkeypatch):
     assert Server.asked == [None, 'bytes=400000-', 'bytes=800000-']
 
 
-def test_a_server_without_ranges_is_asked_for_all_again(url, monkeypatch):
+def test_without_ranges_the_whole_file_is_requested_again(url, monkeypatch):
     monkeypatch.setattr(Server, 'ranges', False)
     part = module.cache_directory() / 'mono+stereo.zip.part'
     part.parent.mkdir(parents=True)
@@ -177,7 +177,7 @@ def test_a_zip_with_a_wrong_byte_is_not_kept_even_without_md5(url, monkeypatch, 
     assert cached(url) is None
 
 
-def test_a_user_without_a_home_is_told_which_variable_to_set(url, monkeypatch):
+def test_without_a_home_the_message_names_the_variable_to_set(url, monkeypatch):
     monkeypatch.delenv('DEPTH_ROS_CACHE', raising=False)
     monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
     monkeypatch.delenv('HOME', raising=False)

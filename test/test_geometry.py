@@ -176,7 +176,7 @@ def test_real_lenses_raise_no_doubt(model, coefficients):
     assert check_undistortion(Camera(320, 240, 220, 215, 158, 122, model, coefficients)) == []
 
 
-def test_a_fisheye_that_sees_all_around_raises_no_doubt():
+def test_a_360_degree_fisheye_is_no_warning():
     cam = Camera(800, 800, 127.0, 127.0, 399.5, 399.5, 'equidistant', (0.0,) * 4)
     assert check_undistortion(cam) == []
 

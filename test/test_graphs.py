@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A CUDA graph answers as its network does; what cannot be captured runs as before."""
+"""A CUDA graph computes the same as its network; what cannot be captured runs as before."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ class Two(torch.nn.Module):
 
 @NO_GPU
 @torch.inference_mode()
-def test_a_recorded_network_answers_as_it_does_otherwise():
+def test_a_cuda_graph_computes_the_same():
     network = Two().cuda()
     captured = CudaGraphNetwork(network)
     kept = []
@@ -49,7 +49,7 @@ class Refusing(CudaGraphNetwork):
 
 
 @torch.inference_mode()
-def test_where_recording_fails_the_network_runs_all_the_same(caplog):
+def test_if_capturing_fails_the_network_runs_without_a_graph(caplog):
     network = Two()
     captured = Refusing(network)
     for _ in range(4):

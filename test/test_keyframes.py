@@ -51,7 +51,7 @@ def test_the_nearest_to_the_wanted_parallax_is_taken():
 
 
 @pytest.mark.parametrize('depth', [1.5, 6.0])
-def test_a_deeper_scene_wants_a_longer_baseline(depth):
+def test_a_deeper_scene_needs_a_longer_baseline(depth):
     keyframes = Keyframes(capacity=100)
     for i in range(40):
         keyframes.add(frame(0.1 * i), at(x=0.05 * i))
@@ -68,7 +68,7 @@ def test_an_unknown_depth_is_guessed():
     assert guessed.keyframe is keyframes.best(frame(1), at(x=2.0), math.nan).keyframe
 
 
-def test_a_camera_that_stands_or_only_turns_has_no_second_view():
+def test_a_camera_without_translation_has_no_second_view():
     assert walked(Keyframes(), [at()] * 20) is None
     keyframes = Keyframes()
     assert walked(keyframes, [at(yaw_deg=2 * i) for i in range(20)]) is None
@@ -97,7 +97,7 @@ def test_few_places_are_enough_for_near_and_far():
     assert all(keyframes.best(frame(20), at(x=10.0), z) for z in (1.0, 5.0, 20.0))
 
 
-def test_frames_grow_old():
+def test_old_frames_are_dropped():
     keyframes = Keyframes(max_age_s=5)
     keyframes.add(frame(0), at())
     assert keyframes.best(frame(4.9), at(x=0.4), 3.0) is not None
@@ -105,7 +105,7 @@ def test_frames_grow_old():
     assert len(keyframes) == 0
 
 
-def test_time_that_goes_back_starts_anew(caplog):
+def test_time_that_goes_back_clears_the_keyframes(caplog):
     caplog.set_level('INFO')
     keyframes = Keyframes()
     keyframes.add(frame(100), at())

@@ -151,7 +151,7 @@ def test_several_cameras_have_their_topics_below_their_names(command):
         ({'rviz': 'true'}, 'rviz:=true but package rviz2 is not installed'),
     ],
 )
-def test_what_cannot_be_meant_is_refused_by_the_name_of_the_argument(command, arguments, error):
+def test_contradictory_arguments_are_refused_by_name(command, arguments, error):
     with pytest.raises((ValueError, RuntimeError), match=error):
         command(**arguments)
 

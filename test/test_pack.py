@@ -32,7 +32,7 @@ def test_strided_cloud_takes_the_pixels_it_names():
 
 @pytest.mark.parametrize('color', [True, False])
 @pytest.mark.parametrize('stride', [1, 2, 3])
-def test_the_fast_way_on_a_cpu_gives_the_same_bytes_as_the_way_on_a_gpu(stride, color):
+def test_cpu_and_gpu_paths_encode_the_same_bytes(stride, color):
     z = torch.rand(8, 16, generator=torch.Generator().manual_seed(2)) * 5
     z[0], z[1, ::2], z[2, ::3] = nan, inf, -inf
     depth = DepthMap(z, CAM, RGB)
@@ -55,7 +55,7 @@ def test_a_picture_with_padded_rows_gives_its_colours():
 
 
 @pytest.mark.parametrize('stride', [1, 2])
-def test_a_look_at_the_depth_changes_nothing_but_the_time(stride):
+def test_a_cloud_with_known_depth_is_the_same(stride):
     out = torch.empty((*encode.cloud_size(CAM, stride), 4))
     for z in (torch.ones(8, 16), torch.ones(8, 16).index_fill(0, torch.tensor([1, 4]), nan)):
         points = encode.cloud(DepthMap(z, CAM, RGB), stride, out=out)
@@ -99,7 +99,7 @@ def test_millimetres_are_zero_where_they_do_not_fit():
     assert encode.millimetres(z).tolist() == encode._millimetres_by_torch(z).tolist()
 
 
-def test_colours_of_depth_tell_near_far_sky_and_invalid_apart():
+def test_colours_separate_near_far_sky_and_invalid():
     z = torch.tensor([[0.0, 5.0, 10.0, 99.0, nan, inf, -inf]])
     near, middle, far, beyond, invalid, sky, too_near = encode.colorize(z, 0, 10, 'turbo')[
         0

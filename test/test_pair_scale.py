@@ -90,7 +90,7 @@ def test_before_a_scale_there_is_no_depth_and_a_reason():
     assert stereo.report()['baseline scale [m per unit]'] == 'not known yet'
 
 
-def test_a_pair_that_tells_no_scale_has_the_last_one():
+def test_a_pair_without_a_scale_uses_the_last_one():
     model = Wall()
     stereo = views('stereo', model)
     run(stereo, frame(0), frame(12), 0.12)
@@ -118,7 +118,7 @@ def test_a_moving_camera_takes_earlier_frames_with_parallax():
     assert 'deg of parallax' in moving.report()['views']
 
 
-def test_nobody_knowing_the_way_leaves_one_view_with_the_last_scale():
+def test_without_odometry_one_view_uses_the_last_scale():
     moving = views('motion', Wall())
     for k in range(3):
         try:
@@ -131,7 +131,7 @@ def test_nobody_knowing_the_way_leaves_one_view_with_the_last_scale():
     assert moving.report()['views'] == 'one: no odometry'
 
 
-def test_time_that_goes_back_forgets_the_scale():
+def test_time_that_goes_back_resets_the_scale():
     moving = views('motion', Wall())
     with pytest.raises(ScaleError):
         run(moving, frame(0, 5.0), pose(0))
@@ -141,7 +141,7 @@ def test_time_that_goes_back_forgets_the_scale():
     assert moving.scale.scale is None
 
 
-def test_a_network_s_nonsense_is_named():
+def test_a_bad_output_of_a_network_is_named():
     model = Wall(wall_m=float('nan'))
     with pytest.raises(InferenceError, match='no finite value'):
         run(views('stereo', model), frame(0), frame(12), 0.12)
@@ -158,7 +158,7 @@ def test_a_model_of_one_view_is_refused():
         views('stereo', One())
 
 
-def test_two_views_measure_unless_told_otherwise():
+def test_two_views_measure_the_scale_by_default():
     assert views('motion', Wall()).pipeline.snapshot.scaling.method == 'baseline'
     with pytest.raises(ConfigError, match=r"two_views\.mode is 'off'"):
         Pipeline(Wall(), settings('off', scaling__method='baseline'))
@@ -181,7 +181,7 @@ def test_settings_that_cannot_be_are_refused(parameters, said):
         views('motion', Wall(), **parameters)
 
 
-def test_a_scaled_pose_keeps_its_angles_and_is_less_sure_along_the_way():
+def test_a_scaled_pose_keeps_its_angles_and_is_less_certain_along_the_translation():
     T = np.eye(4)
     T[:3, 3] = 0.0, 3.0, 4.0
     covariance = np.eye(6)
@@ -194,7 +194,7 @@ def test_a_scaled_pose_keeps_its_angles_and_is_less_sure_along_the_way():
 
 
 class Changing(Wall):
-    """While it predicts, somebody sets another scaling method."""
+    """Another scaling method is set while it predicts."""
 
     def predict_pair(self, first, second):
         self.interrupt()

@@ -27,7 +27,7 @@ def size(layout):
 @pytest.mark.parametrize(
     'layout', [pytest.param(x, marks=pytest.mark.slow if size(x) > 1e8 else ()) for x in SUMS]
 )
-def test_the_formula_gives_the_weights_of_the_published_networks_runs(layout):
+def test_the_formula_gives_the_weights_of_the_reference_runs(layout):
     digest = hashlib.sha256()
     for name, like in empty(layout).items():  # one at a time: a layout takes up to 4 GB
         digest.update(name.encode())

@@ -21,7 +21,7 @@ CAM = Camera(4, 2, 300.0, 330.0, 1.5, 0.5)
 FRAME = Frame(torch.zeros((2, 4, 3), dtype=torch.uint8), CAM)
 
 
-class Says:
+class Fixed:
     """A model with a fixed answer."""
 
     def __init__(self, values, kind=Kind.METRIC, **extra):
@@ -34,7 +34,7 @@ class Says:
 
 def depth(values, kind=Kind.METRIC, parameters=None, **extra):
     settings = with_values(Settings(), parameters or {})
-    return Pipeline(Says(values, kind, **extra), settings)(FRAME).z
+    return Pipeline(Fixed(values, kind, **extra), settings)(FRAME).z
 
 
 ONES = torch.ones(2, 4)
@@ -60,11 +60,11 @@ def test_sky_is_inf_even_where_the_network_gives_a_number():
     assert (z[0] == inf).all() and (z[1] == 1).all()
 
 
-def test_a_picture_of_nothing_but_sky_is_an_answer():
+def test_an_image_of_sky_alone_is_valid():
     assert (depth(ONES * nan, sky=torch.ones(2, 4, dtype=torch.bool)) == inf).all()
 
 
-def test_unsure_pixels_are_nan():
+def test_pixels_with_low_confidence_are_nan():
     confidence = torch.arange(8.0).reshape(2, 4)
     z = depth(ONES, parameters={'min_confidence': 3.0}, confidence=confidence)
     assert torch.isnan(z).sum() == 3
@@ -83,7 +83,7 @@ def test_inverse_depth_is_inverted_after_scale_and_shift():
     assert torch.isnan(z[1, 0]) and z[1, 1] == 4
 
 
-def test_the_users_factor_counts_for_every_method():
+def test_the_factor_of_the_user_applies_to_every_method():
     assert (depth(ONES, parameters={'scaling.scale': 1.1}) == 1.1).all()
 
 
@@ -114,7 +114,7 @@ def test_relative_networks_have_no_automatic_metres(kind):
         (ONES * nan, 'no finite value'),
     ],
 )
-def test_an_answer_that_is_no_depth_map_is_an_error(values, said):
+def test_an_output_that_is_no_depth_map_is_an_error(values, said):
     with pytest.raises(InferenceError, match=said):
         depth(values)
 
@@ -183,7 +183,7 @@ def test_a_frame_that_is_refused_costs_the_others_nothing():
         [0.0, -1.0, nan, 0.2, 0.5, 4.0, 4.1, inf, -inf, 1.0],
     ],
 )
-def test_the_fast_way_on_a_cpu_limits_as_the_way_on_a_gpu(row, near, far):
+def test_cpu_and_gpu_paths_limit_the_same(row, near, far):
     z = torch.tensor([row])
     kept = z.clone()
     fast = depth_pipeline._limited_by_numpy(z, near, far)
@@ -192,8 +192,8 @@ def test_the_fast_way_on_a_cpu_limits_as_the_way_on_a_gpu(row, near, far):
     assert torch.equal(z.nan_to_num(), kept.nan_to_num()), "the network's own answer stays"
 
 
-class Interrupted(Says):
-    """While it predicts, somebody sets a parameter."""
+class Interrupted(Fixed):
+    """A parameter is set while it predicts."""
 
     def predict(self, frame):
         self.interrupt()

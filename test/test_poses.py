@@ -43,7 +43,7 @@ def test_every_rotation_comes_back_from_its_quaternion():
         )
 
 
-def test_between_two_poses_way_and_turn_are_shared():
+def test_poses_are_interpolated():
     poses = PoseBuffer()
     poses.add(1 * S, about_z(0, x=1.0))
     poses.add(1 * S + S // 10, about_z(40, x=2.0))
@@ -70,7 +70,7 @@ def test_beyond_and_across_gaps_there_is_no_pose():
     assert poses.at(2 * S) is not None
 
 
-def test_old_poses_go_and_time_that_goes_back_starts_anew():
+def test_old_poses_are_dropped_and_time_that_goes_back_resets():
     poses = PoseBuffer(keep_s=1, max_gap_s=10)
     for k in range(50):
         poses.add(k * S // 10, about_z(0, x=k))

@@ -54,7 +54,7 @@ def page(shot, summary, tmp_path_factory):
     return report.write(path, summary, shot, drawn, 'What it is & is not.')
 
 
-def test_the_page_stands_alone(page):
+def test_the_page_needs_no_other_file(page):
     text = page.read_text()
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="(?!data:)', text)
     assert (
@@ -67,7 +67,7 @@ def test_the_page_stands_alone(page):
     assert page.stat().st_size < 12e6
 
 
-def test_a_frame_without_points_and_a_second_of_frames_are_told(shot, summary, tmp_path):
+def test_a_frame_without_points_is_reported(shot, summary, tmp_path):
     none, short = np.empty((0, 3), np.float32), np.stack((np.arange(20) / 20, np.ones(20)))
     less = {**shot, 'points': none, 'colours': none.astype(np.uint8), 'sent': short[0]}
     less |= {f'timeline {name}': short for name in ('depth/image', 'points')}
@@ -78,7 +78,7 @@ def test_a_frame_without_points_and_a_second_of_frames_are_told(shot, summary, t
     assert line.x == pytest.approx([0.475]) and line.y == pytest.approx([20 / 0.95])
 
 
-def test_the_error_picture_tells_near_from_far():
+def test_the_error_image_separates_near_and_far():
     truth = np.array([[2.0, 2.0, 2.0, np.inf, 2.0]], np.float32)
     depth = np.array([[2.0, 4.0, 1.0, np.inf, np.nan]], np.float32)
     right, far, near, sky, unknown = drawing.error_image(depth, truth)[0].tolist()

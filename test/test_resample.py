@@ -111,7 +111,7 @@ def test_a_hole_in_depth_stays_a_hole():
     torch.testing.assert_close(big[~holes], torch.full_like(big[~holes], 2.0))
 
 
-def test_seen_by_knows_the_edge_of_the_picture():
+def test_seen_by_ends_at_the_edge_of_the_image():
     inner = Camera(100, 80, 100, 100, 49.5, 39.5)
     outer = Camera(200, 160, 100, 100, 99.5, 79.5)
     mask = covered_pixels(inner, outer, torch.device('cpu')).numpy()
@@ -119,7 +119,7 @@ def test_seen_by_knows_the_edge_of_the_picture():
 
 
 @pytest.mark.parametrize('size', [(30, 40), (7, 100), (90, 23), (48, 64)])
-def test_maps_grow_and_shrink_as_torch_has_it(size):
+def test_maps_are_resized_as_torch_does(size):
     maps = torch.randn((3, 48, 64), generator=torch.Generator().manual_seed(0))
     expected = F.interpolate(maps[None], size=size, mode='bilinear', align_corners=False)[0]
     torch.testing.assert_close(resize_bilinear(maps, size), expected, atol=5e-5, rtol=0)

@@ -60,13 +60,13 @@ def test_broken_and_outdated_sequences_are_replaced(cache, monkeypatch, damage):
     assert new.name.endswith('another world')
 
 
-def test_where_nothing_can_be_kept_it_says_so(cache, caplog):
+def test_an_unwritable_cache_is_logged(cache, caplog):
     cache.parent.write_text('a file where the folder should be')
     assert render_sequence(SMALL).rgb.shape == (9, 36, 48, 3)
     assert 'cannot be cached' in caplog.text
 
 
-def test_it_plays_there_and_back():
+def test_the_sequence_plays_forwards_and_backwards():
     three = ImageSequence(np.empty((3, 1, 1, 3), np.uint8), np.empty((3, 1, 1), np.float32))
     assert [three.index(n) for n in range(9)] == [0, 1, 2, 1, 0, 1, 2, 1, 0]
     one = ImageSequence(three.rgb[:1], three.depth[:1])

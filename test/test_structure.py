@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 NOT_COPIED = ('.venv*', '.git', 'build', '*.egg-info', '__pycache__', 'data', 'demo', 'docs')
 
-#: room -> rooms whose modules it may import, beside its own; see CONTRIBUTING.md
+#: room -> rooms whose modules it may import, in addition to its own; see CONTRIBUTING.md
 ROOMS = {
     '': set(),
     'core': set(),

@@ -194,7 +194,7 @@ def test_frames_of_a_video_differ_in_noise_only():
     assert (means[::2] - means[1::2]).abs().max() < 2
 
 
-def test_pictures_of_a_batch_are_those_taken_alone():
+def test_a_batch_gives_the_results_of_single_images():
     scenes = [random_scene(s) for s in range(4)]
     cameras = [random_camera(s, 50, 38) for s in range(4)]
     poses = [random_pose(s, 0) for s in scenes]
@@ -340,7 +340,7 @@ def test_cameras_stand_in_free_space(kind):
     assert min(nearest) > 0.15  # Z is shorter than the distance, at the picture's corners
 
 
-def test_depths_are_those_of_such_places():
+def test_depths_are_plausible_for_the_kind_of_scene():
     def medians(kinds):
         z = [
             float(render(scene, CAMERA, random_pose(scene, 1)).z.median())
@@ -363,7 +363,7 @@ def test_pictures_are_neither_black_nor_white_nor_empty():
         assert not view.z.isnan().any()
 
 
-def test_supersampling_changes_colour_and_not_depth():
+def test_supersampling_changes_colour_only():
     scene = random_scene(1, 'room')
     pose = random_pose(scene, 0)
     one, four = (render(scene, CAMERA, pose, sensor=False, supersample=n) for n in (1, 2))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An image file as a photograph: turned upright, with the focal length its EXIF data name."""
+"""An image file as a photo: turned upright, with the focal length its EXIF data name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ROWS_ARE_COLUMNS = (5, 6, 7, 8)  #: orientations
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """A photograph.
+    """A photo.
 
     Args:
         rgb: (H, W, 3) uint8, upright.

@@ -20,7 +20,7 @@ class BitDepth:
     """How many bits of its 16-bit channels a camera uses, as far as its images have shown.
 
     10- and 12-bit sensors send their values as they are: divided by 256, as full 16 bits are, they
-    would be black. No message says how many bits are used. So the bit depth is the least of
+    would be black. No message says how many bits are used. So the bit depth is the smallest of
     `BIT_DEPTHS` that holds the values of all images so far. It only grows, so that the brightness
     is steady: it changes at most four times.
 

@@ -56,9 +56,9 @@ class Parameter:
         if isinstance(value, float) and value != value:
             raise ConfigError(f'{self.name} is NaN')
         if self.low is not None and value < self.low:
-            raise ConfigError(f'{self.name} is {value:g}; the least is {self.low:g}')
+            raise ConfigError(f'{self.name} is {value:g}; the minimum is {self.low:g}')
         if self.high is not None and value > self.high:
-            raise ConfigError(f'{self.name} is {value:g}; the most is {self.high:g}')
+            raise ConfigError(f'{self.name} is {value:g}; the maximum is {self.high:g}')
         return value
 
 
@@ -109,7 +109,7 @@ def with_values(settings: Any, values: Mapping[str, Any]) -> Any:
     ):
         least, most = attrgetter(low)(settings), attrgetter(high)(settings)
         if most and least >= most:
-            raise ConfigError(f'{low} is {least:g} and {high} is {most:g}; it must be more')
+            raise ConfigError(f'{low} is {least:g} and {high} is {most:g}; {high} must be greater')
     check_cameras(settings)
     return settings
 
@@ -170,7 +170,7 @@ def share_directory() -> Path:
         if (place / 'config' / 'depth.yaml').is_file():
             return place
     raise ConfigError(
-        f'config/depth.yaml is neither beside {package} nor in share/depth_ros; install again'
+        f'config/depth.yaml is neither next to {package} nor in share/depth_ros; install again'
     )
 
 

@@ -72,7 +72,7 @@ class Pipeline:
 
         Returns:
             (H, W) metres for the undistorted camera: NaN invalid, +Inf sky or beyond range.max,
-            -Inf nearer than range.min (REP 117); never 0.
+            -Inf closer than range.min (REP 117); never 0.
 
         Raises:
             InferenceError: the prediction is not of the frame's size, or holds no number.
@@ -158,7 +158,7 @@ def _tried(action: Callable[..., T], *args: Any) -> T | DepthRosError:
 
 
 def _limited(z: Tensor, near: float, far: float) -> Tensor:
-    """-Inf nearer than `near`, +Inf beyond `far`, NaN for zero and less (REP 117, 118)."""
+    """-Inf closer than `near`, +Inf beyond `far`, NaN for zero and less (REP 117, 118)."""
     how = _limited_by_numpy if z.device.type == 'cpu' else _limited_by_torch
     return how(z, near, far)
 
@@ -173,7 +173,7 @@ def _limited_by_numpy(z: Tensor, near: float, far: float) -> Tensor:
     """As `_limited_by_torch`, in a fifth of its time; without a copy if all is in range."""
     values = z.numpy()
     lowest, highest = np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
-    if lowest > 0 and near <= lowest and highest <= far:  # NaN aside
+    if lowest > 0 and near <= lowest and highest <= far:  # comparisons skip NaN
         return z
     limited = values.copy()
     np.copyto(limited, np.nan, where=~(values > 0))

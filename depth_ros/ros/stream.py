@@ -234,4 +234,4 @@ class Stream:
 def _frame(view: View, camera: CameraModelSource, upload: Upload) -> Frame:
     rgb = upload(view.image)
     header = view.image.header
-    return Frame(rgb, camera.camera_of(view, rgb), nanoseconds(header.stamp), header.frame_id)
+    return Frame(rgb, camera.camera_for(view, rgb), nanoseconds(header.stamp), header.frame_id)

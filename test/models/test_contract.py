@@ -47,7 +47,7 @@ def loaded(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize('name', PRESETS)
-def test_a_row_says_what_a_user_must_know(name):
+def test_a_row_has_source_licence_and_size(name):
     preset = PRESETS[name]
     assert preset.source.licence
     assert hasattr(import_module(f'depth_ros.models.{preset.family}'), 'load')
@@ -56,7 +56,7 @@ def test_a_row_says_what_a_user_must_know(name):
         assert preset.paper.startswith('https://') and preset.kind is not None
 
 
-def test_a_preset_answers_for_every_pixel_of_any_frame(loaded):
+def test_a_preset_predicts_every_pixel_of_any_frame(loaded):
     preset, model, settings = loaded
     assert model.kind is (preset.kind or Kind(settings.onnx.kind))
     assert isinstance(model, models.EstimatesCamera) == preset.estimates_camera
@@ -93,7 +93,7 @@ def test_frames_of_several_cameras_at_once_are_those_frames_one_by_one(loaded):
         torch.testing.assert_close(together.values, alone.values, **close)
 
 
-def test_a_preset_reaches_metres_or_says_that_it_cannot(loaded):
+def test_a_preset_reaches_metres_or_refuses(loaded):
     _, model, settings = loaded
     if model.kind in (Kind.SCALE_INVARIANT, Kind.AFFINE_INVERSE):
         settings = with_values(settings, {'scaling.method': 'constant'})

@@ -203,7 +203,7 @@ def test_resizing_picture_and_camera_keeps_version_3_metres(quick, picture):
     torch.testing.assert_close(zb[1::3, 1::3][inner], za[inner])
 
 
-def test_depth_beside_sky_mixes_no_sky():
+def test_depth_next_to_sky_mixes_no_sky():
     depth = torch.full((14, 28), 5.0)
     sky = torch.zeros(14, 28)
     sky[:, 14:], depth[:, 14:] = 1.0, 500.0
@@ -257,7 +257,7 @@ def test_half_precision_returns_float32(small_file, picture):
     assert prediction.values.isfinite().all()
 
 
-def test_weights_and_a_sane_input_size_are_asked_for(small_file):
+def test_weights_and_a_valid_input_size_are_required(small_file):
     with pytest.raises(ConfigError, match='set weights to'):
         load(V2, ModelOptions())
     with pytest.raises(ConfigError, match='input_size is 7'):

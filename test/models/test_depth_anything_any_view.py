@@ -130,7 +130,7 @@ def test_attention_depends_on_where_tokens_are_to_each_other():
     assert products[0] == pytest.approx(products[1].item(), abs=1e-4)
 
 
-def test_local_blocks_tell_patches_apart_and_global_ones_do_not():
+def test_local_blocks_use_positions_and_global_ones_do_not():
     local, everywhere = rope_tables((2, 3), torch.float32, torch.device('cpu'))
     for cos, sin in (local, everywhere):
         assert cos.shape == (7, 64)
@@ -142,7 +142,7 @@ def test_local_blocks_tell_patches_apart_and_global_ones_do_not():
 
 
 @pytest.mark.parametrize('size', [(7, 9), (1, 1), (10, 4)])
-def test_places_are_sines_and_cosines_of_the_half_diagonal(size):
+def test_uv_embeddings_are_sines_and_cosines_of_the_half_diagonal(size):
     (h, w), aspect, channels = size, 1.5, 12
     table = uv_embedding(channels, size, aspect)
     diagonal = math.hypot(aspect, 1)
@@ -154,7 +154,7 @@ def test_places_are_sines_and_cosines_of_the_half_diagonal(size):
         assert table[:, row, column].tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_pixels_the_network_doubts_can_be_left_out(small, picture):
+def test_pixels_with_low_confidence_can_be_masked(small, picture):
     frame = Frame(picture, Camera(640, 480, 520.0, 520.0, 319.5, 239.5))
     model = adapter(small, input_size=126)
     prediction = model.predict(frame)

@@ -36,7 +36,7 @@ PLAIN = [name for name in LAYOUTS_HERE if re.fullmatch('da[12]-vit.', name)]
     ('form', 'layout'),
     [*(('published', x) for x in LAYOUTS_HERE), *(('transformers', x) for x in PLAIN)],
 )
-def test_every_published_name_and_shape_has_its_place(form, layout):
+def test_every_published_tensor_is_mapped(form, layout):
     state = empty(layout) if form == 'published' else as_transformers(empty(layout))
     with torch.device('meta'):
         want = build(Variant.of(PRESETS[LAYOUTS_HERE[layout]])).state_dict()
@@ -192,7 +192,7 @@ def test_a_file_named_as_another_preset_is_refused(tmp_path, file, preset, right
         ('depth_anything_vits14.pth', 'da1-vits', V1, True),
     ],
 )
-def test_a_file_that_names_no_variant_is_trusted_aloud(
+def test_a_file_that_names_no_variant_is_used_with_a_warning(
     tmp_path, caplog, file, layout, preset, known
 ):
     caplog.set_level(logging.INFO)

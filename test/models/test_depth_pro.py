@@ -119,7 +119,7 @@ def test_layers_have_the_published_sizes():
     assert net.fov_deg(x).shape == (1,)
 
 
-def test_the_field_of_view_is_in_memory_only_if_it_is_asked_for():
+def test_the_field_of_view_network_is_loaded_only_if_needed():
     with torch.device('meta'):
         plain, full = DepthPro(), DepthPro(fov=True)
     assert plain.fov is None
@@ -212,7 +212,7 @@ def test_depth_is_resized_in_inverse_depth():
     torch.testing.assert_close(1 / z[100], expected * 640 / 500)
 
 
-def test_what_the_publishers_put_at_ten_kilometres_is_nothing_in_range():
+def test_depth_at_ten_kilometres_is_out_of_range():
     model = answering(1.0)
     model.network.inverse[:, :512] = 0.0
     model.network.inverse[:, 512:1024] = 5e-5

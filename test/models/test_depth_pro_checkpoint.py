@@ -78,7 +78,7 @@ def as_transformers(state):
 
 @pytest.mark.parametrize('form', ['published', 'transformers'])
 @pytest.mark.parametrize('fov', [True, False])
-def test_every_published_name_and_shape_has_its_place(published, form, fov):
+def test_every_published_tensor_is_mapped(published, form, fov):
     state = published if form == 'published' else as_transformers(published)
     with torch.device('meta'):
         want = DepthPro(fov=fov).state_dict()
@@ -90,7 +90,7 @@ def test_every_published_name_and_shape_has_its_place(published, form, fov):
 
 
 def test_transformers_names_mean_the_same_tensors(published):
-    """Told apart by value: most shapes occur often."""
+    """Compared by value, because most shapes occur often."""
     numbered = {
         k: torch.full((3, 1) if '.qkv.' in k else (1,), float(i)) for i, k in enumerate(published)
     }

@@ -84,9 +84,9 @@ def test_the_network_agrees_with_the_published_one(fixture_of, layout, pair):
 def test_a_published_file_gives_the_published_points_of_a_large_pair(fixture_of, tmp_path):
     fixture = fixture_of('dust3r-512_dpt', 'main')
     path = tmp_path / 'DUSt3R_ViTLarge_BaseDecoder_512_dpt.pth'
-    # as published: with the command line of the training beside the tensors
-    beside = {'args': argparse.Namespace(model='Some(head_type="dpt")'), 'epoch': 3}
-    torch.save({'model': formula('dust3r-512_dpt'), **beside}, path)
+    # as published: with the command line of the training next to the tensors
+    extra = {'args': argparse.Namespace(model='Some(head_type="dpt")'), 'epoch': 3}
+    torch.save({'model': formula('dust3r-512_dpt'), **extra}, path)
     model = load('dust3r_512_dpt', ModelOptions(weights=path))
     with torch.inference_mode():
         views = (fixture.network_input('main', f'input{i}') for i in (1, 2))
@@ -115,7 +115,7 @@ def test_focal_lengths_are_those_of_the_published_estimator():
     )
 
 
-def test_focal_lengths_come_out_of_a_map_with_holes():
+def test_focal_lengths_are_estimated_from_a_map_with_holes():
     camera = camera_of(40, 60, 110.0)
     u, v = torch.arange(60) - camera.cx, torch.arange(40) - camera.cy
     x, y = torch.meshgrid(u / 110, v / 110, indexing='xy')

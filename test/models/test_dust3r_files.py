@@ -23,7 +23,7 @@ LAYOUTS = ('224_linear', '512_linear', '512_dpt')
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)
-def test_every_published_name_and_shape_has_its_place(layout):
+def test_every_published_tensor_is_mapped(layout):
     state = empty(f'dust3r-{layout}')
     with torch.device('meta'):
         network = Dust3r(guess_head(state))
@@ -90,7 +90,7 @@ def test_a_config_that_states_another_size_is_refused(tmp_path):
         load('dust3r_512_linear', ModelOptions(weights=path))
 
 
-def test_a_file_that_names_no_variant_is_trusted_aloud(tmp_path, caplog):
+def test_a_file_that_names_no_variant_is_used_with_a_warning(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     path = a_file(tmp_path, '512_linear', 'mine.safetensors')
     with pytest.raises(WeightsError, match='does not fit'):
@@ -106,7 +106,7 @@ def test_another_family_is_named(tmp_path):
         load('dust3r_512_dpt', ModelOptions(weights=path))
 
 
-def test_only_what_is_known_to_be_unused_may_be_left_over(tmp_path):
+def test_only_known_unused_tensors_may_be_left_over(tmp_path):
     tiny = Dust3r('dpt', Shape(64, 1, 64, 4, 8, (4, 4, 8, 8)))
     state = tiny.state_dict()
     load_strict(tiny, {**state, 'mask_token': torch.zeros(1)}, path=tmp_path, ignore=UNUSED)
@@ -118,7 +118,7 @@ def test_only_what_is_known_to_be_unused_may_be_left_over(tmp_path):
         load_strict(tiny, state, path=tmp_path, ignore=UNUSED)
 
 
-def test_the_arguments_of_the_training_may_lie_beside_the_tensors(tmp_path, monkeypatch):
+def test_a_file_may_contain_the_arguments_of_the_training(tmp_path, monkeypatch):
     path = tmp_path / 'x.pth'
     args = argparse.Namespace(model='Net(conf_mode=("exp", 1, inf))', lr=1e-4, sizes=[(1, 2)])
     torch.save({'model': {'enc_norm.bias': torch.ones(1)}, 'args': args, 'epoch': 3}, path)
@@ -152,7 +152,7 @@ def test_code_among_the_arguments_is_not_run(tmp_path, nested):
     assert not trap.exists()
 
 
-def test_weights_and_a_sane_input_size_are_asked_for(tmp_path):
+def test_weights_and_a_valid_input_size_are_required(tmp_path):
     with pytest.raises(ConfigError, match=r'needs weights; .* of naver/DUSt3R_ViTLarge'):
         load('dust3r_512_dpt', ModelOptions())
     with pytest.raises(ConfigError, match='input_size is 15; the minimum is 16'):

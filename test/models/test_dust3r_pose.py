@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pose of the second view from made-up point maps: right, and as sure as it says."""
+"""The pose of the second view from made-up point maps: correct, with a correct covariance."""
 
 import cv2
 import numpy as np
@@ -69,7 +69,7 @@ def noise(kind):
 
 
 @pytest.mark.parametrize('kind', ['alone', 'alike'])
-def test_errors_are_as_large_as_the_covariance_says(kind):
+def test_errors_agree_with_the_covariance(kind):
     torch.manual_seed(2)
     true = moved(room(CAMERA), T_TRUE)
     errors, said = [], []
@@ -95,7 +95,7 @@ def test_what_does_not_fit_is_left_out_and_counted():
     assert pose.inliers == pytest.approx(0.67, abs=0.05)
 
 
-def test_the_surer_half_is_compared():
+def test_the_more_confident_half_is_compared():
     points = moved(room(CAMERA), T_TRUE)
     confidence = torch.full((96, 128), 1.5)
     confidence[:, :60] = 1.01
@@ -141,7 +141,7 @@ class Oracle:
 
 
 @pytest.mark.parametrize('stretch', [1.0, 0.8, 1.3])
-def test_a_pair_gives_depth_and_pose_whatever_focal_length_the_network_believes_in(stretch):
+def test_a_pair_gives_depth_and_pose_for_any_estimated_focal_length(stretch):
     model = Dust3rModel(Oracle(stretch), 512, ModelOptions(input_size=128))
     camera = Camera(256, 192, 220.0, 220.0, 127.5, 95.5)  # shown at half size
     frames = [Frame(torch.zeros(192, 256, 3, dtype=torch.uint8), camera) for _ in range(2)]
@@ -160,7 +160,7 @@ def test_a_pair_gives_depth_and_pose_whatever_focal_length_the_network_believes_
 
 
 @pytest.mark.parametrize('stretch', [1.0, 0.8, 1.3])
-def test_the_points_tell_the_camera(stretch):
+def test_the_points_determine_the_camera(stretch):
     """x and y that are 1.3 times as wide are seen by a lens 1.3 times as short."""
     model = Dust3rModel(Oracle(stretch), 512, ModelOptions(input_size=128))
     camera = model.estimate_camera(torch.zeros(192, 256, 3, dtype=torch.uint8))

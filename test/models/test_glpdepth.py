@@ -126,13 +126,13 @@ def test_kitti_is_nyu_times_eight(nyu, file, picture):
 
 
 @pytest.mark.parametrize('name', ['glpn-nyu.pth', 'NYU.ckpt', 'glpdepth_nyu.safetensors'])
-def test_the_word_in_a_name_tells_the_variants_apart(file, tmp_path, name):
+def test_a_file_name_identifies_the_variant(file, tmp_path, name):
     (tmp_path / name).symlink_to(file)
     with pytest.raises(WeightsError, match='not glpdepth_kitti; set model to glpdepth_nyu'):
         load(KITTI, ModelOptions(weights=tmp_path / name))
 
 
-def test_a_name_that_does_not_tell_is_warned_of(file, caplog):
+def test_an_ambiguous_file_name_is_a_warning(file, caplog):
     load(KITTI, ModelOptions(weights=file))
     (said,) = (r for r in caplog.records if 'does not state its variant' in r.getMessage())
     assert said.levelname == 'WARNING'
@@ -164,7 +164,7 @@ def test_half_precision_returns_float32(file, picture):
 
 
 @pytest.mark.parametrize('form', ['authors', 'transformers'])
-def test_every_published_name_and_shape_has_its_place(form):
+def test_every_published_tensor_is_mapped(form):
     state = empty('glp')
     state = as_transformers(state) if form == 'transformers' else state
     with torch.device('meta'):
@@ -216,7 +216,7 @@ def test_a_config_that_states_another_maximum_is_refused(tmp_path, stated, prese
         load(preset, ModelOptions(weights=path))
 
 
-def test_a_file_that_names_no_variant_is_trusted_aloud(file, caplog):
+def test_a_file_that_names_no_variant_is_used_with_a_warning(file, caplog):
     caplog.set_level(logging.INFO)
     load(KITTI, ModelOptions(weights=file))
     assert f'does not state its variant; assumed to be {KITTI}' in caplog.text
@@ -244,7 +244,7 @@ def test_a_fault_in_the_file_is_named(tmp_path):
         load(NYU, ModelOptions(weights=path))
 
 
-def test_weights_and_a_sane_input_size_are_asked_for(file):
+def test_weights_and_a_valid_input_size_are_required(file):
     with pytest.raises(ConfigError, match=r'needs weights; .*model\.safetensors of vinvino02/'):
         load(NYU, ModelOptions())
     with pytest.raises(ConfigError, match='input_size is 31; the minimum is 32'):

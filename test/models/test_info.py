@@ -9,7 +9,7 @@ from depth_ros.cli import main
 from depth_ros.models import PRESETS
 
 
-def test_info_tells_what_a_checkpoint_is_and_which_presets_take_it(small_file, capsys):
+def test_info_names_the_checkpoint_and_the_presets_that_load_it(small_file, capsys):
     assert main(['info', str(small_file)]) == 0
     said = capsys.readouterr().out
     assert '24.79 million numbers, float32' in said
@@ -21,7 +21,7 @@ def test_info_tells_what_a_checkpoint_is_and_which_presets_take_it(small_file, c
     assert 'they have the same tensors' in said
 
 
-def test_info_knows_what_belongs_together(tmp_path, capsys):
+def test_info_accepts_file_folder_and_zip(tmp_path, capsys):
     preset = PRESETS['monodepth2_stereo_640x192']
     stand_ins.write(preset, tmp_path)
     with zipfile.ZipFile(tmp_path / 'any name.zip', 'w') as archive:
@@ -33,7 +33,7 @@ def test_info_knows_what_belongs_together(tmp_path, capsys):
         assert 'monodepth2_stereo_640x192' in presets and 'monodepth2_mono_640x192' not in presets
 
 
-def test_info_says_what_is_missing(tmp_path, capsys):
+def test_info_names_what_is_missing(tmp_path, capsys):
     stand_ins.write(PRESETS['monodepth2_stereo_640x192'], tmp_path)
     (tmp_path / 'depth.pth').unlink()
     assert main(['info', str(tmp_path / 'encoder.pth')]) == 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packed layers answer as torch's own do, and stand wherever they pay."""
+"""Packed layers agree with torch's, and replace them where that is faster."""
 
 import pytest
 import stand_ins
@@ -18,7 +18,7 @@ needs_onednn = pytest.mark.skipif(
 @needs_onednn
 @pytest.mark.parametrize('shape', [(64,), (1, 64), (3, 7, 64), (2, 5, 4, 64)])
 @pytest.mark.parametrize('bias', [True, False])
-def test_answers_as_torch_does(shape, bias):
+def test_agrees_with_torch(shape, bias):
     torch.manual_seed(0)
     dense = nn.Linear(64, 24, bias=bias)
     x = torch.randn(shape)
@@ -49,7 +49,7 @@ def test_leaves_other_devices_alone():
 
 
 @needs_onednn
-def test_a_network_answers_the_same(tmp_path, monkeypatch, picture):
+def test_packed_layers_compute_the_same(tmp_path, monkeypatch, picture):
     small = frame_of(picture[::4, ::4].contiguous())
     weights = stand_ins.write(PRESETS['glpdepth_nyu'], tmp_path)
     answers = []

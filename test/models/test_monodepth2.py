@@ -134,7 +134,7 @@ def test_half_precision_returns_float32(folder, picture):
 
 
 @pytest.mark.parametrize('name', FAMILY)
-def test_every_published_name_and_shape_has_its_place(name):
+def test_every_published_tensor_is_mapped(name):
     variant = Variant.parse(PRESETS[name].variant)
     layout = 'monodepth2-r50_640x192' if variant.encoder == 'resnet50' else 'monodepth2-640x192'
     state = {}
@@ -147,7 +147,7 @@ def test_every_published_name_and_shape_has_its_place(name):
     assert {k: have[k].shape for k in want} == {k: v.shape for k, v in want.items()}
 
 
-def test_a_zip_is_taken_as_it_was_downloaded(stereo, folder, tmp_path, caplog):
+def test_a_zip_is_used_as_downloaded(stereo, folder, tmp_path, caplog):
     archive = zipped(folder, tmp_path / 'stereo_640x192.zip')
     network = loaded(STEREO, archive).network
     archive.unlink()
@@ -156,7 +156,7 @@ def test_a_zip_is_taken_as_it_was_downloaded(stereo, folder, tmp_path, caplog):
     assert torch.equal(network(x), stereo.network(x))
 
 
-def test_the_checksum_of_a_zip_says_what_it_is(folder, tmp_path, monkeypatch, caplog):
+def test_the_checksum_of_a_zip_identifies_it(folder, tmp_path, monkeypatch, caplog):
     archive = zipped(folder, tmp_path / 'download.bin', inside='some/folder/')
     md5 = hashlib.md5(archive.read_bytes()).hexdigest()
     source = dataclasses.replace(PRESETS[BOTH].source, md5=md5)
@@ -167,7 +167,7 @@ def test_the_checksum_of_a_zip_says_what_it_is(folder, tmp_path, monkeypatch, ca
     assert not caplog.records
 
 
-def test_without_weights_the_message_says_what_to_fetch():
+def test_without_weights_the_message_names_the_download():
     with pytest.raises(WeightsError) as error:
         find_weights('', PRESETS[BOTH].source)
     for part in (BOTH, 'monodepth2/mono%2Bstereo_640x192.zip', 'accept_licence', 'weights:='):
@@ -206,7 +206,7 @@ def test_another_encoder_or_size_is_refused(tmp_path, name, layout, facts, said)
 
 
 @pytest.mark.parametrize('form', ['folder', 'zip'])
-def test_the_name_of_folder_or_zip_is_believed(folder, tmp_path, form):
+def test_the_name_of_folder_or_zip_is_used(folder, tmp_path, form):
     if form == 'zip':
         path = zipped(folder, tmp_path / 'mono+stereo_640x192.zip')
     else:

@@ -53,7 +53,7 @@ def test_it_is_small():
     assert PRESET.source.packaged.stat().st_size <= 10_000_000
 
 
-def test_its_weights_are_in_the_package_and_nothing_is_asked_for(monkeypatch):
+def test_its_weights_are_in_the_package(monkeypatch):
     def refuse(*_):
         raise AssertionError('the network was used')
 
@@ -93,7 +93,7 @@ def test_an_upright_picture_is_taken_as_it_is(model, world):
     assert prediction.focal_px == (FOCAL * 108 / 72, FOCAL * 144 / 96)
 
 
-def test_slopes_know_the_principal_point_and_no_lens():
+def test_slopes_use_the_principal_point_without_distortion():
     at = slopes(CAMERA)
     assert at.shape == (2, 240, 320)
     assert at[0, 0, 0] == pytest.approx(-159.5 / FOCAL)
@@ -101,7 +101,7 @@ def test_slopes_know_the_principal_point_and_no_lens():
     torch.testing.assert_close(slopes(dataclasses.replace(CAMERA, fx=500.0, fy=500.0)), at)
 
 
-def test_it_finds_depth_it_was_never_shown_and_needs_the_right_lens(model, world):
+def test_it_generalises_and_needs_the_right_focal_length(model, world):
     def metres(frame):
         prediction = model.predict(frame)
         return torch.where(prediction.sky, torch.inf, to_metres(prediction, frame.camera))
@@ -144,14 +144,14 @@ def test_a_window_and_a_mirror_keep_the_metres_exact(views):
     assert (width < full).all() and (width > 0.75 * full).all()
     for n in range(len(views)):
         k = views.k[n]
-        # every depth of the batch stands in the view, in the row its slope says
+        # every depth of the batch is visible, in the row of its slope
         rows = (b.x[n, 4, :, 0] * FOCAL / focal[n]) * k[1] + k[3]
         row = int(rows[40].round())
         near_row = views.z[n, row - 1 : row + 2].float().flatten()
         assert torch.isin(b.z[n, 40], near_row).float().mean() > 0.99
 
 
-def test_the_loss_of_the_truth_is_nothing(views):
+def test_the_loss_of_the_truth_is_zero(views):
     b = make_batch(views, (96, 128), None)
     sky = torch.isinf(b.z)
     truth = b.z.clamp(0.3, 80.0).log() + b.log_focal_ratio[:, None, None]
@@ -260,6 +260,6 @@ def test_scenes_it_was_trained_on_are_no_test(monkeypatch, capsys):
     assert '--first-seed is 5; below 10000000' in capsys.readouterr().err
 
 
-def test_a_rate_at_which_nothing_is_learnt_is_named(tmp_path):
+def test_a_rate_that_is_too_high_is_named(tmp_path):
     with pytest.raises(DepthRosError, match='use a lower --rate'):
         train(Plan(tmp_path, steps=40, minutes=math.inf, rate=1e9, batch=2, validation=8))

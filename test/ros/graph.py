@@ -278,7 +278,7 @@ class NodeProcess:
 
 
 class Source:
-    """A camera driver: an image topic, camera_info beside it, and stamps that go on."""
+    """A camera driver: an image topic, its camera_info, and stamps that increase."""
 
     def __init__(
         self,
@@ -313,7 +313,7 @@ class Source:
     def send_until(self, condition, what: str, cam: Camera, **kw) -> None:
         """Publish ten times a second until it is true: the first few may find no listener yet.
 
-        A count of subscriptions is no proof: the node subscribes anew when it knows our QoS.
+        A count of subscriptions is no proof: the node subscribes again when it knows our QoS.
         """
         self.graph.wait(
             lambda: self.send(cam, **kw) and (condition() or time.sleep(0.1)), what, 90.0

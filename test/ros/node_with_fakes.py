@@ -32,7 +32,7 @@ class Fake:
     def predict(self, frame):
         self.calls += 1
         size = frame.camera.size
-        # red in 0..255 is the depth in decimetres: what comes out tells which frame went in
+        # red in 0..255 is the depth in decimetres: the output identifies the input frame
         values = frame.rgb[..., 0].to(torch.float32) / 10 + 0.5
         confidence = sky = focal_px = None
         if self.variant.startswith('slow'):
@@ -77,7 +77,7 @@ class Narrow(Fake):
 
 @dataclass
 class Eye(Fake):
-    """Tells the camera from the picture: the first red is what the focal length is above 100."""
+    """Estimates the camera from the image: focal length = 100 + red of the first pixel [px]."""
 
     def estimate_camera(self, rgb):
         h, w = rgb.shape[:2]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What docs/bad-input.md says of camera_info and images is so."""
+"""Every row of docs/bad-input.md about camera_info and images, on the real decoder."""
 
 import array
 
@@ -111,7 +111,7 @@ def test_compressed_image(row, caplog):
     assert rgb is None or (rgb.shape == (30, 40, 3) and rgb.max() > 200)
 
 
-def test_every_row_can_be_told_from_the_others_and_has_its_section():
+def test_every_row_is_unique_and_has_a_section():
     for rows in bad_input.SECTIONS.values():
         names = [row.given for row in rows]
         assert len(set(names)) == len(names)

@@ -63,7 +63,7 @@ def test_memory_is_a_number_a_second(graph):
     assert found['clouds_hz'] > 0 and found['device_mb'] == []
 
 
-def test_an_orderly_end_leaves_nothing_and_a_kill_is_told(graph):
+def test_a_clean_end_leaves_no_segments_and_a_kill_is_reported(graph):
     rows = segments.run()
     found = {row['end']: row for row in rows}
     assert not any('failed' in row for row in rows), rows

@@ -175,7 +175,7 @@ def test_the_principal_point_of_another_crop_raises_a_doubt_and_a_declared_crop_
     assert not calibration_from(described(roi=roi), 400, 300, False).doubts
 
 
-def test_the_source_says_which_matrix_and_why():
+def test_the_source_names_the_matrix_and_the_reason():
     assert calibration_from(described(), 640, 480, None).source == (
         'K and D of camera_info (camera_info has distortion)'
     )

@@ -39,7 +39,7 @@ def rig(graph, node, collect):
         source.close()
 
 
-def test_each_camera_has_topics_of_its_own_and_gets_its_own_depth(rig, collect):
+def test_each_camera_has_its_own_topics_and_depth(rig, collect):
     _, sources, depths = rig(model='fake_red')
     infos = {name: collect(CameraInfo, f'{name}/depth/camera_info') for name in sources}
     clouds = {name: collect(PointCloud2, f'{name}/points') for name in sources}
@@ -52,7 +52,7 @@ def test_each_camera_has_topics_of_its_own_and_gets_its_own_depth(rig, collect):
         assert cloud.width * cloud.height == cam.width * cam.height / 4  # of every second one
 
 
-def test_a_camera_that_dies_or_sends_rubbish_costs_the_other_nothing(rig, graph, collect):
+def test_a_failing_camera_does_not_delay_the_other(rig, graph, collect):
     _, sources, depths = rig(model='fake_red', patience=1.0)
     reports = collect(DiagnosticArray, '/diagnostics')
     for name in sources:
@@ -89,7 +89,7 @@ def test_a_picture_that_cannot_be_decoded_is_that_cameras_trouble_alone(rig, gra
     process.said("left: image encoding '64FC4' is not supported")
 
 
-def test_a_batch_that_has_no_room_is_said_and_done_one_by_one(rig, graph):
+def test_a_batch_out_of_memory_is_logged_and_run_one_by_one(rig, graph):
     process, sources, depths = rig(model='fake_narrow')
 
     def said():

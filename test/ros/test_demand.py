@@ -34,7 +34,7 @@ def test_stamps_of_whole_milliseconds_lose_nothing_at_the_cameras_own_rate():
     assert len(admitted(stamps, 30)) == 300
 
 
-def test_time_that_jumps_back_starts_anew():
+def test_time_that_jumps_back_resets_the_limit():
     assert admitted([3000, 3050, 3100, 200, 250, 300], 10) == [3000, 3100, 200, 300]
 
 
@@ -77,7 +77,7 @@ def test_a_slow_cloud_does_not_slow_down_the_depth_image():
     assert decided(gate, 11_000, points=0.1, subscribed=BOTH) == BOTH
 
 
-def test_an_image_without_subscribers_is_told_from_one_that_is_not_due():
+def test_an_image_without_subscribers_differs_from_one_not_due():
     gate, settings = DemandGate(), Settings(rate=10.0)
     nothing = gate.decide(frozenset(), 0, settings)
     assert not nothing and not nothing.subscribed

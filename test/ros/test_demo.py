@@ -77,9 +77,9 @@ def test_the_camera_refuses_what_it_cannot_do(given: str, words: str) -> None:
 
 @pytest.mark.parametrize('module', ['depth_ros.sim.camera_node', 'depth_ros.ros'])
 def test_help_is_given_and_words_that_are_none_of_ros_are_refused(module: str) -> None:
-    told = run(module, '--help')
-    assert told.returncode == 0 and '--ros-args -p PARAMETER:=VALUE' in told.log
-    assert 'rate:=30.0' in told.log or 'model:=auto' in told.log
+    helped = run(module, '--help')
+    assert helped.returncode == 0 and '--ros-args -p PARAMETER:=VALUE' in helped.log
+    assert 'rate:=30.0' in helped.log or 'model:=auto' in helped.log
     refused = run(module, 'encoding:=nv12')
     assert refused.returncode == 2 and 'unrecognized arguments: encoding:=nv12' in refused.log
 
@@ -98,7 +98,7 @@ def test_the_truth_of_a_distorted_camera_is_that_of_its_pinhole(graph, tmp_path:
         stop([camera])
         for received in got.values():
             received.close()
-    assert camera.process.returncode == 0, camera.tail()  # told to end while it publishes
+    assert camera.process.returncode == 0, camera.tail()  # stopped while it publishes
 
 
 @pytest.mark.slow
@@ -113,7 +113,7 @@ def test_the_animation_moves(tmp_path: Path) -> None:
     assert len(film.frames) == 58 and (film.frames[0] != film.frames[20]).any()
 
 
-def test_unknown_model_is_told_with_the_nodes_own_words(tmp_path: Path) -> None:
+def test_an_unknown_model_shows_the_error_of_the_node(tmp_path: Path) -> None:
     done = run_demo(tmp_path, '--model', 'no_such_model', '--patience', '15')
     assert done.returncode == 1
     assert 'no_such_model' in done.stderr

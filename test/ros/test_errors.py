@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user can do wrong, through the node: the reason is said, and the node goes on."""
+"""What a user can do wrong, through the node: the reason is logged, and the node continues."""
 
 import dataclasses
 import threading
@@ -156,7 +156,7 @@ def bad_info(**changes):
         ({'width': 0, 'height': 0}, None, 'it is empty'),
     ],
 )
-def test_what_is_wrong_with_an_input_is_said_and_the_next_frame_works(
+def test_a_bad_input_is_reported_and_the_next_frame_works(
     node, source, collect, graph, make_image, make_info, expected
 ):
     running = node()
@@ -253,7 +253,7 @@ def values_of(graph, collect, name='depth'):
     return {v.key: v.value for v in status.values}
 
 
-def test_an_uncalibrated_camera_is_named_before_anybody_listens(node, source):
+def test_an_uncalibrated_camera_is_reported_without_subscribers(node, source):
     running = node()
     source.ready()
     before = len(running.lines)
@@ -328,7 +328,7 @@ def test_camera_info_of_a_scaled_stream_is_scaled_with_a_warning(node, source, c
     running.said('camera_info says 128x96, the image is 64x48: the intrinsics are scaled')
 
 
-def test_an_optical_frame_is_asked_for(node, source, collect):
+def test_a_frame_that_is_not_optical_is_a_warning(node, source, collect):
     running = node()
     source.answer(collect(Image, 'depth/image'), CAM)
     before = len(running.lines)
@@ -405,7 +405,7 @@ def test_unlikely_intrinsics_are_used_and_the_diagnostics_warn(node, source, col
 
 
 @pytest.mark.parametrize('latched', [True, False])
-def test_the_size_of_a_camera_is_heard_whether_latched_or_not(graph, latched):
+def test_the_size_of_a_camera_is_received_latched_or_not(graph, latched):
     durability = 'TRANSIENT_LOCAL' if latched else 'VOLATILE'
     profile = QoSProfile(
         depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy[durability]

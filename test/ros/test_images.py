@@ -118,7 +118,7 @@ def test_the_table_of_cases_is_complete():
 @pytest.mark.parametrize('big', [False, True])
 @pytest.mark.parametrize('padding', [0, 6])
 @pytest.mark.parametrize('encoding', CASES)
-def test_every_encoding_gives_the_picture(encoding, padding, big):
+def test_every_encoding_is_decoded(encoding, padding, big):
     rows, picture, tolerance = CASES[encoding]
     sent = message(encoding, rows, padding, big)
     before = copy.deepcopy(sent)
@@ -264,7 +264,7 @@ def test_a_step_over_all_planes_is_accepted(encoding, padding):
 
 
 @pytest.mark.parametrize('data', [b'', b'no picture'])
-def test_compressed_rubbish_is_named(data):
+def test_compressed_data_that_cannot_be_decoded_are_refused(data):
     with pytest.raises(ImageError, match="format 'jpeg'"):
         to_rgb(CompressedImage(format='jpeg', data=array.array('B', data)))
 

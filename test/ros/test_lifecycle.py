@@ -157,7 +157,7 @@ def test_stopping_does_not_wait_for_a_slow_network(start, graph, collect):
         source.close()
 
 
-def test_a_network_that_never_answers_is_an_error_in_diagnostics(node, source, collect, graph):
+def test_a_network_that_hangs_is_an_error_in_diagnostics(node, source, collect, graph):
     node(model='fake_late_slow20')
     collect(Image, 'depth/image')
     source.ready()
@@ -203,9 +203,7 @@ def test_a_lost_gpu_ends_the_node_so_that_it_can_be_started_again(
         source.close()
 
 
-def test_the_log_says_once_that_nothing_is_computed_and_rates_on_request(
-    node, source, collect, graph
-):
+def test_missing_subscribers_are_logged_once_and_rates_on_request(node, source, collect, graph):
     running = node(log_period=0.5)
     before = len(running.lines)
     line = 'no output has subscribers: nothing is computed. Subscribe to one, for example: '

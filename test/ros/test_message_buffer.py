@@ -22,7 +22,7 @@ def test_floats_are_the_data_whatever_size_comes_next():
         del floats
 
 
-def test_what_somebody_looks_at_yet_stays_as_it_is():
+def test_a_message_in_use_is_not_overwritten():
     data = MessageBuffer()
     before = data.floats(4)
     before.fill_(7.0)

@@ -142,7 +142,7 @@ def test_rate_is_kept_by_stamps(node, source, collect, graph, rate):
     assert np.diff(stamps) == pytest.approx(1 / rate, abs=1 / 60 + 1e-3)
 
 
-def test_the_cloud_has_a_rate_of_its_own(node, source, collect, graph):
+def test_the_cloud_has_its_own_rate(node, source, collect, graph):
     running = node()
     depths, clouds = collect(Image, 'depth/image'), collect(PointCloud2, 'points')
     source.answer([depths, clouds], CAM)
@@ -174,7 +174,7 @@ def test_a_bag_that_starts_over_goes_on(node, source, collect):
     assert started < nanoseconds(message.header.stamp) <= source.stamp_ns
 
 
-def test_nothing_is_computed_that_nobody_listens_to(node, source, collect, graph):
+def test_outputs_without_subscribers_are_not_computed(node, source, collect, graph):
     node()
     source.ready()
     became = film(source, collect, graph, 20, 30)
@@ -203,7 +203,7 @@ def test_every_vga_image_arrives_and_so_do_its_depth_and_cloud(node, source, col
     assert became == {'received': 60, 'published': 60}
 
 
-def test_diagnostics_tell_what_was_chosen_and_how_it_goes(node, source, collect, graph):
+def test_diagnostics_report_choices_and_rates(node, source, collect, graph):
     node(model='flat_wall', rate=20.0)
     depths = collect(Image, 'depth/image')
     source.answer(depths, CAM)
@@ -330,7 +330,7 @@ def test_a_camera_info_that_fits_badly_does_not_hold_up_30_hz(node, source, coll
     assert sum(s < INFO_WAIT_S for s in took) > 20, took
 
 
-def test_a_lasting_error_does_not_flicker_while_frames_are_left_out(node, source, collect, graph):
+def test_a_lasting_error_stays_while_frames_are_skipped(node, source, collect, graph):
     running = node()
     collect(Image, 'depth/image')
     assert running.set(rate=2.0) == []
@@ -367,7 +367,7 @@ def test_a_camera_slower_than_the_rate_is_no_overload(node, source, collect, gra
     assert status.message == 'active'
 
 
-def test_interrupted_in_mid_inference_it_ends_cleanly(graph, collect):
+def test_interrupted_during_inference_it_ends_cleanly(graph, collect):
     process = NodeProcess(graph, name='interrupted', model='fake_slow2')
     source = Source(graph)
     try:

@@ -60,7 +60,7 @@ def test_after_time_went_back_pairs_are_of_the_new_run(slot):
     assert taken(slot) == [100, 102]
 
 
-def test_a_camera_that_lags_by_a_period_still_finds_its_partner(slot):
+def test_a_camera_one_period_late_is_still_paired(slot):
     put(slot, 0, 100)
     for k in range(2, 8):
         put(slot, 0, 100 * k)

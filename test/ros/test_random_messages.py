@@ -174,7 +174,7 @@ def decode(message, data):
     source = CameraModelSource(Silent(), '', topic, rectification)
     message.header = described.header = Header(frame_id='camera_optical_frame')
     try:
-        camera = source.camera_of(View(message, described), rgb)
+        camera = source.camera_for(View(message, described), rgb)
     except DepthRosError as error:
         assert isinstance(error, CameraError)
         with_a_remedy(error)

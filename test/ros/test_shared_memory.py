@@ -52,7 +52,7 @@ def test_both_names_of_the_middleware_are_known_and_ports_are_left_alone(folder)
     assert [path.name for path in folder.iterdir()] == ['fastdds_port7_el']
 
 
-def test_what_was_just_made_may_be_about_to_be_locked(folder):
+def test_a_new_segment_without_a_lock_is_kept(folder):
     os.utime(folder / 'fastdds_1_el')
     assert remove_dead(folder) == 10 and (folder / 'fastdds_1').exists()
 

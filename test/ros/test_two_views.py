@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two views, and cameras nobody calibrated, through the node."""
+"""Two views, and uncalibrated cameras, through the node."""
 
 import contextlib
 import importlib.util
@@ -133,7 +133,7 @@ def test_relative_pose_has_the_quality_of_service_of_the_other_outputs(node, gra
     graph.wait(lambda: reliabilities() == {'BEST_EFFORT'}, 'best-effort outputs')
 
 
-def test_a_node_that_rested_goes_on_with_pairs(node, rig, collect):
+def test_a_reactivated_node_continues_with_pairs(node, rig, collect):
     running = node(model='fake_two_eyes', two_views__mode='stereo', two_views__baseline=0.12)
     depths = collect(Image, 'depth/image')
     rig.answer(depths)
@@ -145,7 +145,7 @@ def test_a_node_that_rested_goes_on_with_pairs(node, rig, collect):
     rig.answer(depths)
 
 
-def test_images_that_were_not_taken_together_give_nothing_and_say_why(node, graph, collect):
+def test_images_that_are_not_synchronised_are_refused_with_the_reason(node, graph, collect):
     running = node(
         model='fake_two_eyes', two_views__mode='stereo', two_views__baseline=0.12, patience=0.5
     )
@@ -198,7 +198,7 @@ class Robot:
         self.camera.ready()
         self.graph.wait(self.odom.get_subscription_count, 'the node to subscribe odom')
 
-    def tell(self, stamp_ns, metres):
+    def send_pose(self, stamp_ns, metres):
         message = Odometry(header=header(stamp_ns, 'odom'), child_frame_id='base_link')
         message.pose.pose.position.y = -metres  # to the right
         message.pose.pose.orientation.w = 1.0
@@ -207,8 +207,8 @@ class Robot:
     def send(self, centimetres, odometry=True):
         stamp_ns = self.camera.stamp_ns + PERIOD_NS
         if odometry:  # what lies between is interpolated
-            self.tell(stamp_ns - PERIOD_NS // 4, centimetres / 100 - 0.01)
-            self.tell(stamp_ns + PERIOD_NS // 4, centimetres / 100 + 0.01)
+            self.send_pose(stamp_ns - PERIOD_NS // 4, centimetres / 100 - 0.01)
+            self.send_pose(stamp_ns + PERIOD_NS // 4, centimetres / 100 + 0.01)
         return self.camera.send(CAM, at(centimetres), PERIOD_NS)
 
     def walk(self, done, what):
@@ -242,12 +242,12 @@ MOTION = {
 }
 
 
-def test_a_moving_camera_finds_metres_and_keeps_them_when_it_stands(node, robot, collect, graph):
+def test_a_moving_camera_finds_metres_and_keeps_them_at_rest(node, robot, collect, graph):
     running = node(**MOTION)
     depths = collect(Image, 'depth/image')
     poses = collect(PoseWithCovarianceStamped, 'relative_pose')
     robot.ready()
-    # standing still tells nothing, and nothing is published
+    # without motion there is no scale, and nothing is published
     still = 'no earlier frame sees the scene with 1.5 to 25 deg of parallax'
     before = len(running.lines)
     graph.wait(lambda: robot.send(0) and still in ''.join(running.lines[before:]), 'the reason')
@@ -266,7 +266,7 @@ def test_a_moving_camera_finds_metres_and_keeps_them_when_it_stands(node, robot,
     status_values(graph, collect, 'views', "one: no odometry around the image's stamp")
 
 
-def test_odometry_that_never_comes_is_named(node, robot, source, collect):
+def test_missing_odometry_is_named(node, robot, source, collect):
     running = node(**{**MOTION, 'patience': 0.5})
     depths = collect(Image, 'depth/image')
     before = len(running.lines)
@@ -285,14 +285,14 @@ def test_odometry_without_a_rotation_is_named(node, robot, collect):
     before = len(running.lines)
     robot.ready()
 
-    def told():
+    def reported():
         message = Odometry(header=header(robot.camera.stamp_ns, 'odom'))
         message.pose.pose.orientation.w = 0.0
         robot.odom.publish(message)
         robot.send(0, odometry=False)
         return 'odom: pose 0 0 0, quaternion 0 0 0 0 is invalid' in ''.join(running.lines[before:])
 
-    robot.graph.wait(told, 'the reason')
+    robot.graph.wait(reported, 'the reason')
 
 
 @pytest.mark.parametrize(
@@ -391,7 +391,7 @@ class Looked:
         return types.SimpleNamespace(transform=transform)
 
 
-def test_tf_tells_the_pose_or_why_not(monkeypatch):
+def test_the_pose_from_tf_or_the_reason_for_its_absence(monkeypatch):
     monkeypatch.setitem(sys.modules, 'tf2_ros', Looked(('left', 'right')))
     transforms = Transforms(None, 'something')
     assert transforms.between('left', 'right')[0, 3] == 0.12
@@ -425,7 +425,7 @@ class TransformListener:
 
 
 @pytest.mark.parametrize('mode', ['stereo', 'motion'])
-def test_where_the_cameras_are_comes_from_tf(graph, collect, tmp_path, monkeypatch, mode):
+def test_camera_poses_come_from_tf(graph, collect, tmp_path, monkeypatch, mode):
     (tmp_path / 'tf2_ros.py').write_text(TF)
     monkeypatch.setenv('PYTHONPATH', str(tmp_path), prepend=os.pathsep)
     process = NodeProcess(

@@ -11,7 +11,7 @@ from depth_ros.ros.process.log import Throttle
 from depth_ros.ros.worker import _release_frames
 
 
-def test_the_same_trouble_of_another_camera_is_news():
+def test_the_same_problem_of_another_camera_is_logged():
     throttle = Throttle()
     assert throttle.due('no cam1/image for 3 s', 'cam1')
     assert not throttle.due('no cam1/image for 4 s', 'cam1')
@@ -64,7 +64,7 @@ def test_an_error_that_is_kept_does_not_keep_pictures():
         gc.enable()
 
 
-def test_the_log_names_the_camera_that_has_the_trouble(node, graph, collect):
+def test_the_log_names_the_camera_with_the_problem(node, graph, collect):
     process = node(cameras=['cam1', 'cam2'])
     for name in ('cam1', 'cam2'):
         collect(Image, f'{name}/depth/image')

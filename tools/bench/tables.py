@@ -138,7 +138,7 @@ def growth(part: Row) -> Iterator[Table]:
         )
         for row in part['cameras']
     ]
-    yield Table('Cameras at once', head, rows, _method(part))
+    yield Table('Several cameras', head, rows, _method(part))
     rows = [
         (row['input'], row['precision'], _n(row['gflop']), _n(row['median_ms'], ' ms'),
          _n(row['p95_ms'], ' ms'))
@@ -151,7 +151,7 @@ def growth(part: Row) -> Iterator[Table]:
          _n(row['lost_percent'], ' %'), *_latency(row))
         for row in part['stride']
     ]  # fmt: skip
-    yield Table(f'Cloud of {part["stride"][0]["size"]}', head, rows)
+    yield Table(f'Stride of clouds of {part["stride"][0]["size"]}', head, rows)
 
 
 def memory(part: Row) -> Iterator[Table]:
@@ -168,7 +168,7 @@ def memory(part: Row) -> Iterator[Table]:
         head = ('', 'clouds/s', 'resident, first', 'last', 'slope')
         row = (part['method'], _n(part['clouds_hz']), *first_last, slope)
         yield Table('Memory', head, [row], f'Load before it {part["conditions"]["load"]:g}.')
-    names = ('how the node ends', 'exit code', 'after', 'segments of its', 'left', 'left before')
+    names = ('how the node ends', 'exit code', 'duration', 'its segments', 'left', 'left before')
     ends: list[tuple[str, ...]] = []
     for row in part['ends']:
         if 'failed' in row:

@@ -168,7 +168,7 @@ def _check_name(path: Path, preset: Preset) -> None:
 
 
 def _check_config(path: Path, preset: Preset) -> None:
-    """Refuse a file whose config.json describes another variant; log if nothing tells which."""
+    """Refuse a file whose config.json describes another variant; log if it is not stated."""
     generic, wanted = path.name in GENERIC_FILES, Variant.of(preset)
     config = read_config(path) if generic else {}
     if not config:

@@ -108,7 +108,7 @@ class Monodepth2(nn.Module):
         self.heads = nn.ModuleList(conv3x3(width, 1) for width in WIDTHS[:0:-1])  # fine to coarse
 
     def forward(self, x: Tensor) -> Tensor:
-        """Output of the finest head, in 0..1; larger is nearer.
+        """Output of the finest head, in 0..1; larger is closer.
 
         Args:
             x: (B, 3, h, w) RGB in 0..1, h and w multiples of 32.

@@ -104,7 +104,7 @@ class CudaGraphNetwork:
             torch.cuda.current_stream().wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
             # All graphs share one memory pool for intermediate maps. This is safe, as one graph is
-            # replayed at a time, each has an input of its own, and its output is copied at once.
+            # replayed at a time, each has its own input, and its output is copied at once.
             # Other threads of the process may use the GPU meanwhile, hence thread_local.
             with torch.cuda.graph(
                 graph, pool=self._pool, stream=stream, capture_error_mode='thread_local'

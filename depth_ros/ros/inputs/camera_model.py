@@ -73,7 +73,7 @@ class CameraModelSource:
         """Where the intrinsics come from, for log and diagnostics."""
         return self.estimate.state if self.estimate else 'camera_info'
 
-    def camera_of(self, view: View, rgb: Tensor) -> Camera:
+    def camera_for(self, view: View, rgb: Tensor) -> Camera:
         """The camera of an image.
 
         Args:

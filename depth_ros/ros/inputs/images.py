@@ -24,7 +24,7 @@ class Encoding:
     """How the data of an encoding become RGB.
 
     Args:
-        channels: of a pixel, as they lie in a row.
+        channels: of a pixel, in the order of the data.
         cv2_code: OpenCV's conversion to RGB; None if the data are RGB.
         rgb: which channels are red, green and blue, where it takes no more than an order: a GPU
             does that itself. None for Bayer, YUV and 16 bits.

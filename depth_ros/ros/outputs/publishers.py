@@ -106,7 +106,7 @@ class Outputs:
     ) -> PendingMessages:
         """The messages that are wanted, with this header; send them before preparing the next.
 
-        On a GPU this only queues the work, on a stream beside the network's.
+        On a GPU this only queues the work, on another CUDA stream than the network's.
         """
         if not depth.z.is_cuda:
             outgoing = list(self._messages(depth, header, demand, settings))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pose of the second view, published beside the depth of two views."""
+"""The pose of the second view, published with the depth of two views."""
 
 from __future__ import annotations
 
