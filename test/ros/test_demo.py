@@ -5,12 +5,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
 import pytest
 from forked import run
+from graph import camera
 from sensor_msgs.msg import CameraInfo, Image
 
 from tools.demo.processes import Child, stop
@@ -24,8 +26,8 @@ TOPICS = {
 }
 
 
-def run_demo(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if k != 'ROS_DOMAIN_ID'}
+def run_demo(folder: Path, *words: str, domain: str = '') -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, 'ROS_DOMAIN_ID': domain}
     environment['DEPTH_ROS_CACHE'] = str(folder.parent / 'cache')
     environment['PYTHONPATH'] = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
     command = [sys.executable, '-m', 'tools.demo', '--output', str(folder), *words]
@@ -53,6 +55,30 @@ def test_demo_measures_and_draws(tmp_path: Path) -> None:
     assert cv2.imread(str(tmp_path / 'demo.png')).std() > 5
     if find_spec('plotly'):
         assert (tmp_path / 'report.html').stat().st_size > 1e5
+
+
+def test_the_demo_ignores_another_camera_in_its_domain(graph, source, tmp_path: Path) -> None:
+    subscribers, stop_sending = [], threading.Event()
+
+    def send() -> None:
+        while not stop_sending.wait(0.05):
+            source.send(camera(64, 48))
+            subscribers.append(source.images.get_subscription_count())
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        done = run_demo(
+            tmp_path, '--seconds', '1', '--size', '160x120', '--rate', '15',
+            domain=os.environ['ROS_DOMAIN_ID'],
+        )  # fmt: skip
+    finally:
+        stop_sending.set()
+        thread.join()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert max(subscribers) == 0, 'the demo listens to a camera that is not its own'
+    summary = json.loads((tmp_path / 'summary.json').read_text())
+    assert summary['camera']['size'] == '160x120'
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import re
 import shutil
 import signal
@@ -108,7 +109,16 @@ def run(args: argparse.Namespace, settings: SequenceSettings) -> int:
             ('recorder', 'tools.demo.recorder', recorder),
         ):
             children.append(
-                Child(name, module, parameters, logs, env, pipe_stdout=name == 'recorder')
+                Child(
+                    name,
+                    module,
+                    parameters,
+                    logs,
+                    env,
+                    pipe_stdout=name == 'recorder',
+                    # /image may be another camera's in a domain that the user set
+                    namespace=f'depth_ros_demo_{os.getpid()}',
+                )
             )
         problem = watch(children)
     except KeyboardInterrupt:
