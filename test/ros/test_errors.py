@@ -13,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from graph import ACTIVE, UNCONFIGURED, NodeProcess, Source, camera, image, info, noise
 from lifecycle_msgs.msg import Transition
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depth_ros.parameters import layers
 from depth_ros.ros.inputs.subscription import camera_size
@@ -291,6 +291,49 @@ def test_silence_is_explained_within_seconds(graph, collect):
         assert '/silent' not in process.log and '/depth/image' not in process.log
     finally:
         graph.node.destroy_publisher(other)
+        assert process.stop() == 0, process.log
+
+
+@pytest.mark.parametrize(
+    ('kind', 'topic', 'remapped', 'transport', 'expected'),
+    [
+        (
+            CompressedImage, '/front/image_raw/compressed', 'image:=/front/image_raw', 'raw',
+            '/front/image_raw has no publisher, but /front/image_raw/compressed publishes '
+            'CompressedImage: set the parameter image_transport:=compressed and remap '
+            'image/compressed:=/front/image_raw/compressed, and start the node again',
+        ),
+        (
+            CompressedImage, '/image/compressed', 'image_2:=/unused', 'raw',
+            '/image has no publisher, but /image/compressed publishes CompressedImage: '
+            'set the parameter image_transport:=compressed, and start the node again',
+        ),
+        (
+            CompressedImage, '/front/image', 'image:=/front/image', 'raw',
+            '/front/image carries sensor_msgs/msg/CompressedImage, not sensor_msgs/msg/Image: '
+            'set the parameter image_transport:=compressed and remap '
+            'image/compressed:=/front/image',
+        ),
+        (
+            Image, '/front/image_raw', 'image/compressed:=/front/image_raw/compressed',
+            'compressed',
+            '/front/image_raw publishes Image: set the parameter image_transport:=raw and remap '
+            'image:=/front/image_raw',
+        ),
+    ],
+)  # fmt: skip
+def test_images_of_the_other_transport_are_named_with_the_parameter(
+    graph, kind, topic, remapped, transport, expected
+):
+    publisher = graph.publisher(kind, topic)
+    process = NodeProcess(
+        graph, '-r', remapped, name='waiting', model='fake_red', patience=0.5,
+        image_transport=transport,
+    )  # fmt: skip
+    try:
+        process.said(expected)
+    finally:
+        graph.node.destroy_publisher(publisher)
         assert process.stop() == 0, process.log
 
 

@@ -15,7 +15,7 @@ from rclpy.qos import (
     qos_profile_sensor_data,
 )
 from rclpy.utilities import get_rmw_implementation_identifier
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depth_ros.ros.process import fastdds
 
@@ -27,6 +27,10 @@ LATCHED = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
+
+#: message type of images -> the other one, and the value of image_transport that subscribes to it
+OTHER_TRANSPORT = {Image: (CompressedImage, 'compressed'), CompressedImage: (Image, 'raw')}
+SUFFIX = '/compressed'
 
 
 def camera_size(node: Node, topic: str, patience_s: float = 4.0) -> tuple[int, int] | None:
@@ -147,11 +151,15 @@ class Input:
         publishers = self.node.get_publishers_info_by_topic(self.topic)
         if not publishers:
             return f'{self.topic} has no publisher{self._suggestion()}'
-        wanted = f'{self.message_type.__module__.split(".")[0]}/msg/{self.message_type.__name__}'
         types = {info.topic_type for info in publishers}
-        if wanted not in types:
+        if _full_name(self.message_type) not in types:
             carried = ', '.join(sorted(types))
-            return f'{self.topic} carries {carried}, not {wanted}: remap the topic'
+            remedy = 'remap the topic'
+            other, transport = OTHER_TRANSPORT.get(self.message_type, (None, ''))
+            if other and _full_name(other) in types:
+                remedy = self._with_transport(transport, self.topic)
+            wanted = _full_name(self.message_type)
+            return f'{self.topic} carries {carried}, not {wanted}: {remedy}'
         offers = [info.qos_profile.reliability for info in publishers]
         if (
             self.qos.reliability == ReliabilityPolicy.RELIABLE
@@ -170,16 +178,18 @@ class Input:
         )
 
     def _suggestion(self) -> str:
+        """What to subscribe to instead of a topic without publishers; the likeliest first."""
         wanted = self.message_type.__name__
-        topics = [
-            name
-            for name, types in self.node.get_topic_names_and_types()
-            if any(t.endswith('/' + wanted) for t in types) and self.node.count_publishers(name)
-        ]
-        node = self.node
-        own = node.get_publisher_names_and_types_by_node(node.get_name(), node.get_namespace())
-        topics = [t for t in topics if t not in dict(own)]
-        topics.sort(key=lambda t: ('depth' in t, 'compressed' in t, t))  # likeliest first
+        topics = self._published(self.message_type)
+        other, transport = OTHER_TRANSPORT.get(self.message_type, (None, ''))
+        others = self._published(other) if other else []
+        sibling = self.topic.removesuffix(SUFFIX) if transport == 'raw' else self.topic + SUFFIX
+        if other and (sibling in others or (others and not topics)):
+            found = sibling if sibling in others else others[0]
+            return (
+                f', but {found} publishes {other.__name__}: '
+                f'{self._with_transport(transport, found)}'
+            )
         if not topics:
             return (
                 f', and there is no {wanted} topic at all: is the camera driver running, with the '
@@ -189,3 +199,31 @@ class Input:
             f'; {wanted} topics with publishers: {", ".join(topics)}. '
             f'Remap: --ros-args -r {self.relative}:={topics[0]}'
         )
+
+    def _published(self, message_type: type) -> list[str]:
+        """Topics of a type that other nodes publish, likely camera images first."""
+        node = self.node
+        own = dict(
+            node.get_publisher_names_and_types_by_node(node.get_name(), node.get_namespace())
+        )
+        topics = [
+            name
+            for name, types in node.get_topic_names_and_types()
+            if _full_name(message_type) in types
+            and name not in own
+            and node.count_publishers(name)
+        ]
+        return sorted(topics, key=lambda t: ('depth' in t, 'compressed' in t, t))
+
+    def _with_transport(self, transport: str, topic: str) -> str:
+        """The remedy where `topic` has the images, but of the other `image_transport`."""
+        relative = self.relative.removesuffix(SUFFIX) + (SUFFIX if transport != 'raw' else '')
+        remap = ''
+        if self.node.resolve_topic_name(relative) != topic:
+            remap = f' and remap {relative}:={topic}'
+        return f'set the parameter image_transport:={transport}{remap}, and start the node again'
+
+
+def _full_name(message_type: type) -> str:
+    """As the graph has it, for example sensor_msgs/msg/Image."""
+    return f'{message_type.__module__.split(".")[0]}/msg/{message_type.__name__}'
