@@ -68,6 +68,16 @@ def _known() -> dict[str, Parameter]:
     return {p.name: p for p in parameters()}
 
 
+#: similarity (difflib) from which an unknown name is taken for a misspelt one of ours
+NEAR = 0.8
+
+
+def may_belong_elsewhere(name: str) -> bool:
+    """Whether `name` is no parameter of ours and not similar to one: probably another node's."""
+    known = _known()
+    return name not in known and not difflib.get_close_matches(name, known, n=1, cutoff=NEAR)
+
+
 def checked(name: str, value: Any) -> Any:
     """`value` in the type of the parameter `name`.
 

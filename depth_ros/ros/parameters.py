@@ -33,7 +33,8 @@ class Parameters:
 
     Args:
         node: made with `automatically_declare_parameters_from_overrides`, so that a misspelt name
-            is refused instead of ignored.
+            is refused instead of ignored. A name that resembles none of ours is ignored with a
+            warning: one params file may serve all nodes of a robot.
         apply: called with the new Settings when live parameters change; may raise ConfigError to
             refuse them.
 
@@ -55,12 +56,26 @@ class Parameters:
             if not name.startswith(FOREIGN)
         }
         self.explicit = {}
-        for name, value in given.items():
+        for name in given:
             node.undeclare_parameter(name)
+        elsewhere = sorted(filter(layers.may_belong_elsewhere, given))
+        if elsewhere:
+            node.get_logger().warning(
+                f'ignored, because depth_node has no such parameters: {", ".join(elsewhere)}. If '
+                "they are another node's, put them under its name in the params file; "
+                'docs/parameters.md lists those of depth_node'
+            )
+        for name, value in given.items():
+            if name in elsewhere:
+                continue
             try:
                 self.explicit[name] = layers.checked(name, list_or_self(value))
             except ConfigError as error:
                 self.problems[name] = str(error)
+                if name not in self.known:
+                    self.problems[name] += (
+                        " (a parameter of another node belongs under that node's name in the file)"
+                    )
         values = layers.layered(self.explicit, self.explicit.get('model', Settings().model))
         for parameter in self.known.values():
             node.declare_parameter(

@@ -114,6 +114,24 @@ def test_unknown_parameters_of_a_file_are_refused(graph, tmp_path):
         assert process.stop() == 0
 
 
+def test_parameters_of_other_nodes_in_the_same_file_are_a_warning(graph, tmp_path):
+    file = tmp_path / 'robot.yaml'
+    file.write_text(
+        '/**:\n  ros__parameters:\n    points: {stride: 4}\n    camera_name: front\n'
+        '    voxel_layer: {z_voxels: 16}\n    odom0_config: [true, false]\n'
+    )
+    process = NodeProcess(
+        graph, '--params-file', str(file), name='one_of_many', model='fake_red', autostart=False
+    )
+    try:
+        assert process.configure(), process.log
+        (line,) = (line for line in process.lines if 'has no such parameters' in line)
+        assert 'WARN' in line and 'camera_name, odom0_config, voxel_layer.z_voxels. If' in line
+        assert process.get('points.stride') == [4]
+    finally:
+        assert process.stop() == 0, process.log
+
+
 def trouble(graph, collect, text, name='depth_node'):
     """Wait until the camera's diagnostics say `text`; its level."""
     received = collect(DiagnosticArray, '/diagnostics')
