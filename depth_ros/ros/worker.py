@@ -92,10 +92,11 @@ class Worker:
         started_s, snapshot = time.monotonic(), self.pipeline.snapshot
         admitted = []
         for k, views in fresh:
-            work = self.streams[k].admit(views, snapshot, started_s)
-            if frames := self._guarded(work, work.stream.frames, work):
+            stream = self.streams[k]
+            work = self._guarded(stream, stream.admit, views, snapshot, started_s)
+            if work and (frames := self._guarded(stream, stream.frames, work)):
                 admitted.append((work, frames))
-                work.stream.statistics.busy_since_s = started_s
+                stream.statistics.busy_since_s = started_s
         return admitted
 
     def _infer(self, admitted: list[tuple[Work, list[Frame]]]) -> list[tuple[Work, DepthMap]]:
@@ -105,25 +106,25 @@ class Worker:
             if isinstance(outcome, DepthMap):
                 inferred.append((work, outcome))
             else:
-                self._report(work, outcome)
+                self._report(work.stream, outcome)
         return inferred
 
     def _prepare(self, depths: list[tuple[Work, DepthMap]]) -> list[tuple[Work, PendingMessages]]:
         """The messages of each; on a GPU when its network is done, their data being copied."""
         prepared = []
         for work, depth in depths:
-            if pending := self._guarded(work, work.stream.prepare, depth, work):
+            if pending := self._guarded(work.stream, work.stream.prepare, depth, work):
                 prepared.append((work, pending))
         if prepared and self.pipeline.device.type == 'cuda':
             # an image taken earlier would wait for the network, and no longer be the newest
             device = self.pipeline.device
-            self._guarded(prepared[0][0], lambda: record_event(device).synchronize())
+            self._guarded(prepared[0][0].stream, lambda: record_event(device).synchronize())
         return prepared
 
     def _send(self, prepared: list[tuple[Work, PendingMessages]]) -> None:
         for work, pending in prepared:
             if not self._stopped:
-                self._guarded(work, work.stream.send, pending, work)
+                self._guarded(work.stream, work.stream.send, pending, work)
 
     def _outcomes(self, admitted: list[tuple[Work, list[Frame]]]) -> list[DepthMap | Exception]:
         """The depth of each camera's frames, or why there is none."""
@@ -144,7 +145,7 @@ class Worker:
         # the fault of one camera must not cost the others their frames
         return [self._outcomes([one])[0] for one in admitted]
 
-    def _guarded(self, work: Work, action: Callable[..., T], *args: Any) -> T | None:
+    def _guarded(self, stream: Stream, action: Callable[..., T], *args: Any) -> T | None:
         """The action's result; None if it failed, which is reported.
 
         The last resort: whatever one image causes, the next one is processed.
@@ -152,12 +153,12 @@ class Worker:
         try:
             return action(*args)
         except Exception as error:
-            self._report(work, error)
+            self._report(stream, error)
             return None
 
-    def _report(self, work: Work, error: Exception) -> None:
+    def _report(self, stream: Stream, error: Exception) -> None:
         """Log, count and show in diagnostics why an image has no depth."""
-        stream, counters = work.stream, work.stream.statistics.counters
+        counters = stream.statistics.counters
         message = in_words(error)
         if self._stopped or not self.node.context.ok():  # nothing to publish to
             _release_frames(error)

@@ -2,13 +2,18 @@
 """What the worker does with what goes wrong."""
 
 import gc
+import logging
+import threading
 import weakref
+from types import SimpleNamespace
 
+import pytest
 from graph import Source, camera
 from sensor_msgs.msg import Image
 
 from depth_ros.ros.process.log import Throttle
-from depth_ros.ros.worker import _release_frames
+from depth_ros.ros.statistics import Statistics
+from depth_ros.ros.worker import Worker, _release_frames
 
 
 def test_the_same_problem_of_another_camera_is_logged():
@@ -74,3 +79,43 @@ def test_the_log_names_the_camera_with_the_problem(node, graph, collect):
             lambda wanted=wanted: wanted in process.log, wanted, camera(), encoding='64FC9'
         )
         source.close()
+
+
+class Images:
+    """As `LatestImages`: an image, and another one, and the end."""
+
+    def __init__(self, count):
+        self.left, self.taken_last = count, threading.Event()
+
+    def take(self, wait=True):
+        self.left -= 1
+        if self.left >= 0:
+            return [(0, ['views'])]
+        self.taken_last.set()
+        return None
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(('is_ok', 'failed'), [(True, 2), (False, 0)])
+def test_no_step_of_an_image_ends_the_thread(is_ok, failed, monkeypatch):
+    """A signal invalidates the publishers, whose subscribers `admit` counts."""
+    uncaught = []
+    monkeypatch.setattr(threading, 'excepthook', uncaught.append)
+
+    def admit(*args):
+        raise RuntimeError("failed to get subscription count: publisher's context is invalid")
+
+    context = SimpleNamespace(ok=lambda: is_ok)
+    node = SimpleNamespace(get_logger=lambda: logging.getLogger('worker'), context=context)
+    statistics = Statistics()
+    stream = SimpleNamespace(
+        name='', label='', statistics=statistics, admit=admit, overlaps_inference=False
+    )
+    pipeline = SimpleNamespace(snapshot=None, device=SimpleNamespace(type='cpu'))
+    images = Images(2)
+    worker = Worker(node, [stream], images, pipeline)
+    assert worker.stop(10)
+    assert not uncaught and images.taken_last.is_set()
+    assert statistics.counters.failed == failed
