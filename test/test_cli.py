@@ -62,6 +62,55 @@ def test_run_writes_metres_millimetres_colours_and_a_cloud(tmp_path):
     np.testing.assert_array_equal(points['rgb'], picture[..., ::-1][valid])
 
 
+@pytest.mark.parametrize(
+    ('rule', 'reason'),
+    [
+        ('min_confidence:=0.5', 'flat_ground has no confidence; networks with it: depth_any'),
+        ('input_size:=350', 'flat_ground does not use it; networks with it: depth_anything or'),
+        ('max_tokens:=100', 'flat_ground does not use it'),
+        ('tile_batch:=5', 'flat_ground does not use it; networks with it: depth_pro'),
+        ('onnx.kind:=canonical', 'flat_ground does not use it; networks with it: onnx'),
+        ('depth_encoding:=16UC1', 'only depth_node uses it'),
+        ('points.rate:=5', 'only depth_node uses it'),
+        ('points.organized:=true', 'only depth_node uses it'),
+        ('rate:=5', 'only depth_node uses it'),
+        ('cameras:=[front]', 'only depth_node uses it'),
+        ('rectification:=raw', 'only depth_node uses it'),
+        ('frame_id:=camera', 'only depth_node uses it'),
+        ('two_views.baseline:=0.1', 'only depth_node uses it'),
+        ('autostart:=false', 'only depth_node uses it'),
+    ],
+)
+def test_run_refuses_a_parameter_without_effect(tmp_path, capsys, rule, reason):
+    path = tmp_path / 'yard.png'
+    cv2.imwrite(str(path), np.zeros((8, 10, 3), np.uint8))
+    command = ['run', str(path), '--model', 'flat_ground', '--fx', '9', '-p', rule]
+    assert main(command) == 2
+    name = rule.partition(':=')[0]
+    message = capsys.readouterr().err
+    assert f'{name} is ' in message and f'but has no effect: {reason}' in message
+    assert not list(tmp_path.glob('*.ply'))
+
+
+def test_run_refuses_what_the_network_of_auto_does_not_use(tmp_path, capsys, monkeypatch):
+    path = tmp_path / 'yard.png'
+    cv2.imwrite(str(path), np.zeros((8, 10, 3), np.uint8))
+    monkeypatch.setattr('depth_ros.pipeline.choose_model.find_weights', lambda *_: path)
+    command = ['run', str(path), '--device', 'cpu', '--fx', '9', '-p', 'tile_batch:=5']
+    assert main(command) == 2
+    assert f'{WITHOUT_GPU} does not use it' in capsys.readouterr().err
+
+
+def test_run_writes_the_cloud_that_is_asked_for(tmp_path):
+    path = tmp_path / 'yard.png'
+    cv2.imwrite(str(path), np.zeros((48, 64, 3), np.uint8))
+    command = ['run', str(path), '--model', 'flat_wall', '--fx', '50']
+    assert main([*command, '-p', 'points.stride:=8', '-p', 'points.color:=false']) == 0
+    head, _, body = (tmp_path / 'yard.ply').read_bytes().partition(b'end_header\n')
+    assert b'element vertex 48' in head and b'red' not in head
+    assert len(body) == 6 * 8 * 3 * 4
+
+
 class Eye:
     """A canonical network that takes every camera for one of fx = 2 W."""
 

@@ -5,11 +5,14 @@ import ast
 from pathlib import Path
 
 import pytest
+import torch
 
 from depth_ros.core.errors import ConfigError
+from depth_ros.models import PRESETS
 from depth_ros.parameters import layers, settings
 from depth_ros.parameters.layers import parameters, preset_values, with_values
 from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.abilities import without_effect
 
 PACKAGE = Path(settings.__file__).parents[1]
 
@@ -50,6 +53,30 @@ def test_every_number_has_a_range_and_every_parameter_a_description():
             assert p.low is not None and p.low <= p.default <= p.high, p.name
         if p.choices:
             assert p.default in p.choices
+
+
+def test_every_parameter_needs_something_that_exists():
+    known = {p.name: p for p in parameters()}
+    for p in known.values():
+        assert p.needs in ('', settings.NODE, settings.CPU, *settings.ABILITIES), p.name
+        if p.only_with:
+            other, *values = p.only_with
+            assert values and {*values} <= {*known[other].choices}, p.name
+
+
+@pytest.mark.parametrize(
+    ('values', 'reason'),
+    [
+        ({'two_views.max_offset': 0.5}, 'it needs two_views.mode stereo, which is off'),
+        ({'two_views.min_parallax': 3.0}, 'it needs two_views.mode motion, which is off'),
+        ({'intrinsics': 'estimated', 'rectification': 'raw'}, 'it needs intrinsics camera_info'),
+        ({'threads': 4}, 'the network runs on cuda'),
+    ],
+)
+def test_what_has_no_effect_is_named_with_the_reason(values, reason):
+    changed = with_values(Settings(), values)
+    (text,) = without_effect(changed, PRESETS['dust3r_512_dpt'], torch.device('cuda'), node=True)
+    assert f'{list(values)[-1]} is ' in text and f'but has no effect: {reason}' in text
 
 
 def test_values_are_put_into_their_groups():

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from depth_ros.cli import table
-from depth_ros.models import PRESETS, nano
+from depth_ros.models import PRESETS, nano, networks_with
 from depth_ros.parameters.layers import Parameter, parameters
+from depth_ros.parameters.settings import ABILITIES, CPU, NODE
 from tools.bench import tables
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,8 +95,10 @@ def parameters_tables() -> str:
     text = ''
     for title, (intro, rows) in sections.items():
         text += f'## {title}\n\n' + (f'{intro}\n\n' if intro else '')
-        text += '| parameter | default | range | live | what it does | change it when |\n'
-        text += '|---|---|---|---|---|---|\n'
+        text += (
+            '| parameter | default | range | live | what it does | change it when | only for |\n'
+        )
+        text += '|---|---|---|---|---|---|---|\n'
         text += ''.join(f'{_parameter_row(p)}\n' for p in rows) + '\n'
     return text.rstrip() + '\n'
 
@@ -322,9 +325,25 @@ def _parameter_row(p: Parameter) -> str:
     else:
         allowed = ''
     live = 'yes' if p.live else ''
-    cells = (f'`{p.name}`', f'`{_yaml_value(p.default)}`', allowed, live, p.description, p.when)
+    default, only_for = f'`{_yaml_value(p.default)}`', ', '.join(_conditions(p, node=False))
+    cells = (f'`{p.name}`', default, allowed, live, p.description, p.when, only_for)
     escaped = (cell.replace('|', r'\|') for cell in cells)
     return f'| {" | ".join(escaped)} |'
+
+
+def _conditions(p: Parameter, *, node: bool) -> list[str]:
+    """What the parameter needs to have an effect; `node`: that of the node goes without saying."""
+    conditions = []
+    if p.needs == NODE and not node:
+        conditions.append('the node')
+    if p.needs == CPU:
+        conditions.append('networks on the CPU')
+    if p.needs in ABILITIES:
+        conditions += [f'`{name}`' for name in networks_with(p.needs)]
+    if p.only_with:
+        other, *values = p.only_with
+        conditions.append(f'`{other}` {" or ".join(values)}')
+    return conditions
 
 
 def _yaml_lines() -> Iterator[str]:
@@ -348,6 +367,9 @@ def _facts(p: Parameter) -> str:
         facts.append(f'one of {", ".join(p.choices)}')
     elif p.high is not None:
         facts.append(f'{p.low:g} to {p.high:g}')
+    conditions = _conditions(p, node=True)
+    if conditions:
+        facts.append(f'only for {", ".join(conditions)}'.replace('`', ''))
     return f'({"; ".join(facts)})' if facts else ''
 
 

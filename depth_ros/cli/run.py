@@ -24,7 +24,9 @@ from depth_ros.core.types import DepthMap, Frame
 from depth_ros.models import EstimatesCamera
 from depth_ros.parameters import layers
 from depth_ros.parameters.settings import Settings
-from depth_ros.pipeline.build import load
+from depth_ros.pipeline.abilities import without_effect
+from depth_ros.pipeline.build import build
+from depth_ros.pipeline.choose_model import resolve
 
 #: arguments that define the camera
 CAMERA = ('fx', 'fy', 'cx', 'cy', 'hfov')
@@ -45,7 +47,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument('--hfov', type=float, help='horizontal field of view [deg], instead of fx')
     parser.add_argument(
         '-p', dest='parameters', action='append', default=[], metavar='NAME:=VALUE',
-        help='any parameter of depth_node',
+        help='a parameter of depth_node that has an effect on one image',
     )  # fmt: skip
     parser.set_defaults(execute=execute)
 
@@ -77,6 +79,7 @@ def execute(args: argparse.Namespace) -> None:
             f'two_views.mode is {asked.two_views.mode!r}; run takes one image, so it must be off'
         )
     # before the network is chosen and loaded, which takes longer
+    _refuse(without_effect(asked, models.get(values['model']) if by_name else None, node=False))
     height, width = image.rgb.shape[:2]
     if image.orientation != 1:
         print(f'turned upright by EXIF orientation {image.orientation}: now {width}x{height}')
@@ -86,7 +89,11 @@ def execute(args: argparse.Namespace) -> None:
         raise ConfigError(
             f'--output: {prefix.absolute().parent} is not a writable folder; choose another prefix'
         )
-    pipeline, choices = load(values, lambda: (width, height))
+    _, settings, choice = resolve(values)
+    preset = models.get(choice.name)
+    _refuse(without_effect(settings, preset, node=False))
+    pipeline, choices = build(settings, lambda: (width, height), chosen_by=choice.reason)
+    _refuse(without_effect(settings, preset, pipeline.device, node=False))
     print(choices)
     rgb = torch.from_numpy(image.rgb).to(pipeline.device)
     if camera is None:
@@ -94,8 +101,14 @@ def execute(args: argparse.Namespace) -> None:
         camera = pipeline.model.estimate_camera(rgb)
         print(f'camera {camera}, estimated by the network')
     depth_map = pipeline(Frame(rgb, camera))
-    for path in write_files(depth_map, prefix, pipeline.snapshot.settings):
+    stride = settings.points.stride if 'points.stride' in values else 1  # a file is not a topic
+    for path in write_files(depth_map, prefix, settings, stride):
         print(path)
+
+
+def _refuse(reasons: list[str]) -> None:
+    if reasons:
+        raise ConfigError('; '.join(reasons))
 
 
 def camera_from_arguments(args: argparse.Namespace, image: ImageFile) -> Camera:
@@ -138,13 +151,14 @@ def camera_from_arguments(args: argparse.Namespace, image: ImageFile) -> Camera:
     return camera
 
 
-def write_files(depth: DepthMap, prefix: Path, settings: Settings) -> list[Path]:
+def write_files(depth: DepthMap, prefix: Path, settings: Settings, stride: int = 1) -> list[Path]:
     """Write depth in metres (NPY), in millimetres and in colours (PNG), and the cloud (PLY).
 
     Args:
         depth: depth map.
         prefix: path of the files without their endings.
-        settings: range and map of the colours.
+        settings: range and map of the colours; whether points have the colour of the image.
+        stride: use every n-th column and row for the cloud.
 
     Returns:
         Paths of the files.
@@ -166,17 +180,26 @@ def write_files(depth: DepthMap, prefix: Path, settings: Settings) -> list[Path]
             raise ImageError(
                 f'{files[end]} cannot be written; choose another prefix with --output'
             )
-    files['.ply'].write_bytes(encode_ply(encode.dense(encode.cloud(depth))))
+    points = encode.dense(encode.cloud(depth, stride))
+    files['.ply'].write_bytes(encode_ply(points, settings.points.color))
     return list(files.values())
 
 
-def encode_ply(points: torch.Tensor) -> bytes:
-    """Binary PLY of points (n, 4) from `encode.dense`: float x y z [m], uchar red green blue."""
+def encode_ply(points: torch.Tensor, color: bool = True) -> bytes:
+    """Binary PLY of points (n, 4) from `encode.dense`: float x y z [m], uchar red green blue.
+
+    Args:
+        points: (n, 4) float32.
+        color: False omits red, green and blue.
+    """
     xyz = points[:, :3].cpu().numpy()
     bgr = np.ascontiguousarray(points.cpu().numpy()[:, 3:]).view(np.uint8)
-    table = np.empty(len(xyz), np.dtype([('xyz', '<f4', 3), ('rgb', 'u1', 3)]))
-    table['xyz'], table['rgb'] = xyz, bgr[:, 2::-1]
+    columns: list[tuple[str, str, int]] = [('xyz', '<f4', 3), ('rgb', 'u1', 3)]
+    table = np.empty(len(xyz), np.dtype(columns if color else columns[:1]))
+    table['xyz'] = xyz
+    if color:
+        table['rgb'] = bgr[:, 2::-1]
     head = ['ply', 'format binary_little_endian 1.0', f'element vertex {len(xyz)}']
     head += [f'property float {axis}' for axis in 'xyz']
-    head += [f'property uchar {colour}' for colour in ('red', 'green', 'blue')]
+    head += [f'property uchar {channel}' for channel in ('red', 'green', 'blue') if color]
     return '\n'.join([*head, 'end_header', '']).encode() + table.tobytes()

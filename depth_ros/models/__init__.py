@@ -16,7 +16,7 @@ from depth_ros.models.interface import (
     TakesPairs,
 )
 from depth_ros.models.loading import load
-from depth_ros.models.presets import PRESETS, get, presets_where
+from depth_ros.models.presets import PRESETS, get, networks_with, presets_where
 
 __all__ = [
     'PRESETS',
@@ -28,5 +28,6 @@ __all__ = [
     'TakesPairs',
     'get',
     'load',
+    'networks_with',
     'presets_where',
 ]

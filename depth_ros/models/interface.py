@@ -99,6 +99,7 @@ class Preset:
         casts: False if the family ignores the parameter `precision`.
         estimates_camera: the model is an `EstimatesCamera`.
         takes_pairs: the model is a `TakesPairs`.
+        takes: those of `parameters.settings.ABILITIES` that it has.
         advice: note for users, logged at each start.
     """
 
@@ -112,4 +113,5 @@ class Preset:
     casts: bool = True
     estimates_camera: bool = False
     takes_pairs: bool = False
+    takes: frozenset[str] = frozenset()
     advice: str = ''

@@ -37,6 +37,7 @@ def _depth_anything(
     megabytes = next(mb for end, mb in sizes.items() if variant.endswith(end))
     paper = {1: '2401.10891', 2: '2406.09414', 3: '2511.10647'}[version]
     name = f'depth_anything_v{version}_{name}'
+    confidence = {'confidence'} if variant.startswith('any_') else set()
     return Preset(
         name,
         'depth_anything',
@@ -53,6 +54,7 @@ def _depth_anything(
         ),
         paper=f'https://arxiv.org/abs/{paper}',
         max_depth=max_depth,
+        takes=frozenset({'input_size', 'max_tokens'} | confidence),
     )
 
 
@@ -104,6 +106,7 @@ def _monodepth2(variant: str, md5: str = '') -> Preset:
             megabytes=0 if 'resnet50' in variant else 99,
         ),
         paper='https://arxiv.org/abs/1806.01260',
+        takes=frozenset({'input_size'}),
     )
 
 
@@ -122,6 +125,7 @@ def _glpdepth(variant: str, file: str, max_depth: float) -> Preset:
         Source(name, licence, restricted=True, repo=repo, file=file, megabytes=245),
         paper='https://arxiv.org/abs/2201.07436',
         max_depth=max_depth,
+        takes=frozenset({'input_size'}),
     )
 
 
@@ -143,6 +147,7 @@ def _dust3r(variant: str) -> Preset:
         paper='https://arxiv.org/abs/2312.14132',
         estimates_camera=True,
         takes_pairs=True,
+        takes=frozenset({'input_size', 'max_tokens', 'confidence'}),
     )
 
 
@@ -165,12 +170,14 @@ def _depth_pro() -> Preset:
         ),
         paper='https://arxiv.org/abs/2410.02073',
         estimates_camera=True,
+        takes=frozenset({'input_size', 'tile_batch'}),
     )
 
 
 def _onnx(name: str, licence: str, paper: str = '') -> Preset:
     source = Source(name, licence, suffixes=('.onnx',))
-    return Preset(name, 'onnx', 'described', None, source, paper, casts=False)
+    takes = frozenset({'onnx'})
+    return Preset(name, 'onnx', 'described', None, source, paper, casts=False, takes=takes)
 
 
 def _nano() -> Preset:
@@ -181,6 +188,7 @@ def _nano() -> Preset:
         'nano',
         CANONICAL,
         Source('nano', _APACHE, packaged=file, megabytes=6),
+        takes=frozenset({'input_size'}),
         advice=(
             'small demonstration network (2.6 M parameters), trained on synthetic images only; '
             'for a robot with a GPU set model:=depth_anything_v3_metric_large (Apache-2.0, '
@@ -260,3 +268,15 @@ def presets_where(
 ) -> str:
     """Names of the presets for which `fits` is true, for a message: 'a or b', or ''."""
     return ' or '.join(preset.name for preset in presets if fits(preset))
+
+
+def networks_with(ability: str) -> list[str]:
+    """What has one of `parameters.settings.ABILITIES`: families, or presets if not all of one."""
+    families: dict[str, list[Preset]] = {}
+    for preset in PRESETS.values():
+        families.setdefault(preset.family, []).append(preset)
+    names = []
+    for family, presets in families.items():
+        able = [preset.name for preset in presets if ability in preset.takes]
+        names += [family] if len(able) == len(presets) else able
+    return names

@@ -32,6 +32,8 @@ class Parameter:
     low: float | None
     high: float | None
     choices: tuple[str, ...]
+    needs: str
+    only_with: tuple[str, ...]
 
     def checked(self, value: Any) -> Any:
         """`value` in the parameter's type. int is accepted for float; there is no other coercion.

@@ -10,6 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+#: what a parameter can need to have an effect (`needs`): the node, the CPU, or an ability of the
+#: network, which `models.Preset.takes` lists
+NODE, CPU = 'node', 'cpu'
+ABILITIES = ('confidence', 'input_size', 'max_tokens', 'tile_batch', 'onnx')
+
 
 def setting(
     default: Any,
@@ -20,6 +25,8 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    needs: str = '',
+    only_with: tuple[str, ...] = (),
 ) -> Any:
     """A dataclass field that is a parameter.
 
@@ -31,6 +38,8 @@ def setting(
         low: smallest value allowed.
         high: largest value allowed.
         choices: the only strings allowed.
+        needs: what it has no effect without: `NODE`, `CPU`, one of `ABILITIES`, or ''.
+        only_with: name of another parameter, and its values with which this one has an effect.
     """
     meta = {
         'description': description,
@@ -39,6 +48,8 @@ def setting(
         'low': low,
         'high': high,
         'choices': choices,
+        'needs': needs,
+        'only_with': only_with,
     }
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=meta)
@@ -108,6 +119,7 @@ class TwoViewSettings:
         'earlier frame of the same camera, with odometry on odom.',
         'You use a DUSt3R preset with a stereo pair or with odometry.',
         choices=('off', 'stereo', 'motion'),
+        needs=NODE,
     )
     baseline: float = setting(
         0.0,
@@ -115,6 +127,8 @@ class TwoViewSettings:
         'TF does not have both camera frames.',
         low=0.0,
         high=100.0,
+        needs=NODE,
+        only_with=('two_views.mode', 'stereo'),
     )
     max_offset: float = setting(
         0.01,
@@ -122,12 +136,16 @@ class TwoViewSettings:
         'The two cameras are not triggered together.',
         low=0.0,
         high=1.0,
+        needs=NODE,
+        only_with=('two_views.mode', 'stereo'),
     )
     camera_pose: list[float] = setting(
         [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
         'motion: pose x y z [m] qx qy qz qw of the optical frame in the child frame of odom. '
         'Zeros: from TF.',
         'TF does not connect the camera with the child frame of odom.',
+        needs=NODE,
+        only_with=('two_views.mode', 'motion'),
     )
     min_baseline: float = setting(
         0.05,
@@ -135,6 +153,8 @@ class TwoViewSettings:
         'The cameras are closer together than this.',
         low=1e-3,
         high=10.0,
+        needs=NODE,
+        only_with=('two_views.mode', 'stereo', 'motion'),
     )
     min_inliers: float = setting(
         0.5,
@@ -144,6 +164,8 @@ class TwoViewSettings:
         '(raise it).',
         low=0.0,
         high=1.0,
+        needs=NODE,
+        only_with=('two_views.mode', 'stereo', 'motion'),
     )
     min_parallax: float = setting(
         1.5,
@@ -151,6 +173,8 @@ class TwoViewSettings:
         'The scale is noisy because the robot moves slowly (raise it).',
         low=0.1,
         high=90.0,
+        needs=NODE,
+        only_with=('two_views.mode', 'motion'),
     )
     max_parallax: float = setting(
         25.0,
@@ -158,6 +182,8 @@ class TwoViewSettings:
         'Pairs are refused because the two images overlap too little (lower it).',
         low=0.1,
         high=90.0,
+        needs=NODE,
+        only_with=('two_views.mode', 'motion'),
     )
 
 
@@ -173,6 +199,7 @@ class Points:
         live=True,
         low=0.0,
         high=1000.0,
+        needs=NODE,
     )
     stride: int = setting(
         2,
@@ -187,6 +214,7 @@ class Points:
         'true: height x width points, NaN where invalid. false: valid points only.',
         'The consumer needs the image grid: PCL normals, RTAB-Map.',
         live=True,
+        needs=NODE,
     )
     color: bool = setting(
         True,
@@ -235,21 +263,25 @@ class Onnx:
         'factor, or inverse depth up to factor and shift.',
         'Your network does not output metres.',
         choices=('metric', 'canonical', 'scale_invariant', 'affine_inverse'),
+        needs='onnx',
     )
     input_size: list[int] = setting(
         [0, 0],
         'Width and height of the input [px]. 0 0: read from the file.',
         'The file has dynamic axes.',
+        needs='onnx',
     )
     mean: list[float] = setting(
         [0.0, 0.0, 0.0],
         'Mean subtracted from RGB in 0..1.',
         'Your network was trained with a normalisation.',
+        needs='onnx',
     )
     std: list[float] = setting(
         [1.0, 1.0, 1.0],
         'Standard deviation RGB is divided by, after subtracting the mean.',
         'Your network was trained with a normalisation.',
+        needs='onnx',
     )
     canonical_focal: float = setting(
         0.0,
@@ -257,6 +289,7 @@ class Onnx:
         'onnx.kind is canonical.',
         low=0.0,
         high=1e5,
+        needs='onnx',
     )
     training_camera: list[float] = setting(
         [0.0, 0.0, 0.0, 0.0],
@@ -264,6 +297,7 @@ class Onnx:
         'are resampled to that camera and the depth is mapped back. 0 0 0 0: the whole image '
         'with its aspect ratio.',
         'Your network was trained on one camera.',
+        needs='onnx',
     )
 
 
@@ -283,6 +317,7 @@ class Settings:
         'Names of the cameras. Each is a prefix of its topics (front/image, front/depth/image); '
         "all share one network. '': one camera without a prefix.",
         'One node serves several cameras.',
+        needs=NODE,
     )
     weights: str = setting(
         '',
@@ -317,6 +352,7 @@ class Settings:
         'The network runs on the CPU and cores are idle; leave one for the camera driver.',
         low=1,
         high=256,
+        needs=CPU,
     )
     input_size: int = setting(
         0,
@@ -325,6 +361,7 @@ class Settings:
         'You trade detail for speed. Metres may shift: measure them again.',
         low=0,
         high=4096,
+        needs='input_size',
     )
     max_tokens: int = setting(
         5000,
@@ -332,6 +369,7 @@ class Settings:
         'Very wide images use too much memory (lower it).',
         low=16,
         high=100000,
+        needs='max_tokens',
     )
     tile_batch: int = setting(
         0,
@@ -339,12 +377,14 @@ class Settings:
         'Depth Pro runs out of memory.',
         low=0,
         high=35,
+        needs='tile_batch',
     )
     image_transport: str = setting(
         'raw',
         'raw: subscribe to image. compressed: subscribe to image/compressed.',
         'The camera or bag has compressed images only.',
         choices=('raw', 'compressed'),
+        needs=NODE,
     )
     rectification: str = setting(
         'auto',
@@ -352,6 +392,8 @@ class Settings:
         'lens has no distortion or a part of the topic name is rect or rectified.',
         'The topic name is misleading, or camera_info does not match the image.',
         choices=('auto', 'rectified', 'raw'),
+        needs=NODE,
+        only_with=('intrinsics', 'camera_info'),
     )
     intrinsics: str = setting(
         'camera_info',
@@ -366,6 +408,7 @@ class Settings:
         live=True,
         low=0.0,
         high=1000.0,
+        needs=NODE,
     )
     depth_encoding: str = setting(
         '32FC1',
@@ -373,12 +416,14 @@ class Settings:
         'A consumer reads millimetres only, or recordings must be small.',
         live=True,
         choices=('32FC1', '16UC1'),
+        needs=NODE,
     )
     frame_id: str = setting(
         '',
         'frame_id of the outputs. Empty: that of the image.',
         'The driver publishes a wrong frame_id.',
         live=True,
+        needs=NODE,
     )
     min_confidence: float = setting(
         0.0,
@@ -387,6 +432,7 @@ class Settings:
         live=True,
         low=0.0,
         high=1e9,
+        needs='confidence',
     )
     range: Range = field(default_factory=Range)
     scaling: ScalingSettings = field(default_factory=ScalingSettings)
@@ -399,12 +445,14 @@ class Settings:
         'QoS of the image subscription. auto: reliable if all publishers are, else best effort.',
         'The camera is connected over Wi-Fi and its images stall (best_effort).',
         choices=('auto', 'reliable', 'best_effort'),
+        needs=NODE,
     )
     output_reliability: str = setting(
         'reliable',
         'QoS of the outputs. reliable reaches every subscriber.',
         'Large clouds stall over Wi-Fi (best_effort).',
         choices=('reliable', 'best_effort'),
+        needs=NODE,
     )
     patience: float = setting(
         3.0,
@@ -413,6 +461,7 @@ class Settings:
         live=True,
         low=0.5,
         high=3600.0,
+        needs=NODE,
     )
     log_period: float = setting(
         0.0,
@@ -421,9 +470,11 @@ class Settings:
         live=True,
         low=0.0,
         high=3600.0,
+        needs=NODE,
     )
     autostart: bool = setting(
         True,
         'Configure and activate at start. false: wait for a lifecycle manager.',
         'A lifecycle manager manages the node.',
+        needs=NODE,
     )

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
+import torch
+
 from depth_ros import models
 from depth_ros.core.errors import ConfigError
 from depth_ros.models import Preset
-from depth_ros.parameters.settings import Settings
+from depth_ros.parameters.layers import Parameter, parameters
+from depth_ros.parameters.settings import ABILITIES, CPU, NODE, Settings
 from depth_ros.pipeline.scaling import Scaling
 
 
@@ -36,3 +41,58 @@ def check_abilities(settings: Settings, preset: Preset) -> None:
         )
     if preset.kind is not None:
         Scaling(settings.scaling, preset.kind, two_views=two_views, takes_pairs=preset.takes_pairs)
+
+
+def without_effect(
+    settings: Settings,
+    preset: Preset | None = None,
+    device: torch.device | None = None,
+    *,
+    node: bool,
+) -> list[str]:
+    """Parameters that differ from their default although that has no effect.
+
+    Args:
+        settings: all parameters.
+        preset: that is used; None if it is not known yet, to check what does not depend on it.
+        device: of the network; None likewise.
+        node: the settings are those of the node, not of `depth-ros run`.
+
+    Returns:
+        A sentence for each, with the reason and the remedy.
+    """
+    sentences = []
+    for parameter in parameters():
+        value = attrgetter(parameter.name)(settings)
+        if value == parameter.default:
+            continue
+        reason = _reason(parameter, settings, preset, device, node)
+        if reason:
+            sentences.append(
+                f'{parameter.name} is {value!r} but has no effect: {reason}. Remove it'
+            )
+    return sentences
+
+
+def _reason(
+    parameter: Parameter,
+    settings: Settings,
+    preset: Preset | None,
+    device: torch.device | None,
+    node: bool,
+) -> str:
+    needs = parameter.needs
+    if needs == NODE and not node:
+        return 'only depth_node uses it'
+    if needs == CPU and device is not None and device.type != 'cpu':
+        return f'the network runs on {device}'
+    if needs in ABILITIES and preset is not None and needs not in preset.takes:
+        able = ' or '.join(models.networks_with(needs))
+        what = 'has no confidence' if needs == 'confidence' else 'does not use it'
+        return f'{preset.name} {what}; networks with it: {able}'
+    if parameter.only_with:
+        name, *values = parameter.only_with
+        other = attrgetter(name)(settings)
+        if other not in values:
+            return f'it needs {name} {" or ".join(values)}, which is {other}'
+    return ''

@@ -21,7 +21,7 @@ from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Frame
 from depth_ros.models import DepthModel, ModelOptions, Preset, TakesPairs
 from depth_ros.parameters.settings import Settings
-from depth_ros.pipeline.abilities import check_abilities
+from depth_ros.pipeline.abilities import check_abilities, without_effect
 from depth_ros.pipeline.choose_model import resolve
 from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
@@ -66,14 +66,18 @@ def load(
 ) -> tuple[Pipeline, Choices]:
     """The pipeline for the parameters a user gives, by name; all others have their defaults.
 
-    Chooses the network where `model` is auto, and downloads its weights if need be.
+    Chooses the network where `model` is auto, and downloads its weights if need be. Parameters of
+    the node are allowed; those that the network does not use are logged.
 
     Raises:
         ConfigError: parameters that do not exist, cannot work together, or not on this machine.
         WeightsError: a checkpoint that is missing or does not fit.
     """
     _, settings, choice = resolve(given)
-    return build(settings, camera_size, chosen_by=choice.reason)
+    pipeline, choices = build(settings, camera_size, chosen_by=choice.reason)
+    for text in without_effect(settings, models.get(choice.name), pipeline.device, node=True):
+        log.warning('%s', text)
+    return pipeline, choices
 
 
 def build(

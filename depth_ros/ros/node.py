@@ -20,9 +20,11 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.utilities import get_rmw_implementation_identifier
 
+from depth_ros import models
 from depth_ros.core.errors import in_words
 from depth_ros.parameters import layers
 from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.abilities import without_effect
 from depth_ros.pipeline.build import build
 from depth_ros.ros.inputs.subscription import camera_size
 from depth_ros.ros.parameters import Parameters
@@ -48,11 +50,24 @@ class DepthNode(LifecycleNode):
         forward_to_ros(self.get_logger())
         self.exit_code = 0
         self.session: Session | None = None
+        self._without_effect: set[str] = set()  # what is logged of them
         self.parameters = Parameters(self, self._apply)
 
     def _apply(self, settings: Settings) -> None:
         if self.session is not None:
             self.session.update(settings)
+            self._warn_without_effect(settings, self.session)
+
+    def _warn_without_effect(self, settings: Settings, session: Session) -> None:
+        """Log once each parameter that this network cannot use.
+
+        No error: one params file may serve robots with different networks.
+        """
+        preset, device = models.get(session.choices.model), session.pipeline.device
+        for text in without_effect(settings, preset, device, node=True):
+            if text not in self._without_effect:
+                self.get_logger().warning(text)
+                self._without_effect.add(text)
 
     @property
     def _configured(self) -> Session:
@@ -76,6 +91,7 @@ class DepthNode(LifecycleNode):
             f'middleware: {fastdds.describe(get_rmw_implementation_identifier())}'
         )
         self.session = Session(self, pipeline, choices, self._gpu_lost)
+        self._warn_without_effect(settings, self.session)
         self.parameters.configured = True
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:

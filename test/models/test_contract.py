@@ -4,6 +4,7 @@
 import re
 import shutil
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.parameters import layers
 from depth_ros.parameters.layers import with_values
-from depth_ros.parameters.settings import Settings
+from depth_ros.parameters.settings import ABILITIES, Settings
+from depth_ros.pipeline.abilities import without_effect
+from depth_ros.pipeline.choose_model import resolve
 from depth_ros.pipeline.depth_pipeline import Pipeline
 
 BIG = re.compile('vit[bl]|depth_pro|224_linear|512_|1024x320|resnet50|no_pt')
@@ -56,6 +59,27 @@ def test_a_row_has_source_licence_and_size(name):
         assert preset.paper.startswith('https://') and preset.kind is not None
 
 
+# 'confidence' is of predictions: `test_a_preset_predicts_every_pixel_of_any_frame`
+@pytest.mark.parametrize('ability', sorted({*ABILITIES} - {'confidence'}))
+def test_a_row_names_the_parameters_that_its_family_reads(ability):
+    for preset in PRESETS.values():
+        folder = Path(models.__file__).parent / preset.family
+        code = ''.join(path.read_text() for path in folder.glob('*.py'))
+        assert (f'options.{ability}' in code) == (ability in preset.takes), preset.name
+
+
+@pytest.mark.parametrize('name', PRESETS)
+def test_all_parameters_of_a_preset_have_an_effect(name):
+    _, settings, _ = resolve({'model': name, 'scaling.method': scaling_for(PRESETS[name])})
+    assert without_effect(settings, PRESETS[name], torch.device('cpu'), node=False) == []
+
+
+def scaling_for(preset):
+    """A method that all kinds without metres accept."""
+    relative = preset.kind in (Kind.SCALE_INVARIANT, Kind.AFFINE_INVERSE)
+    return 'constant' if relative else 'auto'
+
+
 def test_a_preset_predicts_every_pixel_of_any_frame(loaded):
     preset, model, settings = loaded
     assert model.kind is (preset.kind or Kind(settings.onnx.kind))
@@ -71,6 +95,7 @@ def test_a_preset_predicts_every_pixel_of_any_frame(loaded):
         assert prediction.kind is model.kind
         assert torch.isfinite(prediction.values).any()
         assert (prediction.focal_px is not None) == (model.kind is Kind.CANONICAL)
+        assert (prediction.confidence is not None) == ('confidence' in preset.takes)
         for extra in (prediction.confidence, prediction.sky):
             assert extra is None or extra.shape == (height, width)
 

@@ -119,9 +119,10 @@ def register():
     for variant in (
         'red', 'slow0.1', 'slow2', 'late_slow20', 'late_nan', 'late_empty', 'late_crash',
         'always_nan', 'holes',
-        'confident', 'big', 'narrow', 'gated',
+        'big', 'narrow', 'gated',
     ):  # fmt: skip
         add(variant, variant, Kind.METRIC)
+    add('confident', 'confident', Kind.METRIC, takes=frozenset({'confidence'}))
     add('eye', 'eye', Kind.CANONICAL, estimates_camera=True)
     add('two_eyes', 'two_eyes', Kind.SCALE_INVARIANT, takes_pairs=True)
     for kind in Kind:

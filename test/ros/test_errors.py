@@ -132,6 +132,30 @@ def test_parameters_of_other_nodes_in_the_same_file_are_a_warning(graph, tmp_pat
         assert process.stop() == 0, process.log
 
 
+def test_a_parameter_that_the_network_cannot_use_is_one_warning(graph):
+    process = NodeProcess(
+        graph, name='unsure', model='fake_red', min_confidence=0.5, input_size=99, autostart=False
+    )
+
+    def warnings():
+        return [line for line in process.lines if 'has no effect' in line]
+
+    try:
+        for _ in range(2):
+            assert process.configure() and process.change(Transition.TRANSITION_CLEANUP)
+        assert len(warnings()) == 2 and all('WARN' in line for line in warnings())
+        process.said('min_confidence is 0.5 but has no effect: fake_red has no confidence; ')
+        process.said('input_size is 99 but has no effect: fake_red does not use it; ')
+        assert process.configure()
+        assert process.set(min_confidence=0.25) == []
+        process.said('min_confidence is 0.25 but has no effect')
+        assert process.change(Transition.TRANSITION_CLEANUP)
+        assert process.set(model='fake_confident', input_size=0) == [] and process.configure()
+        assert len(warnings()) == 3, process.log
+    finally:
+        assert process.stop() == 0, process.log
+
+
 def trouble(graph, collect, text, name='depth_node'):
     """Wait until the camera's diagnostics say `text`; its level."""
     received = collect(DiagnosticArray, '/diagnostics')
