@@ -4,15 +4,32 @@
 import os
 import signal
 import time
+from xml.etree import ElementTree
 
 import pytest
 from graph import NodeProcess
 
-from depth_ros.ros.process import shared_memory
+from depth_ros.ros.process import fastdds, shared_memory
 from depth_ros.ros.process.shared_memory import YOUNG_S, remove_dead
 from tools.bench.segments import existing, mapped_segments
 
 MB = 2**20
+
+
+@pytest.mark.parametrize('name', ['LOCALHOST', 'SUBNET', 'SYSTEM_DEFAULT', 'OFF'])
+@pytest.mark.parametrize('version', ['3.3.11', '7.1.6', '9.1.2'])
+def test_one_profiles_file_serves_every_distribution_and_discovery_range(
+    monkeypatch, name, version
+):
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', name)
+    monkeypatch.setattr(fastdds, 'version', lambda package: version)
+    names, files = zip(*fastdds.tuning().items(), strict=True)
+    (file,) = set(files)
+    assert ('FASTRTPS_DEFAULT_PROFILES_FILE' in names) == (version < '8')
+    assert 'FASTDDS_DEFAULT_PROFILES_FILE' in names
+    tags = {element.tag.split('}')[1] for element in ElementTree.parse(file).iter()}
+    # with a whitelist of 127.0.0.1, static peers on other machines are not reached
+    assert 'segment_size' in tags and 'interfaceWhiteList' not in tags
 
 
 def large(paths):

@@ -171,9 +171,15 @@ class Input:
             )
         if not get_rmw_implementation_identifier().startswith('rmw_fastrtps'):
             return f'{len(publishers)} publisher(s) of {self.topic} match but nothing arrives'
+        silent = f'{len(publishers)} publisher(s) of {self.topic} match but nothing arrives: the '
+        if self.message_type is CameraInfo:  # a few hundred bytes fit every segment
+            return (
+                f'{silent}driver is paused, or cannot share memory with this node, as it runs '
+                'under another user or in another container: set '
+                f'{fastdds.TRANSPORTS}=UDPv4 in the environment of either'
+            )
         return (
-            f'{len(publishers)} publisher(s) of {self.topic} match but nothing arrives: the '
-            'driver is paused, or its shared memory is too small for the message: set '
+            f'{silent}driver is paused, or its shared memory is too small for the message: set '
             f"{fastdds.remedy()} in the camera driver's environment"
         )
 

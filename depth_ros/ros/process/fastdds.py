@@ -15,8 +15,6 @@ from depth_ros.parameters.layers import share_directory
 from depth_ros.ros.process import shared_memory
 
 TRANSPORTS = 'FASTDDS_BUILTIN_TRANSPORTS'
-#: segment of 2 x 16 MB: one 1280x720 cloud of 14.7 MB twice
-TRANSPORTS_VALUE = 'DEFAULT?sockets_size=16MB'
 #: the second is the name up to Jazzy; later Fast DDS warns of it
 PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 #: if one of these is set, the user has configured Fast DDS
@@ -41,14 +39,11 @@ def prepare() -> int:
 def tuning() -> dict[str, str]:
     """Environment variables that make room for large messages.
 
-    With discovery limited to this machine, rmw_fastrtps ignores `TRANSPORTS` and uses the default
-    segment, but it reads a profiles file.
+    A profiles file, because Humble knows no other way, and because rmw_fastrtps ignores
+    `TRANSPORTS` where discovery is limited to this machine.
     """
-    if not _this_machine_only():
-        return {TRANSPORTS: TRANSPORTS_VALUE}
     names = PROFILES if _up_to_jazzy() else PROFILES[:1]
-    profile = str(share_directory() / 'config' / 'fastdds_loopback.xml')
-    return dict.fromkeys(names, profile)
+    return dict.fromkeys(names, str(share_directory() / 'config' / 'fastdds.xml'))
 
 
 def remedy() -> str:
@@ -69,13 +64,6 @@ def describe(rmw: str) -> str:
         or 'default transports'
     )
     return f'{rmw}, {settings}'
-
-
-def _this_machine_only() -> bool:
-    return (
-        os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE', '').upper() == 'LOCALHOST'
-        or os.environ.get('ROS_LOCALHOST_ONLY') == '1'
-    )
 
 
 def _up_to_jazzy() -> bool:
