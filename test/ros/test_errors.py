@@ -2,8 +2,11 @@
 """What a user can do wrong, through the node: the reason is logged, and the node continues."""
 
 import dataclasses
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +20,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depth_ros.parameters import layers
 from depth_ros.ros.inputs.subscription import camera_size
+from tools.demo.processes import end_with_parent
 
 CAM = camera(64, 48)
+HERE = Path(__file__).parent
 
 
 def refused(process, **parameters):
@@ -309,6 +314,27 @@ def test_an_uncalibrated_camera_is_reported_without_subscribers(node, source):
         except AssertionError:
             continue
     assert 'the camera is not calibrated' in ''.join(running.lines[before:])
+
+
+ISOLATED = ['unshare', '--mount', 'sh', '-c', 'mount -t tmpfs none /dev/shm && exec "$@"', 'sh']
+
+
+def test_a_camera_with_another_shared_memory_is_explained(graph, collect):
+    if subprocess.run([*ISOLATED, 'true'], capture_output=True).returncode:
+        pytest.skip('a /dev/shm for one process takes root')
+    running = NodeProcess(graph, '-r', '__ns:=/apart', model='fake_red', patience=1.0)
+    script = [sys.executable, str(HERE / 'lone_camera.py'), '--ros-args', '-r', '__ns:=/apart']
+    source = subprocess.Popen([*ISOLATED, *script], preexec_fn=end_with_parent)
+    depths = collect(Image, '/apart/depth/image')
+    try:
+        running.said('publisher(s) of /apart/camera_info match but nothing arrives')
+        assert 'FASTDDS_BUILTIN_TRANSPORTS=UDPv4 in the environment of either' in running.log
+        assert 'ROS_AUTOMATIC_DISCOVERY_RANGE' in running.log  # LOCALHOST has its own transports
+        assert not depths
+    finally:
+        source.kill()
+        source.wait()
+        assert running.stop() == 0, running.log
 
 
 def test_silence_is_explained_within_seconds(graph, collect):

@@ -177,6 +177,11 @@ class Input:
                 f'{silent}driver is paused, or cannot share memory with this node, as it runs '
                 'under another user or in another container: set '
                 f'{fastdds.TRANSPORTS}=UDPv4 in the environment of either'
+                + (
+                    '; it has no effect with ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST'
+                    if fastdds.this_machine_only()
+                    else ''
+                )
             )
         return (
             f'{silent}driver is paused, or its shared memory is too small for the message: set '

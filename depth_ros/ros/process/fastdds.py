@@ -66,6 +66,14 @@ def describe(rmw: str) -> str:
     return f'{rmw}, {settings}'
 
 
+def this_machine_only() -> bool:
+    """Whether discovery is limited to this machine; rmw_fastrtps then ignores `TRANSPORTS`."""
+    return (
+        os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE', '').upper() == 'LOCALHOST'
+        or os.environ.get('ROS_LOCALHOST_ONLY') == '1'
+    )
+
+
 def _up_to_jazzy() -> bool:
     try:
         return int(version('rclpy').split('.')[0]) < 8
