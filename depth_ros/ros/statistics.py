@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
+
+#: the newest image is at most this old [s] when its processing starts, if the clocks agree
+MAX_AGE_S = 10.0
+MAX_AHEAD_S = 1.0  #: stamps of cameras with a clock of their own may be a little ahead [s]
 
 
 @dataclass(slots=True)
@@ -73,7 +78,8 @@ class Timing:
 class Summary:
     """Rate [Hz], and medians and 99th percentiles of processing time and latency [s].
 
-    Latencies are NaN where the node's clock is not known yet (`use_sim_time` without /clock).
+    Latencies are NaN where the node's clock is not known yet (`use_sim_time` without /clock), or
+    is not that of the stamps.
     """
 
     rate_hz: float
@@ -91,6 +97,20 @@ class Statistics:
         self.trouble = ''  #: what is wrong with the images now; '' for nothing
         self.busy_since_s: float | None = None  #: monotonic time; None if no image is processed
         self.unwatched = False  #: whether images arrive while no output has subscribers
+        self.clock_doubt = ''  #: why latencies mean nothing; '' if they do
+
+    def add_published(self, now_s: float, latency_s: float, busy_s: float) -> str:
+        """Count a published image; see `Timing.add`.
+
+        Returns:
+            Why its latency means nothing, if that is new; else ''.
+        """
+        self.counters.published += 1
+        self.busy_since_s = None
+        self.trouble = ''
+        before, self.clock_doubt = self.clock_doubt, clock_doubt(latency_s - busy_s)
+        self.timing.add(now_s, math.nan if self.clock_doubt else latency_s, busy_s)
+        return '' if before else self.clock_doubt
 
     def in_words(self, now_s: float) -> str:
         """Rate, latency and counters in one line; `now_s` is monotonic."""
@@ -106,3 +126,25 @@ class Statistics:
             f'{c.limited} limited, {c.unwatched} without subscribers, {c.unscaled} without scale, '
             f'{c.failed} failed'
         )
+
+
+def clock_doubt(age_s: float) -> str:
+    """Why the stamp of an image is of another clock than the node's; '' if it can be the same.
+
+    Args:
+        age_s: node's clock - stamp when the image was taken up [s]; NaN if unknown.
+    """
+    if not (age_s > MAX_AGE_S or age_s < -MAX_AHEAD_S):
+        return ''
+    amount = abs(age_s)
+    for unit, size in (('days', 86400), ('h', 3600), ('min', 60)):
+        if amount >= 2 * size:
+            words = f'{amount / size:.0f} {unit}'
+            break
+    else:
+        words = f'{amount:.0f} s'
+    return (
+        f"image stamps are {words} {'behind' if age_s > 0 else 'ahead of'} the node's clock, so "
+        'latencies mean nothing: for a recording set use_sim_time:=true and play it with --clock, '
+        'for a camera on another machine synchronise the clocks'
+    )

@@ -180,14 +180,13 @@ class Stream:
             InferenceError: the depth holds no number.
         """
         self.outputs.send(pending)
-        self.statistics.counters.published += 1
-        self.statistics.busy_since_s = None
-        self.statistics.trouble = ''
         now_ns = self.node.get_clock().now().nanoseconds
         # with use_sim_time and no /clock yet the time is 0, and the latency unknown
         latency_s = (now_ns - nanoseconds(work.header.stamp)) * 1e-9 if now_ns else float('nan')
         now_s = time.monotonic()
-        self.statistics.timing.add(now_s, latency_s, now_s - work.started_s)
+        doubt = self.statistics.add_published(now_s, latency_s, now_s - work.started_s)
+        if doubt:
+            self.node.get_logger().warning(self.label + doubt)
 
     def silence(self, now_s: float, patience_s: float) -> str:
         """Why no images arrive although the node is active; '' if they do."""
@@ -209,12 +208,13 @@ class Stream:
             second_view: the state of two views, by name.
         """
         topics = {i.relative: (i.topic, i.qos.reliability.name.lower()) for i in self.inputs}
+        doubts = (doubt for c in self.cameras for doubt in c.doubts)
         known = bool(self.cameras) and self.cameras[0].camera is not None
         return CameraState(
             name=self.name,
             topics=topics,
             camera=' and '.join(str(c.camera) for c in self.cameras) if known else '',
-            doubts='; '.join(doubt for c in self.cameras for doubt in c.doubts),
+            doubts='; '.join(filter(None, (*doubts, self.statistics.clock_doubt))),
             intrinsics=self.cameras[0].source if self.cameras else '',
             trouble=silence or self.statistics.trouble,
             busy_s=now_s - self.statistics.busy_since_s if self.statistics.busy_since_s else 0.0,

@@ -291,7 +291,7 @@ class Source:
         self.graph = graph
         self.images = graph.publisher(kind, topic, reliability)
         self.infos = graph.publisher(CameraInfo, info, reliability)
-        self.stamp_ns = 1_700_000_000_000_000_000
+        self.stamp_ns = time.time_ns()
 
     def ready(self) -> None:
         """Wait until the node listens to both."""

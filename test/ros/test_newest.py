@@ -357,6 +357,27 @@ def test_a_lasting_error_stays_while_frames_are_skipped(node, source, collect, g
     assert set(levels()) == {error}
 
 
+@pytest.mark.parametrize(
+    ('shift_s', 'words'), [(-7 * 86400, 'are 7 days behind'), (3 * 3600, 'are 3 h ahead of')]
+)
+def test_stamps_of_another_clock_are_a_warning_and_give_no_latency(
+    node, source, collect, graph, shift_s, words
+):
+    running = node()
+    before = len(running.lines)
+    depths = collect(Image, 'depth/image')
+    source.stamp_ns += shift_s * 10**9
+    for _ in range(3):
+        source.answer(depths, CAM)
+    running.said(words, since=before)
+    log = ''.join(running.lines[before:])
+    assert log.count(words) == 1 and 'use_sim_time:=true and play it with --clock' in log
+    _, values = counters(graph, collect)
+    assert 'processing p50 [ms]' in values and 'latency p50 [ms]' not in values
+    status, _ = counters(graph, collect, 'camera')
+    assert status.level == status.WARN and words in status.message
+
+
 def test_a_camera_slower_than_the_rate_is_no_overload(node, source, collect, graph):
     node(rate=50.0)
     depths = collect(Image, 'depth/image')

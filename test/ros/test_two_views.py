@@ -44,7 +44,7 @@ class Rig:
         self.graph = graph
         self.left = Source(graph, topic=f'{prefix}image', info=f'{prefix}camera_info')
         self.right = Source(graph, topic=f'{prefix}image_2', info=f'{prefix}camera_info_2')
-        self.right.stamp_ns += offset_ns
+        self.right.stamp_ns = self.left.stamp_ns + offset_ns
 
     def send(self):
         right, name = self.right, 'right_optical_frame'
