@@ -9,6 +9,8 @@
 #   make test-newest  the tests with the newest versions of everything
 #   make check        format, lint and types
 #   make bench        all that is measured, on a quiet machine; `make bench ARGS='--parts stages'`
+#   make soak         the node over DDS, while a random schedule kills and changes everything around
+#                     it; `make soak ARGS='--minutes 30'`, or `make soak ARGS='--kills 200'`
 #   make docs         generated parts of README and docs/, config/depth.yaml, site in build/site
 #   make clean        remove what the verbs above and colcon built; the environments stay
 #   make distclean    remove the environments, too
@@ -33,7 +35,7 @@ pip = $(1)/bin/python -m pip install --disable-pip-version-check --no-compile --
 		-e 's!^ *Downloading (.*/)?([^ /]+) \(([0-9]{2}[0-9.]* MB|[0-9.]+ GB)\)!    \2, \3!p' \
 		-e 's/^Installing collected packages.*/  unpacking; about a minute/p'
 
-.PHONY: demo test test-core test-slow test-jazzy test-lowest test-newest check bench docs clean \
+.PHONY: demo test test-core test-slow test-jazzy test-lowest test-newest check bench soak docs clean \
 	distclean
 
 demo: .venv/demo
@@ -67,6 +69,9 @@ check: .venv/test
 
 bench: .venv/bench
 	.venv/bin/python -m tools.bench $(ARGS)
+
+soak: .venv/demo
+	.venv/bin/python -m tools.soak $(ARGS)
 
 docs: .venv/docs
 	.venv/bin/python -m tools.docs --write

@@ -310,7 +310,7 @@ def check_make(words):
     targets = re.findall(r'^([\w-]+):', (ROOT / 'Makefile').read_text(), re.MULTILINE)
     assert words[0] in targets, words
     given = [word.partition('=')[2] for word in words if word.startswith('ARGS=')]
-    tool = {'demo': 'tools/demo', 'bench': 'tools/bench'}.get(words[0])
+    tool = {'demo': 'tools/demo', 'bench': 'tools/bench', 'soak': 'tools/soak'}.get(words[0])
     if tool:
         check_flags(shlex.split(' '.join(given)), ROOT / tool)
 
