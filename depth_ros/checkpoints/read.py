@@ -3,28 +3,21 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import pickle
-import re
-import zipfile
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
+from depth_ros.checkpoints import safetensors_file, torch_file
 from depth_ros.checkpoints.families import guess_family
+from depth_ros.checkpoints.storages import Damaged
+from depth_ros.checkpoints.torch_file import HoldsCode, Ignored, Unusable
 from depth_ros.core.errors import WeightsError
 
 #: Values a checkpoint may hold in addition to tensors.
 Value = bool | int | float | str | None
-
-#: Classes that may be unpickled in addition to tensors, as they hold only names and values: the
-#: authors of DUSt3R store their command line. Their content is not used.
-_HARMLESS_CLASSES = [argparse.Namespace]
 
 #: Dtypes of the published networks; narrower ones need a scale that the file does not give.
 _DTYPES = (
@@ -34,7 +27,7 @@ _DTYPES = (
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint, on the CPU; memory-mapped where the format allows.
+    """Read the tensors of a checkpoint, on the CPU, into memory that does not depend on the file.
 
     The dictionary inside `{'model': ...}` or `{'state_dict': ...}` is used. A leading `module.` is
     removed from names, and a leading `model.` if all names have it and the family is recognised
@@ -91,42 +84,26 @@ def read_tensors_and_values(path: Path) -> tuple[dict[str, Tensor], dict[str, Va
             f'{path} is neither safetensors nor a PyTorch file; set weights to one that is'
         )
     try:
-        if is_safetensors:
-            content = load_file(path)
-        else:
-            # files of torch before 1.6 are no zip archives and cannot be mapped; given a path
-            # instead of an open file, torch 2.15 goes by the suffix
-            mapped = zipfile.is_zipfile(path) and path.suffix != '.safetensors'
-            with _allow_harmless_classes(), path.open('rb') as file:
-                content = torch.load(
-                    path if mapped else file, map_location='cpu', weights_only=True, mmap=mapped
-                )
-    except pickle.UnpicklingError as error:
-        if 'unexpected EOF' in str(error):  # so says torch 2.3
-            raise WeightsError(f'{path} is truncated or broken (EOF); {again}') from error
-        culprit = re.search(r'(?:GLOBAL|class) ([\w.]+)', str(error))
-        name = culprit[1] if culprit else ''
-        if name in [f'{c.__module__}.{c.__qualname__}' for c in _HARMLESS_CLASSES]:
-            raise WeightsError(
-                f'{path} also holds an {name}, which torch {torch.__version__} cannot read '
-                'safely; install torch 2.5 or newer, or convert the file to safetensors with one'
-            ) from error
-        found = f' ({name})' if name else ''
+        content = _content(path, is_safetensors)
+    except HoldsCode as error:
         raise WeightsError(
-            f'{path} is a pickle of more than tensors{found}; reading it would run its code, '
-            'which is refused. Convert it to safetensors where you trust it'
+            f'{path} is a pickle of more than tensors ({error}); reading it would run its code, '
+            'which is refused. Convert it to safetensors where you trust it, or save the tensors '
+            'alone: torch.save(network.state_dict(), path)'
         ) from error
-    except Exception as error:  # a damaged byte makes torch raise KeyError, struct.error and more
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+    except Exception as error:  # a damaged byte makes pickles raise KeyError, IndexError and more
+        reason = (str(error).splitlines() or [''])[0][:200]
+        if not isinstance(error, Damaged):
+            reason = f'{type(error).__name__}: {reason}'
         raise WeightsError(f'{path} is truncated or broken ({reason}); {again}') from error
     return _separate(content, path)
 
 
-def _allow_harmless_classes() -> AbstractContextManager[None]:
-    # new in torch 2.5; `read_with_values` says so where an older version refuses such a file
-    allow = getattr(torch.serialization, 'safe_globals', None)
-    allowed: AbstractContextManager[None] = allow(_HARMLESS_CLASSES) if allow else nullcontext()
-    return allowed
+def _content(path: Path, is_safetensors: bool) -> Any:
+    if not is_safetensors:
+        return torch_file.read(path)
+    with path.open('rb') as file:
+        return safetensors_file.read(file)
 
 
 def _separate(content: object, path: Path) -> tuple[dict[str, Tensor], dict[str, Value]]:
@@ -139,14 +116,14 @@ def _separate(content: object, path: Path) -> tuple[dict[str, Tensor], dict[str,
     tensors: dict[str, Tensor] = {}
     values: dict[str, Value] = {}
     for name, value in content.items():
+        if kind := _unusable_kind(value):
+            raise WeightsError(f'{path}: {name!r} is a {kind} tensor; {remedy}, in plain numbers')
         if isinstance(value, Tensor):
-            if kind := _unusable_kind(value):
-                raise WeightsError(
-                    f'{path}: {name!r} is a {kind} tensor; {remedy}, in plain numbers'
-                )
             tensors[str(name).removeprefix('module.')] = value
         elif isinstance(value, (bool, int, float, str, type(None))):
             values[str(name)] = value
+        elif isinstance(value, Ignored):
+            continue
         else:
             raise WeightsError(
                 f'{path}: {name!r} is a {type(value).__name__}, not a tensor; {remedy}'
@@ -159,15 +136,13 @@ def _separate(content: object, path: Path) -> tuple[dict[str, Tensor], dict[str,
     return tensors, values
 
 
-def _unusable_kind(value: Tensor) -> str:
-    """Why a tensor cannot be a layer's weights: its layout or dtype; '' if it can."""
-    if value.is_meta:
-        return 'meta'
-    if value.is_nested:
-        return 'nested'
-    if value.layout is not torch.strided:
-        return str(value.layout).removeprefix('torch.')
-    return '' if value.dtype in _DTYPES else str(value.dtype).removeprefix('torch.')
+def _unusable_kind(value: object) -> str:
+    """Why a tensor cannot be a layer's weights; '' if it can, or if it is no tensor."""
+    if isinstance(value, Unusable):
+        return value.kind
+    if isinstance(value, Tensor) and value.dtype not in _DTYPES:
+        return str(value.dtype).removeprefix('torch.')
+    return ''
 
 
 def read_config(path: Path) -> dict[str, Any]:

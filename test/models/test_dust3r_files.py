@@ -118,15 +118,11 @@ def test_only_known_unused_tensors_may_be_left_over(tmp_path):
         load_strict(tiny, state, path=tmp_path, ignore=UNUSED)
 
 
-def test_a_file_may_contain_the_arguments_of_the_training(tmp_path, monkeypatch):
+def test_a_file_may_contain_the_arguments_of_the_training(tmp_path):
     path = tmp_path / 'x.pth'
     args = argparse.Namespace(model='Net(conf_mode=("exp", 1, inf))', lr=1e-4, sizes=[(1, 2)])
     torch.save({'model': {'enc_norm.bias': torch.ones(1)}, 'args': args, 'epoch': 3}, path)
-    if hasattr(torch.serialization, 'safe_globals'):
-        assert read_checkpoint(path) == {'enc_norm.bias': torch.ones(1)}
-    monkeypatch.delattr(torch.serialization, 'safe_globals', raising=False)  # as before torch 2.5
-    with pytest.raises(WeightsError, match=r'argparse\.Namespace.* torch 2\.5 or newer, or conv'):
-        read_checkpoint(path)
+    assert read_checkpoint(path) == {'enc_norm.bias': torch.ones(1)}
 
 
 class Code:

@@ -57,7 +57,7 @@ def load_checkpoint(network: Monodepth2, preset: Preset, path: Path) -> None:
         _load_folder(network, preset, path.parent, path.parent)
     elif _is_archive(path):
         _check_archive(path, preset)
-        # unpacked temporarily: mapped memory stays readable when the file is deleted
+        # unpacked temporarily: what was read does not depend on the files
         with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             _unpack(path, Path(folder), preset)
             _load_folder(network, preset, Path(folder), path)
