@@ -37,7 +37,7 @@ class Wall:
         T[0, 3] = float(second.rgb[0, 0, 0] - 1.0 * first.rgb[0, 0, 0]) / 100 / self.unit_m
         pose = Pose(T, np.diag([1e-4] * 3 + [1e-6] * 3), self.inliers, 1000) if T[0, 3] else None
         ones = torch.ones_like(z)
-        return Pair(z, ones, torch.zeros(*second.camera.size, 3), ones, pose)
+        return Pair(z, ones, pose)
 
 
 def settings(mode, **parameters):

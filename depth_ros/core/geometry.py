@@ -28,6 +28,8 @@ Array = TypeVar('Array', Tensor, NDArray[np.float64])
 MIN_COVERED, MIN_SHOWN = 0.1, 0.01
 #: with less they may be right: a fisheye lens of 360 deg shows 0.2 of its image
 FEW_COVERED, FEW_SHOWN = 0.75, 0.1
+#: cached cameras with distortion; 1920x1080 takes 18 MB, and a zooming camera is always a new one
+TABLES = 8
 _CV2_SIDE = 2**15  #: `cv2.remap` takes sides below it
 
 
@@ -181,13 +183,13 @@ def _by_torch(rgb: Tensor, camera: Camera) -> Tensor:
     return image[0].round_().to(torch.uint8).permute(1, 2, 0).contiguous()
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=TABLES)
 def _valid(camera: Camera, device: str) -> Tensor:
     """(H, W) bool, pixel has a source."""
     return torch.from_numpy(_undistortion(camera).valid).to(device)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=TABLES)
 def _grid(camera: Camera, device: str) -> Tensor:
     """(1, H, W, 2) grid for grid_sample(align_corners=True)."""
     table = _undistortion(camera)
@@ -196,7 +198,7 @@ def _grid(camera: Camera, device: str) -> Tensor:
     return torch.from_numpy(np.stack((x, y), -1))[None].to(device)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=TABLES)
 def _undistortion(camera: Camera) -> _Undistortion:
     matrix = np.array(
         [[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]], np.float64

@@ -156,14 +156,9 @@ class Pair:
     Args:
         z: (H, W) float32, depth of the first view's pixels along its optical axis.
         confidence: (H, W) float32, larger is more certain, in the network's unit.
-        points_second: (H2, W2, 3) float32, points of the second view's pixels in the optical frame
-            of the first.
-        confidence_second: (H2, W2) float32, as `confidence`.
         pose: pose of the second camera; None if the images overlap too little.
     """
 
     z: Tensor
     confidence: Tensor
-    points_second: Tensor
-    confidence_second: Tensor
     pose: Pose | None

@@ -25,13 +25,17 @@ class SteadyCamera:
     Args:
         estimate: (H, W, 3) uint8 image -> camera, as `EstimatesCamera.estimate_camera`.
         samples: number of estimates for each image size.
+        label: begins the log line, to distinguish several cameras.
 
     Attributes:
         state: description for log and diagnostics.
     """
 
-    def __init__(self, estimate: Callable[[Tensor], Camera], samples: int = 10) -> None:
+    def __init__(
+        self, estimate: Callable[[Tensor], Camera], samples: int = 10, label: str = ''
+    ) -> None:
         self._estimate = estimate
+        self._label = label
         self._samples = max(1, samples)
         self._estimates: dict[tuple[int, int], list[Camera]] = {}
         self._frozen: dict[tuple[int, int], Camera] = {}
@@ -57,7 +61,7 @@ class SteadyCamera:
             self._frozen[size] = camera
             self.state += ', frozen'
             log.info(
-                'K of %dx%d is %s: fx %.1f px; the estimates differ by at most %.1f %%',
-                camera.width, camera.height, self.state, camera.fx, 100 * spread,
+                '%sK of %dx%d is %s: fx %.1f px; the estimates differ by at most %.1f %%',
+                self._label, camera.width, camera.height, self.state, camera.fx, 100 * spread,
             )  # fmt: skip
         return camera

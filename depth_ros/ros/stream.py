@@ -110,7 +110,7 @@ class Stream:
         estimate = None
         if settings.intrinsics == 'estimated':
             assert isinstance(self.pipeline.model, EstimatesCamera)  # `build` refuses others
-            estimate = SteadyCamera(self.pipeline.model.estimate_camera)
+            estimate = SteadyCamera(self.pipeline.model.estimate_camera, label=self.label)
         slot = second_view.slot(counters) if second_view else LatestImage(counters, not estimate)
         compressed = settings.image_transport == 'compressed'
         kind, topic = (CompressedImage, 'image/compressed') if compressed else (Image, 'image')

@@ -102,8 +102,7 @@ class TwoEyes(Fake):
         T[0, 3] = x[1] - x[0]
         covariance = np.diag([1e-4] * 3 + [1e-6] * 3)
         pose = Pose(T, covariance, inliers=0.9, compared=1000) if T[0, 3] else None
-        points = torch.zeros(*second.camera.size, 3)
-        return Pair(z, torch.ones_like(z), points, points[..., 0], pose)
+        return Pair(z, torch.ones_like(z), pose)
 
 
 def load(preset, options):

@@ -97,11 +97,7 @@ class Dust3rModel:
         z, confidence = _depth_of_first(map1, inner, first.camera)
         factors = factors_to_camera(inner, map1.points[0], map1.confidence[0])
         points, confidence2 = map2.points[0] * map2.points.new_tensor(factors), map2.confidence[0]
-        valid = points.isfinite().all(2) & confidence2.isfinite()
-        maps = torch.cat((points.permute(2, 0, 1), confidence2[None]))  # (4, h, w)
-        maps = to_image_pixels(maps, valid, inner2, second.camera)
-        pose = find_pose(points, confidence2, inner2)
-        return Pair(z, confidence, maps[:3].permute(1, 2, 0), maps[3], pose)
+        return Pair(z, confidence, find_pose(points, confidence2, inner2))
 
     @torch.inference_mode()
     def estimate_camera(self, rgb: Tensor) -> Camera:
