@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """depth_node: `ros2 launch depth_ros depth.launch.py image:=/camera/image_raw`."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
@@ -44,12 +48,16 @@ def checked(given: dict[str, str]) -> dict[str, str]:
     """The arguments, with a compressed topic split up; errors name the argument and the remedy."""
     if given['params_file'] and not Path(given['params_file']).is_file():
         raise FileNotFoundError(f'params_file:={given["params_file"]} is not a file')
+    if given['params_file']:
+        check_sections(Path(given['params_file']), given['namespace'])
     try:
         float(given['rate'] or 0)
     except ValueError:
         raise ValueError(f'rate:={given["rate"]} is not a number [Hz]') from None
     if given['rviz'] == 'true' and not installed('rviz2'):
-        raise RuntimeError('rviz:=true but package rviz2 is not installed: install it')
+        raise RuntimeError(
+            'rviz:=true but package rviz2 is not installed: install it, or set rviz:=false'
+        )
     if given['image'].endswith('/compressed'):
         image = given['image'].removesuffix('/compressed')
         given = {**given, 'image': image, 'image_transport': 'compressed'}
@@ -64,6 +72,28 @@ def checked(given: dict[str, str]) -> dict[str, str]:
     return given
 
 
+def check_sections(path: Path, namespace: str) -> None:
+    """Refuse a params file without a section that applies to the node: ROS would ignore it."""
+    node = '/' + '/'.join(filter(None, (namespace.strip('/'), 'depth_node')))
+    found = list(sections(yaml.safe_load(path.read_text()) or {}))
+    # as in rcl: * is one part of a name, ** any number of them
+    patterns = [s.replace('/**', r'(/\w+)*').replace('/*', r'(/\w+)') for s in found]
+    if not any(re.fullmatch(pattern, node) for pattern in patterns):
+        raise ValueError(
+            f'params_file:={path} has values for {", ".join(found) or "no node"}, but the node is '
+            f'{node}: put them under /** or {node}'
+        )
+
+
+def sections(tree: dict[str, Any], prefix: str = '') -> Iterator[str]:
+    """Names of the nodes that a params file has values for; may contain * and **."""
+    for key, value in tree.items():
+        if key == 'ros__parameters':
+            yield prefix
+        elif isinstance(value, dict):
+            yield from sections(value, f'{prefix}/{key.strip("/")}')
+
+
 def installed(package: str) -> bool:
     """Whether a ROS package is installed."""
     try:
@@ -75,6 +105,11 @@ def installed(package: str) -> bool:
 def names_of(given: dict[str, str]) -> list[str]:
     """Names in [front,left]; [''] for a single camera without one."""
     return [name.strip(' \'"') for name in given['cameras'].strip('[]').split(',')]
+
+
+def title(given: dict[str, str], camera: str) -> str:
+    """Title of the RViz window of a camera."""
+    return ' '.join(filter(None, ('depth_ros', given['namespace'], camera, '- RViz')))
 
 
 def actions(context: LaunchContext) -> list[Node]:
@@ -95,9 +130,9 @@ def actions(context: LaunchContext) -> list[Node]:
         Node(
             package='rviz2',
             executable='rviz2',
-            name='_'.join(filter(None, ('rviz', *Path(name).parts))),  # its window's title
+            name='_'.join(filter(None, ('rviz', *Path(name).parts))),
             namespace='/'.join(filter(None, (given['namespace'], name))),  # of its topics
-            arguments=['-d', config, '-f', given['fixed_frame']],
+            arguments=['-d', config, '-f', given['fixed_frame'], '-t', title(given, name)],
             remappings=[('image', image)],
         )
         for name in (names if given['rviz'] == 'true' else ())

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from depth_ros.sim.sequence import SequenceSettings
 from depth_ros.sim.world.layouts import LAYOUTS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,7 +19,7 @@ FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
 @pytest.mark.parametrize('path', FILES, ids=lambda p: p.name)
 def test_launch_file_is_short_and_evaluates_no_text(path):
     text = path.read_text()
-    assert len(text.splitlines()) <= 130
+    assert len(text.splitlines()) <= 170
     names = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
     assert not names & {'eval', 'exec', 'PythonExpression'}
 
@@ -32,12 +33,16 @@ def described(monkeypatch, tmp_path):
     monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path))  # no packages
 
     def load(name):
-        spec = importlib.util.spec_from_file_location('described', ROOT / 'launch' / name)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module.generate_launch_description()
+        return module_of(name).generate_launch_description()
 
     return load
+
+
+def module_of(name):
+    spec = importlib.util.spec_from_file_location('described', ROOT / 'launch' / name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture
@@ -188,11 +193,17 @@ def test_rviz_has_a_window_in_the_namespace_of_each_camera(command, ament, argum
     ament('rviz2')
     command(**arguments, image='image_raw')
     assert [w._Node__node_namespace for w in command.windows] == namespaces
-    titles = [w._Node__node_name for w in command.windows]
-    assert len(set(titles)) == len(titles)
+    names = [w._Node__node_name for w in command.windows]
+    assert len(set(names)) == len(names)
+    titles = [w._Node__arguments[-1] for w in command.windows]
+    assert titles == [f'depth_ros {n} - RViz'.replace('  ', ' ') for n in in_words(namespaces)]
     for window in command.windows:
         ((_, image),) = window._Node__remappings
         assert ''.join(s.text for s in image) == 'image_raw'
+
+
+def in_words(namespaces):
+    return [namespace.replace('/', ' ') for namespace in namespaces]
 
 
 def test_arguments_have_the_types_of_the_parameters(command):
@@ -201,7 +212,7 @@ def test_arguments_have_the_types_of_the_parameters(command):
     assert isinstance(values['rate'], float)
 
 
-@pytest.mark.parametrize('key', ['/**', 'depth_node', '/front/depth_node'])
+@pytest.mark.parametrize('key', ['/**', '/*/depth_node', 'front/depth_node', '/front/depth_node'])
 def test_argument_wins_over_params_file(command, tmp_path, key):
     path = tmp_path / 'mine.yaml'
     path.write_text(yaml.safe_dump({key: {'ros__parameters': {'rate': 2.0, 'device': 'cpu'}}}))
@@ -209,6 +220,40 @@ def test_argument_wins_over_params_file(command, tmp_path, key):
     assert values == {'rate': 5.0, 'device': 'cpu'}
     # later is not enough: addressed to /** it would lose against a file that names the node
     assert node.node_name == '/front/depth_node'
+
+
+@pytest.mark.parametrize(
+    ('content', 'namespace', 'applies'),
+    [
+        ({'depth_node': {'ros__parameters': {}}}, '', True),
+        ({'/depth_node': {'ros__parameters': {}}}, '', True),
+        ({'/**': {'depth_node': {'ros__parameters': {}}}}, 'robot/front', True),
+        ({'robot': {'depth_node': {'ros__parameters': {}}}}, '/robot', True),
+        ({'other': {'ros__parameters': {}}, '/**': {'ros__parameters': {}}}, 'robot', True),
+        ({'depth_node': {'ros__parameters': {}}}, 'robot', False),
+        ({'/*': {'ros__parameters': {}}}, 'robot', False),
+        ({'/left/depth_node': {'ros__parameters': {}}}, 'robot', False),
+        ({}, '', False),
+    ],
+)
+def test_params_file_without_a_section_for_the_node_is_refused(
+    described, tmp_path, content, namespace, applies
+):
+    check_sections = module_of('depth.launch.py').check_sections
+    path = tmp_path / 'mine.yaml'
+    path.write_text(yaml.safe_dump(content))
+    if applies:
+        check_sections(path, namespace)
+        return
+    with pytest.raises(ValueError, match=r'mine.yaml has values for .* put them under /\*\* or /'):
+        check_sections(path, namespace)
+
+
+def test_params_file_of_another_namespace_is_refused(command, tmp_path):
+    path = tmp_path / 'mine.yaml'
+    path.write_text(yaml.safe_dump({'depth_node': {'ros__parameters': {'rate': 2.0}}}))
+    with pytest.raises(ValueError, match='the node is /front/depth_node'):
+        command(params_file=str(path), namespace='front')
 
 
 def test_params_file_that_is_not_there_is_refused(command):
@@ -229,11 +274,86 @@ def test_demo_offers_the_scenes_there_are(described):
     assert list(scene.choices) == list(LAYOUTS)
 
 
-def test_demo_wires_camera_and_node(described):
-    from launch.actions import IncludeLaunchDescription
-    from launch_ros.actions import Node
+@pytest.fixture
+def demo(described):
+    """(arguments of demo.launch.py) -> the nodes that it starts, by executable."""
+    from launch import LaunchContext
+    from launch.actions import (
+        DeclareLaunchArgument,
+        IncludeLaunchDescription,
+        LogInfo,
+        OpaqueFunction,
+        SetLaunchConfiguration,
+    )
 
-    entities = described('demo.launch.py').entities
-    assert [e.node_executable for e in entities if isinstance(e, Node)] == ['synthetic_camera']
-    (included,) = (e for e in entities if isinstance(e, IncludeLaunchDescription))
-    assert ('model', 'nano') in included.launch_arguments
+    executed = (
+        DeclareLaunchArgument,
+        IncludeLaunchDescription,
+        OpaqueFunction,
+        SetLaunchConfiguration,
+    )
+
+    def visit(entity, context):
+        if isinstance(entity, executed):
+            found = entity.execute(context) or []
+        elif hasattr(entity, 'entities'):
+            found = entity.entities
+        else:
+            demo.logged += [entity] if isinstance(entity, LogInfo) else []
+            return [entity] if hasattr(entity, 'node_executable') else []
+        return [node for one in found for node in visit(one, context)]
+
+    def demo(**arguments):
+        context = LaunchContext()
+        context.launch_configurations.update(arguments)
+        context.extend_locals({'current_launch_file_directory': str(ROOT / 'launch')})
+        demo.logged = []
+        nodes = visit(described('demo.launch.py'), context)
+        for node in nodes:
+            if node.node_executable != 'rviz2':
+                node._perform_substitutions(context)
+        return {node.node_executable: node for node in nodes}
+
+    return demo
+
+
+def values_of(node):
+    """Parameters of a node whose substitutions are performed."""
+    values = {}
+    for parameter, is_file in node._Node__expanded_parameter_arguments:
+        if is_file:
+            (entry,) = yaml.safe_load(Path(parameter).read_text()).values()
+            values |= entry['ros__parameters']
+        else:
+            values |= parameter.evaluate(None)
+    return values
+
+
+def test_demo_wires_camera_and_node(demo):
+    nodes = demo()
+    assert list(nodes) == ['depth_node', 'synthetic_camera']
+    assert values_of(nodes['depth_node']) == {'model': 'nano'}
+    camera, default = values_of(nodes['synthetic_camera']), SequenceSettings()
+    assert camera.pop('rate') == 30.0 and camera.pop('encoding') == 'rgb8'
+    assert camera == {n: getattr(default, n) for n in ('kind', 'seed', 'width', 'height')}
+
+
+def test_demo_has_arguments_for_camera_and_node(demo):
+    nodes = demo(
+        scene='room', seed='3', camera_rate='10', rate='5', model='flat_wall', namespace='robot'
+    )
+    assert values_of(nodes['depth_node']) == {'model': 'flat_wall', 'rate': 5.0}
+    camera = values_of(nodes['synthetic_camera'])
+    assert (camera['kind'], camera['seed'], camera['rate']) == ('room', 3, 10)
+    assert {node.expanded_node_namespace for node in nodes.values()} == {'/robot'}
+
+
+@pytest.mark.parametrize('packages', [(), ('rviz2',)])
+def test_demo_says_that_no_window_opens_without_rviz(demo, ament, packages):
+    ament(*packages)
+    nodes = demo()
+    assert ('rviz2' in nodes) == bool(packages)
+    assert bool(demo.logged) == (not packages)
+    if not packages:
+        with pytest.raises(RuntimeError, match='install it, or set rviz:=false'):
+            demo(rviz='true')
