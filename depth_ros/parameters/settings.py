@@ -265,6 +265,11 @@ class Onnx:
         choices=('metric', 'canonical', 'scale_invariant', 'affine_inverse'),
         needs='onnx',
     )
+    output: str = setting(
+        '',
+        'Name of the output that is depth. Empty: the only one.',
+        'The file has several outputs; the error lists them.',
+    )
     input_size: list[int] = setting(
         [0, 0],
         'Width and height of the input [px]. 0 0: read from the file.',

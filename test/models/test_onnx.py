@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network of one's own: what it is shown, where its depth goes, and what is refused."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -13,26 +16,36 @@ from onnx import TensorProto, helper  # noqa: E402
 
 from depth_ros import models  # noqa: E402
 from depth_ros.core.camera import Camera  # noqa: E402
-from depth_ros.core.errors import ConfigError, WeightsError  # noqa: E402
+from depth_ros.core.errors import ConfigError, InferenceError, WeightsError  # noqa: E402
 from depth_ros.core.types import Frame, Kind  # noqa: E402
 from depth_ros.models import ModelOptions  # noqa: E402
 from depth_ros.parameters.settings import Onnx  # noqa: E402
 
 
-def network(path, shape=(1, 3, 48, 64), inputs=1, pool=1):
-    """A file whose network answers with the red channel, averaged over `pool` pixels a side."""
-    takes = [
-        helper.make_tensor_value_info(f'x{k}', TensorProto.FLOAT, shape) for k in range(inputs)
-    ]
+def network(path, shape=(1, 3, 48, 64), inputs=1, pool=1, takes_type='FLOAT', others=()):
+    """A file whose network answers with the red channel, averaged over `pool` pixels a side.
+
+    Its output is of float32, its further outputs are of the types `others`.
+    """
+    kind = getattr(TensorProto, takes_type)
+    takes = [helper.make_tensor_value_info(f'x{k}', kind, shape) for k in range(inputs)]
     gives = [helper.make_tensor_value_info('depth', TensorProto.FLOAT, None)]
+    gives += [
+        helper.make_tensor_value_info(f'other_{n}', getattr(TensorProto, n), None) for n in others
+    ]
     bounds = [
         helper.make_tensor(n, TensorProto.INT64, [1], [v])
         for n, v in (('a', 0), ('b', 1), ('axis', 1))
     ]
     nodes = [
-        helper.make_node('Slice', ['x0', 'a', 'b', 'axis'], ['red']),
+        helper.make_node('Cast', ['x0'], ['x'], to=TensorProto.FLOAT),
+        helper.make_node('Slice', ['x', 'a', 'b', 'axis'], ['red']),
         helper.make_node(
             'AveragePool', ['red'], ['depth'], kernel_shape=[pool] * 2, strides=[pool] * 2
+        ),
+        *(
+            helper.make_node('Cast', ['x'], [f'other_{n}'], to=getattr(TensorProto, n))
+            for n in others
         ),
     ]
     graph = helper.make_graph(nodes, 'red', takes, gives, bounds)
@@ -128,6 +141,113 @@ def test_descriptions_that_cannot_be_right_are_refused(tmp_path, described, said
 def test_networks_with_other_inputs_are_refused(tmp_path, shape, inputs):
     with pytest.raises(WeightsError, match='takes one input'):
         load(network(tmp_path / 'n.onnx', shape, inputs))
+
+
+@pytest.mark.parametrize('kind', ['FLOAT16', 'DOUBLE', 'UINT8'])
+def test_an_input_may_be_of_other_floats_or_of_pixels(tmp_path, kind):
+    flat = Frame(torch.full((120, 200, 3), 51, dtype=torch.uint8), CAM)
+    model = load(network(tmp_path / 'n.onnx', takes_type=kind))
+    expected = 51.0 if kind == 'UINT8' else 0.2
+    values = model.predict(flat).values
+    torch.testing.assert_close(values, torch.full((120, 200), expected), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize('kind', ['INT64', 'BFLOAT16', 'BOOL'])
+def test_inputs_of_other_types_are_refused(tmp_path, kind):
+    with pytest.raises(WeightsError, match=r'takes x0 tensor.*takes tensor\(float\).*export it'):
+        load(network(tmp_path / 'n.onnx', takes_type=kind))
+
+
+def test_pixels_are_not_normalised(tmp_path):
+    path = network(tmp_path / 'n.onnx', takes_type='UINT8')
+    with pytest.raises(ConfigError, match=r'onnx\.mean is .* uint8.*leave both at their defaults'):
+        load(path, mean=[0.5, 0.5, 0.5])
+
+
+@pytest.mark.parametrize('batch', [1, 'n'])
+def test_a_batch_of_one_is_taken(tmp_path, batch):
+    path = network(tmp_path / 'n.onnx', shape=(batch, 3, 48, 64))
+    assert load(path).predict(frame(CAM)).values.shape == (120, 200)
+
+
+def test_a_larger_batch_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match=r'a batch of 2 images; export it again with a batch'):
+        load(network(tmp_path / 'n.onnx', shape=(2, 3, 48, 64)))
+
+
+def test_of_several_outputs_one_is_chosen_by_name(tmp_path, caplog):
+    caplog.set_level('INFO', logger='depth_ros')
+    path = network(tmp_path / 'n.onnx', others=['FLOAT', 'INT64'])
+    with pytest.raises(ConfigError, match=r'has 3 outputs: depth .*other_INT64.*set onnx\.output'):
+        load(path)
+    with pytest.raises(ConfigError, match=r"onnx\.output is 'deep', which .*one of: depth"):
+        load(path, output='deep')
+    with pytest.raises(WeightsError, match=r'output other_INT64 is tensor\(int64\), and depth'):
+        load(path, output='other_INT64')
+    values = load(path, output='depth').predict(frame(CAM)).values
+    assert values.shape == (120, 200)
+    assert "depth is the output 'depth' of 'depth', 'other_FLOAT', 'other_INT64'" in caplog.text
+    with pytest.raises(InferenceError, match=r'is \(1, 3, 48, 64\).*set onnx\.output to another'):
+        load(path, output='other_FLOAT').predict(frame(CAM))
+
+
+def test_what_the_runtime_refuses_is_reported_with_a_remedy(tmp_path):
+    path = tmp_path / 'n.onnx'
+    takes = helper.make_tensor_value_info('x', TensorProto.FLOAT, (1, 3, 'h', 'w'))
+    gives = helper.make_tensor_value_info('depth', TensorProto.FLOAT, None)
+    fixed = helper.make_tensor('fixed', TensorProto.FLOAT, [1, 3, 32, 32], [0.0] * 3072)
+    node = helper.make_node('Add', ['x', 'fixed'], ['depth'])
+    graph = helper.make_graph([node], 'fixed size', [takes], [gives], [fixed])
+    opset = [helper.make_opsetid('', 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    with pytest.raises(InferenceError, match=r'fails with an image of 8x8 .*set onnx\.input_size'):
+        load(path, input_size=[8, 8]).predict(frame(CAM))
+
+
+def test_the_files_of_a_network_in_use_can_be_replaced(tmp_path):
+    path = tmp_path / 'n.onnx'
+    script = """
+import sys
+from pathlib import Path
+import torch
+from depth_ros import models
+from depth_ros.core.camera import Camera
+from depth_ros.core.types import Frame
+from depth_ros.models import ModelOptions
+folder = Path(sys.argv[1])
+model = models.load('onnx', ModelOptions(weights=folder / 'n.onnx'))
+for file in folder.iterdir():
+    file.write_bytes(b'')
+frame = Frame(torch.full((256, 256, 3), 51, dtype=torch.uint8), Camera(256, 256, 99, 99, 9, 9))
+torch.testing.assert_close(model.predict(frame).values, torch.full((256, 256), 1.2))
+"""
+    takes = helper.make_tensor_value_info('x', TensorProto.FLOAT, (1, 3, 256, 256))
+    gives = helper.make_tensor_value_info('depth', TensorProto.FLOAT, None)
+    ones = onnx.numpy_helper.from_array(torch.ones(1, 1, 256, 256).numpy(), 'ones')
+    start, stop, axis = (
+        helper.make_tensor(n, TensorProto.INT64, [1], [v])
+        for n, v in (('a', 0), ('b', 1), ('axis', 1))
+    )
+    nodes = [
+        helper.make_node('Slice', ['x', 'a', 'b', 'axis'], ['red']),
+        helper.make_node('Add', ['red', 'ones'], ['depth']),
+    ]
+    graph = helper.make_graph(nodes, 'n', [takes], [gives], [ones, start, stop, axis])
+    opset = [helper.make_opsetid('', 17)]
+    onnx.save(
+        helper.make_model(graph, opset_imports=opset, ir_version=8),
+        path,
+        save_as_external_data=True,
+        location='n.data',
+        size_threshold=1024,
+        convert_attribute=False,
+    )
+    raw = onnx.load(path, load_external_data=False).graph.initializer[0]
+    assert raw.data_location == TensorProto.EXTERNAL
+    process = subprocess.run(
+        [sys.executable, '-c', script, tmp_path], capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
 
 
 def test_a_file_that_is_no_network_is_refused(tmp_path):
