@@ -5,6 +5,7 @@ import ast
 import dataclasses
 import importlib.util
 import json
+import pkgutil
 import re
 import shlex
 from itertools import pairwise
@@ -167,6 +168,14 @@ def anchors(path):
         plain = re.sub(r'[^\w\s-]', '', title.lower())
         found.add(re.sub(r'\s+', '-', plain.strip()))
     return found
+
+
+def test_the_new_names_in_the_changelog_exist():
+    renamed = (ROOT / 'CHANGELOG.rst').read_text().partition('Renamed before')[2]
+    names = re.findall(r'->\s+``(?:python -m )?((?:depth_ros|tools)[\w.]+)``', renamed)
+    assert len(names) == renamed.count(' ->') - 1  # docs/networks.md
+    for name in names:
+        pkgutil.resolve_name(name)
 
 
 @pytest.mark.parametrize('path', TEXTS, ids=named)
