@@ -50,7 +50,7 @@ CAMERAS = (
         {'k': (1.0, 1.0, 0.0, 0.0)},
     ),
     BadInput(
-        'fy = 1 beside a good fx',
+        'fy = 1 with a correct fx',
         REFUSED,
         'focal length is fx=500, fy=1 px for an image of 640x480, which no lens has',
         {'k': (500.0, 1.0, 322.0, 238.0)},
@@ -355,7 +355,7 @@ COMPRESSED = (
     ),
 )
 
-#: what `depth-ros run` is given beside the file; `content` of the file, or EXIF data of a JPEG
+#: further arguments of `depth-ros run`; `content` of the file, or EXIF data of a JPEG
 FILES = (
     BadInput(
         'a file that does not exist',
@@ -393,7 +393,7 @@ FILES = (
         {'arguments': '--fx 50 --cx 45'},
     ),
     BadInput(
-        'a photo that lies on its side (EXIF orientation 6)',
+        'a rotated photo (EXIF orientation 6)',
         'turned upright; printed',
         'turned upright by EXIF orientation 6: now 30x40',
         {'arguments': '--fx 50', 'exif': {0x0112: 6}},

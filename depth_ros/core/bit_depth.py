@@ -25,7 +25,7 @@ class BitDepth:
     is steady: it changes at most four times.
 
     Args:
-        label: begins the log line, to tell several cameras apart.
+        label: prefix of the log line; identifies one of several cameras.
     """
 
     def __init__(self, label: str = '') -> None:

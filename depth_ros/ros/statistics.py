@@ -12,7 +12,7 @@ import numpy as np
 
 #: the newest image is at most this old [s] when its processing starts, if the clocks agree
 MAX_AGE_S = 10.0
-MAX_AHEAD_S = 1.0  #: stamps of cameras with a clock of their own may be a little ahead [s]
+MAX_AHEAD_S = 1.0  #: stamps of cameras with another clock may be a little ahead [s]
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from depth_ros.parameters import layers
 
 @pytest.fixture(scope='session')
 def graph():
-    """One graph for all tests: a domain of its own."""
+    """One graph for all tests, in a separate domain."""
     graph = Graph()
     yield graph
     graph.close()

@@ -23,7 +23,7 @@ _server.set_forkserver_preload(
 
 
 def run(module: str, *arguments: str, timeout: float = 60) -> Forked:
-    """Run to the end; `returncode` and `log` tell what happened."""
+    """Run to the end; see `returncode` and `log`."""
     process = Forked(module, *arguments)
     process.wait(timeout)
     return process

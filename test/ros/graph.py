@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real ROS graph for the tests: this process, and nodes in processes of their own."""
+"""A real ROS graph for the tests: this process, and nodes in other processes."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Graph:
     """rclpy in this process, spun by a thread."""
 
     def __init__(self) -> None:
-        # a domain of our own, on this machine only; children inherit it
+        # a separate domain, on this machine only; children inherit it
         os.environ['ROS_DOMAIN_ID'] = str(own_domain())
         os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
         fastdds.prepare()
@@ -197,7 +197,7 @@ def qos(reliability: str, depth: int) -> QoSProfile:
 
 
 class NodeProcess:
-    """depth_node in a process of its own, its log and its services."""
+    """depth_node in another process, its log and its services."""
 
     def __init__(
         self, graph: Graph, *arguments: str, name: str = 'depth_node', **parameters

@@ -21,7 +21,7 @@ CAM = camera(64, 48)
 
 @pytest.fixture
 def start(graph):
-    """`start(*arguments, **parameters)`: a node of its own, ended afterwards."""
+    """`start(*arguments, **parameters)`: a separate node, ended afterwards."""
     made = []
 
     def start(*arguments, **parameters):

@@ -41,7 +41,7 @@ class CameraModelSource:
 
     Args:
         log: logger of the node.
-        label: begins each log line, to tell several cameras apart.
+        label: prefix of each log line; identifies one of several cameras.
         topic: full name of the image topic, which may say that the image is rectified.
         rectification: the parameter.
         estimate: estimates the camera from the images; None uses camera_info.

@@ -88,7 +88,7 @@ class Upload:
 
     Args:
         device: where frames must be.
-        label: begins each log line, to tell several cameras apart.
+        label: prefix of each log line; identifies one of several cameras.
     """
 
     def __init__(self, device: torch.device, label: str = '') -> None:
