@@ -103,32 +103,34 @@ def test_a_signal_ends_the_node_at_any_moment_without_a_traceback(graph, number)
 
 
 INTERRUPTED = """
-import os, signal, time
+import os, sys, time
 from depth_ros.ros.process import init
 
-def ctrl_c():
-    os.kill(os.getpid(), signal.SIGINT)
+def stop():
+    os.kill(os.getpid(), int(sys.argv[1]))
     time.sleep(0.2)
 
 assert init.init()
 try:
     with init.interruptible():
         try:
-            ctrl_c()
+            stop()
         finally:
-            ctrl_c()  # again, while the first is being cleaned up after
+            stop()  # again, while the first is being cleaned up after
             print('cleaned up')
 except KeyboardInterrupt:
-    ctrl_c()
+    print('interrupted')
+    stop()
 print('context ok:', init.rclpy.ok())
 """
 
 
-def test_ctrl_c_interrupts_long_work_once_and_no_cleaning_up(graph):
-    done = subprocess.run(
-        [sys.executable, '-c', INTERRUPTED], capture_output=True, text=True, timeout=60
-    )
-    assert done.stdout.splitlines() == ['cleaned up', 'context ok: False'], done.stderr
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_interrupts_long_work_once_and_no_cleaning_up(graph, number):
+    command = [sys.executable, '-c', INTERRUPTED, str(int(number))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    wanted = ['cleaned up', 'interrupted', 'context ok: False']
+    assert done.stdout.splitlines() == wanted, done.stderr
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

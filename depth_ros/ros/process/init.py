@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`rclpy.init` and its reverse, for a process that starts and ends in order.
 
-On Ctrl-C rclpy's signal handler shuts the context down, which ends `spin`. It also calls Python's
-handler, whose KeyboardInterrupt can come later, between any two lines, also those that clean up.
+On SIGINT and SIGTERM rclpy's signal handler shuts the context down, which ends `spin`. It also calls
+the handler that was there before; the KeyboardInterrupt of Python's own could come later, between any
+two lines, also those that clean up.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ _raises = False
 
 
 def init(args: list[str] | None = None) -> bool:
-    """`rclpy.init`; from here on SIGINT raises KeyboardInterrupt only within `interruptible`.
+    """`rclpy.init`; from here on signals raise KeyboardInterrupt only within `interruptible`.
 
     Returns:
-        False if SIGINT came before rclpy had its handler: the program is to end.
+        False if SIGINT or SIGTERM came before rclpy had its handler: the program is to end.
     """
-    signal.signal(signal.SIGINT, _on_sigint)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _on_signal)
     rclpy.init(args=args)
     return not _received
 
@@ -44,7 +46,7 @@ def shutdown() -> None:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Let SIGINT raise KeyboardInterrupt here, once: for work of seconds or more."""
+    """Let SIGINT and SIGTERM raise KeyboardInterrupt here, once: for work of seconds or more."""
     global _raises
     _raises = True
     try:
@@ -53,7 +55,7 @@ def interruptible() -> Iterator[None]:
         _raises = False
 
 
-def _on_sigint(number: int, frame: FrameType | None) -> None:
+def _on_signal(number: int, frame: FrameType | None) -> None:
     global _received, _raises
     _received = True
     if _raises:
