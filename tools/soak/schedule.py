@@ -39,8 +39,8 @@ PARAMETERS = {
     'scaling.scale': checks.SCALES,
     'range.min': (0.0, 0.2),
     'colorized.colormap': ('turbo', 'bone'),
-    'frame_id': ('', 'renamed'),
     'log_period': (0.0, 1.0),
+    'patience': (1.0, 3.0),
 }
 FLOODS = ({'rate': 300.0}, {'rate': 100.0, 'infos': 10})
 START_S, END_S = 60.0, 15.0  #: patience with a process that starts, or was asked to end
@@ -264,7 +264,7 @@ class Soak:
     def do_node(self) -> None:
         """Kill the node, sometimes in mid-image, and start it again."""
         signum = SIGNALS[len(self.lives) % 3]
-        self.end_node(signum, quiet=self.random.random() < 0.5)
+        self.end_node(signum, quiet=len(self.lives) % 2 == 1)
         self.start_node()
         self.settle()
 
