@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`rclpy.init` and its reverse, for a process that starts and ends in order.
 
-On SIGINT and SIGTERM rclpy's signal handler shuts the context down, which ends `spin`. It also calls
-the handler that was there before; the KeyboardInterrupt of Python's own could come later, between any
-two lines, also those that clean up.
+On SIGINT and SIGTERM rclpy's signal handler shuts the context down, which ends `spin`. It also
+calls the handler that was there before. Python's own would raise KeyboardInterrupt later, between
+any two lines, also those that clean up.
 """
 
 from __future__ import annotations
