@@ -205,7 +205,7 @@ def main(args: list[str] | None = None) -> int:
         return FAILED
     exit_code, node = 0, None
     # MultiThreadedExecutor starves next to inference and EventsExecutor deadlocks (rclpy 9.1.2)
-    executor = SingleThreadedExecutor()
+    executor: Any = SingleThreadedExecutor()
     try:
         node = DepthNode()
         if freed:
@@ -227,6 +227,7 @@ def main(args: list[str] | None = None) -> int:
             node._attempt('shut down', node.close)  # a GPU that failed may fail here again
             exit_code = node.exit_code
             executor.shutdown()
+            executor = None  # the task of a callback that failed stays in it, with the node
             node.destroy_node()
             node = None
         shutdown()

@@ -146,6 +146,40 @@ def test_a_stopped_node_ends_at_once_and_leaves_the_graph(start, graph, number):
         graph.wait(lambda: not listed(), 'no node', 5)  # DDS gives up a lost one after 20 s
 
 
+IN_A_CALLBACK = """
+import os, signal, time
+from depth_ros.ros import node, session
+
+def tick(self):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.3)
+    self.node.get_publishers_info_by_topic('/image')  # fails: the context is shut down
+
+session.Session._tick = tick
+arguments = ['-p', 'model:=flat_wall', '-p', 'device:=cpu', '-r', '__node:=in_a_callback']
+print('exit code', node.main(['--ros-args', *arguments]), flush=True)
+input()
+"""
+
+
+def test_a_node_that_is_stopped_in_a_callback_leaves_the_graph(graph):
+    """The executor keeps the task of a callback that failed, and with it the node."""
+    running = subprocess.Popen(
+        [sys.executable, '-c', IN_A_CALLBACK],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        preexec_fn=end_with_parent,
+    )
+    try:
+        assert 'exit code 0\n' in running.stdout
+        # DDS gives up a lost one after 20 s
+        graph.wait(lambda: 'in_a_callback' not in graph.node.get_node_names(), 'no node', 5)
+    finally:
+        running.communicate('\n', timeout=30)
+    assert running.returncode == 0
+
+
 def test_stopping_does_not_wait_for_a_slow_network(start, graph, collect):
     running = start(model='fake_late_slow20')
     source = Source(graph)
