@@ -2,16 +2,19 @@
 """Checkpoints: where they are looked for, and what is refused."""
 
 import io
+import json
 import os
 import pickle
+from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save, save_file
 from stand_ins import empty
 from torch import nn
 
-from depth_ros.checkpoints.families import guess_family
+from depth_ros.checkpoints.families import describe, guess_family
 from depth_ros.checkpoints.find import find_weights
 from depth_ros.checkpoints.load import load_strict
 from depth_ros.checkpoints.read import read_checkpoint
@@ -98,7 +101,7 @@ def test_a_name_that_all_share_is_dropped_where_we_know_none_with_it(tmp_path):
         ),
         (saved(nn.Linear(2, 2)), 'pickle of more than tensors'),
         (saved([torch.zeros(1)]), 'holds a list, not named tensors'),
-        (saved({'a': {'b': torch.zeros(1)}}), "'a' is a dict, not a tensor"),
+        (saved({'a': {'b': torch.zeros(1)}, 'c': torch.zeros(1)}), "'a' is a dict, not a tensor"),
         (saved({'a': 1}), 'holds no tensors'),
     ],
     # bytes of a pickle hold addresses: each process of pytest-xdist would have other names
@@ -251,3 +254,139 @@ def test_safetensors_are_recognised_by_content_not_by_name(tmp_path):
     path = tmp_path / 'x.pth'
     save_file(STATE, path)
     assert torch.equal(read_checkpoint(path)['a'], STATE['a'])
+
+
+#: names by which Depth Anything 1 and 2 are recognised
+KNOWN = {'pretrained.blocks.0.a': torch.ones(1), 'depth_head.scratch.b': torch.zeros(1)}
+
+
+@pytest.mark.parametrize(
+    'prefix', ['_orig_mod.', 'module.', 'net.', 'module._orig_mod.', 'model.depth_net.', 'a.b.c.']
+)
+def test_a_prefix_before_all_names_is_left_out(path, caplog, prefix):
+    torch.save({prefix + k: v for k, v in KNOWN.items()}, path)
+    caplog.set_level('INFO', logger='depth_ros')
+    assert read_checkpoint(path) == KNOWN
+    marks = prefix.replace('_orig_mod.', '').removeprefix('module.')
+    assert (f'the prefix {marks!r} of its names is left out' in caplog.text) == bool(marks)
+
+
+def test_parts_of_a_network_that_were_compiled_are_read(path):
+    torch.save({k.replace('.', '._orig_mod.', 1): v for k, v in KNOWN.items()}, path)
+    assert read_checkpoint(path) == KNOWN
+
+
+def test_a_tensor_outside_the_prefix_is_not_lost(path):
+    torch.save({**{f'net.{k}': v for k, v in KNOWN.items()}, 'loss.w': torch.ones(1)}, path)
+    assert list(read_checkpoint(path)) == [*KNOWN, 'loss.w']
+    torch.save({**KNOWN, **{f'module.{k}': v for k, v in KNOWN.items()}}, path)
+    with pytest.raises(WeightsError, match='holds tensors twice, with and without'):
+        read_checkpoint(path)
+
+
+def test_two_prefixes_are_named():
+    names = ['encoder.pretrained.blocks.0', 'decoder.depth_head.scratch.b']
+    assert describe(names) == (
+        'looks like a Depth Anything v1 or v2 checkpoint, of which only the prefixes of the names '
+        "are wrong ('encoder.' and 'decoder.'): rename them, or save the state_dict() of the "
+        'network itself'
+    )
+
+
+OPTIMIZER = {'state': {0: {'step': torch.ones(1)}}, 'param_groups': [{'lr': 1e-4}]}
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        {'model_state_dict': KNOWN, 'optimizer_state_dict': OPTIMIZER, 'epoch': 3},
+        {'net': KNOWN, 'optim': OPTIMIZER},
+        {'checkpoint': {'student': KNOWN}, 'config': {'a': [1, 2]}},
+        {'model': KNOWN, 'ema': {k: v + 1 for k, v in KNOWN.items()}},
+        {**KNOWN, 'best': np.float64(0.1), 'when': np.datetime64('2026-01-01')},
+        {'state_dict': KNOWN, 'scores': np.arange(3), 'epoch': np.int64(7), 'who': {1, 2}},
+        OrderedDict(KNOWN),
+    ],
+    ids=['usual', 'other name', 'deep', 'average too', 'numpy', 'numpy beside', 'ordered'],
+)
+@pytest.mark.parametrize('zipped', [True, False])
+def test_what_training_programs_put_around_the_tensors_is_left_out(path, content, zipped):
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    assert read_checkpoint(path) == KNOWN
+
+
+def test_several_sets_of_tensors_are_not_chosen_from(path):
+    torch.save({'student': KNOWN, 'teacher': KNOWN | {'a': torch.ones(1)}}, path)
+    with pytest.raises(WeightsError, match='several sets of tensors: student, teacher; set weigh'):
+        read_checkpoint(path)
+
+
+def test_dictionaries_within_themselves_are_no_trouble(path):
+    content = {'epoch': 3}
+    content['self'] = content
+    torch.save(content, path)
+    with pytest.raises(WeightsError, match='dict, not a tensor'):
+        read_checkpoint(path)
+
+
+def in_parts(folder, suffix='.safetensors', change=()):
+    """`STATE` in two files with an index; `change` is put into its map."""
+    stem = 'model' if suffix == '.safetensors' else 'pytorch_model'
+    files = {
+        name: f'{stem}-{i}-of-00002{suffix}'
+        for name, i in zip(STATE, ('00001', '00002'), strict=True)
+    }
+    for name, file in files.items():
+        content = {name: STATE[name]}
+        (folder / file).write_bytes(save(content) if suffix == '.safetensors' else saved(content))
+    index = folder / f'{stem}{suffix}.index.json'
+    index.write_text(json.dumps({'metadata': {}, 'weight_map': files | dict(change)}))
+    return index
+
+
+@pytest.mark.parametrize('suffix', ['.safetensors', '.bin'])
+def test_a_checkpoint_in_parts_is_given_by_folder_index_or_part(tmp_path, suffix):
+    index = in_parts(tmp_path, suffix)
+    for given in (tmp_path, index, next(tmp_path.glob(f'*-00002-of-*{suffix}'))):
+        path = find_weights(str(given), SOURCE)
+        assert path == index
+        state = read_checkpoint(path)
+        assert set(state) == set(STATE) and all(torch.equal(state[k], STATE[k]) for k in STATE)
+
+
+def test_parts_without_their_index_are_refused(tmp_path):
+    index = in_parts(tmp_path)
+    index.unlink()
+    for given in (tmp_path, *tmp_path.glob('*00001*')):
+        with pytest.raises(WeightsError, match=r'is one of 2 files .*index\.json is missing.*'):
+            find_weights(str(given), SOURCE)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'x': '../model-00001-of-00002.safetensors'}, r'is not in its folder\); download it'),
+        ({'x': 3}, 'is no index of a checkpoint .*download it again'),
+        ({'x': 'model-00003-of-00003.safetensors'}, 'is missing beside it; download it'),
+        ({'x': 'model-00001-of-00002.safetensors'}, r'other tensors than .*; download both again'),
+    ],
+)
+def test_an_index_that_does_not_fit_is_refused(tmp_path, change, message):
+    index = in_parts(tmp_path, change=change)
+    with pytest.raises(WeightsError, match=message):
+        read_checkpoint(index)
+
+
+@pytest.mark.parametrize('text', ['', '[]', '{"weight_map": 3}', '{"weight_map": {}}', '[' * 9999])
+def test_a_file_that_is_no_index_is_refused(tmp_path, text):
+    index = tmp_path / 'model.safetensors.index.json'
+    index.write_text(text)
+    with pytest.raises(WeightsError, match=f'{index} .*download it again'):
+        read_checkpoint(index)
+
+
+def test_a_part_that_is_missing_is_named(tmp_path):
+    index = in_parts(tmp_path)
+    (tmp_path / 'model-00002-of-00002.safetensors').unlink()
+    with pytest.raises(WeightsError, match=r'names model-00002-of\S+, which is missing'):
+        read_checkpoint(index)

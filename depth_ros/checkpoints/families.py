@@ -37,8 +37,39 @@ def guess_family(names: Iterable[str]) -> str | None:
     return None
 
 
+def find_prefix(names: Iterable[str]) -> str:
+    """Prefix behind which the names are those of a known family, such as 'net.'; '' if none.
+
+    Wrappers and training programs put the name of an attribute in front of all names.
+    """
+    names = tuple(names)
+    if guess_family(names):
+        return ''
+    found = [set.intersection(*prefixes) for prefixes in _prefixes(names).values()]
+    return min((prefix for common in found for prefix in common), key=len, default='')
+
+
+def _prefixes(names: tuple[str, ...]) -> dict[str, list[set[str]]]:
+    """Family -> for each of its parts what stands before it, of families that have all parts."""
+    found = {
+        family: [
+            {name[: i + 1] for name in names if (i := f'.{name}'.find(f'.{part}') - 1) >= -1}
+            for part in parts
+        ]
+        for family, parts in _FAMILIES.items()
+    }
+    return {family: prefixes for family, prefixes in found.items() if all(prefixes)}
+
+
 def describe(names: Iterable[str]) -> str:
     """Predicate for a message about a checkpoint: 'looks like a <family> checkpoint'."""
     names = tuple(names)
-    family = guess_family(names)
-    return f'looks like a {family} checkpoint' if family else f'has names such as {names[0]!r}'
+    if family := guess_family(names):
+        return f'looks like a {family} checkpoint'
+    for family, prefixes in _prefixes(names).items():
+        before = ' and '.join(repr(min(found, key=len)) for found in prefixes)
+        return (
+            f'looks like a {family} checkpoint, of which only the prefixes of the names are wrong '
+            f'({before}): rename them, or save the state_dict() of the network itself'
+        )
+    return f'has names such as {names[0]!r}'

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from depth_ros.checkpoints.download import cached, fetch
 from depth_ros.checkpoints.hub import check_licence, checksum, download
+from depth_ros.checkpoints.parts import find_index, index_of, is_part
 from depth_ros.checkpoints.source import Source
 from depth_ros.core.errors import ConfigError, WeightsError
 
 log = logging.getLogger(__name__)
 
 #: suffixes of files; hub ids do not end with them
-_WEIGHT_SUFFIXES = ('.safetensors', '.pth', '.pt', '.bin', '.ckpt', '.onnx')
+_WEIGHT_SUFFIXES = ('.safetensors', '.pth', '.pt', '.bin', '.ckpt', '.onnx', '.json')
 _HUB_ID = re.compile(r'[\w][\w.-]*/[\w][\w.-]*')
 
 
@@ -60,6 +61,8 @@ def find_weights(weights: str, source: Source, licence_accepted: bool = False) -
     if os.path.isdir(path):
         return _in_folder(path, source)
     if os.path.isfile(path):
+        if is_part(path):
+            return index_of(path)
         published = source.sha256 if path.name == source.file else ''
         if published and checksum(path, 'sha256') != published:
             log.warning('%s is not the published file of that name (sha256 differs)', path)
@@ -74,6 +77,9 @@ def _in_folder(folder: Path, source: Source) -> Path:
     if source.file and (folder / source.file).is_file():
         return folder / source.file
     found = sorted(p for p in folder.iterdir() if p.suffix in source.suffixes and p.is_file())
+    parts = [p for p in found if is_part(p)]
+    if parts and len(parts) == len(found):
+        return find_index(folder, source.suffixes) or index_of(parts[0])
     if len(found) == 1:
         return found[0]
     none = 'no ' + ' or '.join(f'*{suffix}' for suffix in source.suffixes)

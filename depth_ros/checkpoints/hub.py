@@ -17,7 +17,12 @@ from depth_ros.core.errors import WeightsError
 log = logging.getLogger(__name__)
 
 #: File names that many publishers use, so that they do not identify the content.
-GENERIC_FILES = ('model.safetensors', 'pytorch_model.bin')
+GENERIC_FILES = (
+    'model.safetensors',
+    'pytorch_model.bin',
+    'model.safetensors.index.json',
+    'pytorch_model.bin.index.json',
+)
 
 _SPACE_FOLDER = re.compile(r'spaces/([^/]+/[^/]+)/tree/main/(.+)')
 

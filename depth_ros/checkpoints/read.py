@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,17 @@ import torch
 from torch import Tensor
 
 from depth_ros.checkpoints import safetensors_file, torch_file
-from depth_ros.checkpoints.families import guess_family
+from depth_ros.checkpoints.families import find_prefix, guess_family
+from depth_ros.checkpoints.parts import INDEX, parts_of
 from depth_ros.checkpoints.storages import Damaged
 from depth_ros.checkpoints.torch_file import HoldsCode, Ignored, Unusable
 from depth_ros.core.errors import WeightsError
+
+log = logging.getLogger(__name__)
+
+#: Names of dictionaries of tensors that training programs use; preferred where there are several.
+_USUAL = ('model', 'state_dict', 'model_state_dict')
+_DEEPEST = 3  #: how far dictionaries within dictionaries are searched
 
 #: Values a checkpoint may hold in addition to tensors.
 Value = bool | int | float | str | None
@@ -29,12 +37,13 @@ _DTYPES = (
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint, on the CPU, into memory that does not depend on the file.
 
-    The dictionary inside `{'model': ...}` or `{'state_dict': ...}` is used. A leading `module.` is
-    removed from names, and a leading `model.` if all names have it and the family is recognised
-    only without it. Numbers, strings and None are left out.
+    Tensors may be in a dictionary within others, such as `{'model': ...}`. A prefix that wrappers
+    put before all names is removed where the family is recognised only without it. Numbers,
+    strings and None are left out.
 
     Args:
-        path: safetensors or torch.save file; distinguished by content, not by suffix.
+        path: safetensors or torch.save file, distinguished by content, not by suffix; or the
+            index (*.index.json) of several.
 
     Returns:
         Name -> tensor.
@@ -55,6 +64,29 @@ def read_tensors_and_values(path: Path) -> tuple[dict[str, Tensor], dict[str, Va
         WeightsError: as `read_checkpoint`.
     """
     path = Path(path)
+    if path.name.endswith(INDEX):
+        return _separate(_read_parts(path), path)
+    return _separate(_read_file(path), path)
+
+
+def _read_parts(index: Path) -> dict[str, Tensor]:
+    """Name -> tensor of all files that an index names."""
+    tensors: dict[str, Tensor] = {}
+    for file, names in parts_of(index).items():
+        part = index.parent / file
+        if not part.is_file():
+            raise WeightsError(f'{index} names {file}, which is missing beside it; download it')
+        content = _read_file(part)
+        if not isinstance(content, dict) or set(content) != names:
+            raise WeightsError(
+                f'{part} holds other tensors than {index.name} says; download both again'
+            )
+        tensors |= content
+    return tensors
+
+
+def _read_file(path: Path) -> Any:
+    """Content of one file."""
     again = 'download it again'
     if path.is_dir():
         raise WeightsError(f'weights: {path.absolute()} is a folder; set weights to one file')
@@ -96,7 +128,7 @@ def read_tensors_and_values(path: Path) -> tuple[dict[str, Tensor], dict[str, Va
         if not isinstance(error, Damaged):
             reason = f'{type(error).__name__}: {reason}'
         raise WeightsError(f'{path} is truncated or broken ({reason}); {again}') from error
-    return _separate(content, path)
+    return content
 
 
 def _content(path: Path, is_safetensors: bool) -> Any:
@@ -108,18 +140,16 @@ def _content(path: Path, is_safetensors: bool) -> Any:
 
 def _separate(content: object, path: Path) -> tuple[dict[str, Tensor], dict[str, Value]]:
     remedy = 'set weights to a file of the network alone'
-    for wrapper in ('model', 'state_dict'):
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
     if not isinstance(content, dict):
         raise WeightsError(f'{path} holds a {type(content).__name__}, not named tensors; {remedy}')
+    content = _unwrap(content, path)
     tensors: dict[str, Tensor] = {}
     values: dict[str, Value] = {}
     for name, value in content.items():
         if kind := _unusable_kind(value):
             raise WeightsError(f'{path}: {name!r} is a {kind} tensor; {remedy}, in plain numbers')
         if isinstance(value, Tensor):
-            tensors[str(name).removeprefix('module.')] = value
+            tensors[str(name)] = value
         elif isinstance(value, (bool, int, float, str, type(None))):
             values[str(name)] = value
         elif isinstance(value, Ignored):
@@ -130,10 +160,60 @@ def _separate(content: object, path: Path) -> tuple[dict[str, Tensor], dict[str,
             )
     if not tensors:
         raise WeightsError(f'{path} holds no tensors; {remedy}')
-    if guess_family(tensors) is None and all(name.startswith('model.') for name in tensors):
-        inner = {name.removeprefix('model.'): value for name, value in tensors.items()}
-        tensors = tensors if guess_family(inner) is None else inner
-    return tensors, values
+    return _without_prefix(tensors, path), values
+
+
+def _unwrap(content: dict[Any, Any], path: Path) -> dict[Any, Any]:
+    """The dictionary of tensors within others, which hold the optimizer, the epoch and so on."""
+    states: dict[str, dict[Any, Any]] = {}
+    seen: set[int] = set()
+
+    def search(values: dict[Any, Any], name: str) -> None:
+        if id(values) in seen or name.count('.') > _DEEPEST:
+            return
+        seen.add(id(values))
+        if any(isinstance(value, (Tensor, Unusable)) for value in values.values()):
+            states[name] = values
+            return
+        for key, value in values.items():
+            if isinstance(value, dict):
+                search(value, f'{name}.{key}' if name else str(key))
+
+    search(content, '')
+    known = [n for n, state in states.items() if _is_known(state)]
+    candidates = known or list(states)
+    usual = [n for n in candidates if n.rpartition('.')[2] in _USUAL]
+    chosen = usual or candidates
+    if len(chosen) > 1:
+        raise WeightsError(
+            f'{path} holds several sets of tensors: {", ".join(sorted(chosen)[:8])}; set weights '
+            'to a file of one of them'
+        )
+    return states[chosen[0]] if chosen else content
+
+
+def _is_known(state: dict[Any, Any]) -> bool:
+    names = [_plain(str(name)) for name in state]
+    return bool(guess_family(names) or find_prefix(names))
+
+
+def _plain(name: str) -> str:
+    """A name without the marks of torch.compile and of parallel training."""
+    return name.replace('_orig_mod.', '').removeprefix('module.')
+
+
+def _without_prefix(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    plain = {_plain(name): value for name, value in tensors.items()}
+    prefix = find_prefix(plain)
+    if prefix:
+        log.info('%s: the prefix %r of its names is left out', path, prefix)
+    bare = {name.removeprefix(prefix): value for name, value in plain.items()}
+    if len(bare) != len(tensors):
+        raise WeightsError(
+            f'{path} holds tensors twice, with and without the prefixes of a wrapper; set weights '
+            'to a file of the network alone'
+        )
+    return bare
 
 
 def _unusable_kind(value: object) -> str:

@@ -71,6 +71,7 @@ class ModelOptions:
         tile_batch: tiles of an image in one batch, Depth Pro only; 0 depends on the device.
         onnx: description of the network, family `onnx` only.
         estimate_camera: also load the layers that `EstimatesCamera` needs.
+        max_depth: largest depth a fine-tuned network was trained with [m]; 0: that of the preset.
     """
 
     weights: Path | None = None
@@ -82,6 +83,7 @@ class ModelOptions:
     tile_batch: int = 0
     onnx: Onnx = field(default_factory=Onnx)
     estimate_camera: bool = False
+    max_depth: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class Preset:
         source: published weights.
         paper: address of the paper.
         max_depth: largest depth the network can predict [m]; 0 if unlimited.
+        bounded: the output is a share of `max_depth`, so that another one can be set.
         casts: False if the family ignores the parameter `precision`.
         estimates_camera: the model is an `EstimatesCamera`.
         takes_pairs: the model is a `TakesPairs`.
@@ -110,6 +113,7 @@ class Preset:
     source: Source
     paper: str = ''
     max_depth: float = 0.0
+    bounded: bool = False
     casts: bool = True
     estimates_camera: bool = False
     takes_pairs: bool = False

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -26,10 +27,17 @@ def load(name: str, options: ModelOptions) -> DepthModel:
         options: device, dtype and the like.
 
     Raises:
-        ConfigError: unknown preset, or options that the family does not support.
+        ConfigError: unknown preset, or options that the network does not support.
         WeightsError: the checkpoint is damaged or does not fit.
     """
     preset = get(name)
+    if options.max_depth:
+        if not preset.bounded:
+            raise ConfigError(
+                f'max_depth is {options.max_depth:g}, but the output of {name} is no share of a '
+                'largest depth; set it to 0, or set model to the preset your network comes from'
+            )
+        preset = dataclasses.replace(preset, max_depth=options.max_depth)
     model: DepthModel = import_module(f'depth_ros.models.{preset.family}').load(preset, options)
     return model
 

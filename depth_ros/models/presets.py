@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from depth_ros.checkpoints.source import Source
@@ -54,6 +55,7 @@ def _depth_anything(
         ),
         paper=f'https://arxiv.org/abs/{paper}',
         max_depth=max_depth,
+        bounded=version == 2 and max_depth > 0,
         takes=frozenset({'input_size', 'max_tokens'} | confidence),
     )
 
@@ -125,6 +127,7 @@ def _glpdepth(variant: str, file: str, max_depth: float) -> Preset:
         Source(name, licence, restricted=True, repo=repo, file=file, megabytes=245),
         paper='https://arxiv.org/abs/2201.07436',
         max_depth=max_depth,
+        bounded=True,
         takes=frozenset({'input_size'}),
     )
 
@@ -261,6 +264,14 @@ def get(name: str, table: Mapping[str, Preset] = PRESETS) -> Preset:
     similar = difflib.get_close_matches(name, table, n=1)
     hint = f'did you mean {similar[0]!r}? ' if similar else ''
     raise ConfigError(f'model {name!r} is not a preset; {hint}presets: {", ".join(table)}')
+
+
+def remedy_of_depth(config: Mapping[str, Any], preset: Preset) -> str:
+    """What to do with a config.json that no preset agrees with, for a message."""
+    stated = config.get('max_depth')
+    if preset.max_depth and type(stated) in (int, float) and stated != preset.max_depth:
+        return f'set max_depth to {stated:g}, with which this network was trained'
+    return 'no preset is for it'
 
 
 def presets_where(

@@ -329,6 +329,14 @@ class Settings:
         'Checkpoint: a file, a folder, or a hub id owner/name. Empty: the source of the preset.',
         'You have your own weights, or no network connection.',
     )
+    max_depth: float = setting(
+        0.0,
+        'Largest depth that your weights were trained with [m]; it scales all depth of '
+        'Depth Anything 2 metric and GLPDepth. 0: that of the preset.',
+        'You fine-tuned such a network with another largest depth.',
+        low=0.0,
+        high=1e4,
+    )
     accept_licence: bool = setting(
         False,
         'You accept the licence of weights with restrictions (docs/networks.md); without this '

@@ -116,6 +116,7 @@ def build(
         tile_batch=settings.tile_batch,
         onnx=settings.onnx,
         estimate_camera=settings.intrinsics == 'estimated',
+        max_depth=settings.max_depth,
     )
     size = camera_size() if wanted != 'fp32' else None
     frame = trial_frame(device, *(size or USUAL_SIZE))

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from stand_ins import empty, formula, layout_of, names_only
 
 from depth_ros.checkpoints.families import guess_family
-from depth_ros.core.errors import WeightsError
+from depth_ros.core.errors import ConfigError, WeightsError
 from depth_ros.core.types import Kind
 from depth_ros.models import PRESETS, ModelOptions, load
 from depth_ros.models.depth_anything import build
@@ -107,9 +107,60 @@ def test_a_transformers_file_gives_the_same_depth(tmp_path, small_file):
     save_file(as_transformers(formula('da2-vits')), file)
     config_beside(file, backbone_config={'out_indices': [3, 6, 9, 12]})
     one, other = (load(V2, ModelOptions(weights=f)).network for f in (file, small_file))
-    file.unlink()  # 99 MB, mapped
+    file.unlink()  # 99 MB
     x = torch.linspace(-2, 2, 3 * 98 * 126).reshape(1, 3, 98, 126)
     assert torch.equal(one(x)[0], other(x)[0])
+
+
+def in_memory(name):
+    """A name of transformers files -> that of `state_dict()` since transformers 5."""
+    name = re.sub(
+        r'attention\.attention\.(query|key|value)', lambda m: f'attention.{m[1][0]}_proj', name
+    )
+    return name.replace('attention.output.dense', 'attention.o_proj')
+
+
+def test_the_names_of_a_state_dict_of_transformers_5_are_known():
+    state = as_transformers(empty('da2-vits'))
+    renamed = {in_memory(k): v for k, v in state.items()}
+    assert renamed.keys() != state.keys()
+    rules = LAYOUTS['Depth Anything v1 or v2 (transformers)'][1]
+    filled, other = ({k: torch.zeros(v.shape) for k, v in x.items()} for x in (state, renamed))
+    assert translate(filled, rules).keys() == translate(other, rules).keys()
+
+
+def test_a_largest_depth_of_its_own_scales_all_depth(small_file):
+    x = torch.linspace(-2, 2, 3 * 98 * 126).reshape(1, 3, 98, 126)
+    published, own = (
+        load(INDOOR, ModelOptions(weights=small_file, max_depth=n)).network(x)[0]
+        for n in (0.0, 35.0)
+    )
+    torch.testing.assert_close(own, published * (35 / 20))
+
+
+@pytest.mark.parametrize('preset', [V2, BINS_INDOOR, METRIC, 'nano', 'depth_pro', 'flat_wall'])
+def test_a_largest_depth_is_refused_where_the_network_has_none(preset):
+    with pytest.raises(ConfigError, match=r'max_depth is 35, but the output .*; set it to 0'):
+        load(preset, ModelOptions(max_depth=35.0))
+
+
+@pytest.mark.parametrize(
+    ('stated', 'given', 'message'),
+    [
+        (35, 0.0, r'max_depth 35; set max_depth to 35, with which this network was trained'),
+        (12.5, 35.0, r'max_depth 12\.5; set max_depth to 12\.5'),
+        (35, 35.0, 'does not fit the network'),  # it is taken for what it says
+    ],
+)
+def test_a_config_that_states_a_largest_depth_of_its_own_names_the_parameter(
+    tmp_path, stated, given, message
+):
+    file = tmp_path / 'model.safetensors'
+    state = {k: torch.zeros(v.shape) for k, v in as_transformers(empty('da2-vits')).items()}
+    save_file(state | {'head.conv3.bias': torch.zeros(7)}, file)
+    config_beside(file, backbone_config={}, depth_estimation_type='metric', max_depth=stated)
+    with pytest.raises(WeightsError, match=message):
+        load(INDOOR, ModelOptions(weights=file, max_depth=given))
 
 
 @pytest.mark.parametrize(

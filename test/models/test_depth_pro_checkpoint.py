@@ -100,6 +100,14 @@ def test_transformers_names_mean_the_same_tensors(published):
     assert all('mask_token' in k for k in other.keys() - one.keys())
 
 
+def test_the_names_of_a_state_dict_of_transformers_5_are_known():
+    block = 'depth_pro.encoder.patch_encoder.model.encoder.layer.3.attention.'
+    state = {f'{block}{x}_proj.bias': torch.ones(2) for x in 'qkvo'}
+    renamed = translate(state, LAYOUTS['Depth Pro (transformers)'])
+    attention = 'encoder.patch_encoder.blocks.3.attn.'
+    assert renamed.keys() == {f'{attention}qkv.bias', f'{attention}proj.bias'}
+
+
 def test_another_family_is_named(tmp_path):
     path = tmp_path / 'weights.safetensors'
     save_file(names_only('da2-vits'), path)

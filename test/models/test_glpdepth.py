@@ -202,7 +202,7 @@ def test_a_file_that_is_by_its_name_another_variant_is_refused(tmp_path, place, 
     ('stated', 'preset', 'said'),
     [
         (80, NYU, f'not {NYU}: .* max_depth 80; set model to {KITTI}'),
-        (1, KITTI, f'not {KITTI}: .* max_depth 1; no preset is for it'),
+        (1, KITTI, f'not {KITTI}: .* max_depth 1; set max_depth to 1, with'),
         (80, KITTI, 'does not fit the network'),
         (10, NYU, 'does not fit the network'),
         (10, KITTI, 'does not fit the network'),  # so it is published

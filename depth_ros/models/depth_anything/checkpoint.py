@@ -25,7 +25,7 @@ from depth_ros.core.errors import WeightsError
 from depth_ros.models.depth_anything.network import DepthAnything
 from depth_ros.models.depth_anything.variant import SIZES, Variant
 from depth_ros.models.interface import Preset
-from depth_ros.models.presets import presets_where
+from depth_ros.models.presets import presets_where, remedy_of_depth
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,9 @@ def from_coarsest(pattern: str, last: int) -> Callable[[re.Match[str]], str]:
     return lambda m: pattern.format(last - int(m[1]))
 
 
+_QKV = {'q': 'query', 'k': 'key', 'v': 'value'}
+
+
 def dinov2_rules(theirs: str, ours: str) -> Rules:
     """Rules from the DINOv2 of transformers, prefix `theirs`, to that of timm, prefix `ours`."""
     prefix = '^' + re.escape(theirs)
@@ -55,6 +58,12 @@ def dinov2_rules(theirs: str, ours: str) -> Rules:
         (prefix + r'embeddings\.', ours),
         (prefix + r'layernorm\.', ours + 'norm.'),
         (block + r'attention\.attention\.(query|key|value)\.', ours + r'blocks.\1.attn.\2.'),
+        # names in memory since transformers 5, which save_pretrained turns into the others
+        (
+            block + r'attention\.([qkv])_proj\.',
+            lambda m: f'{ours}blocks.{m[1]}.attn.{_QKV[m[2]]}.',
+        ),
+        (block + r'attention\.o_proj\.', ours + r'blocks.\1.attn.proj.'),
         (block + r'attention\.output\.dense\.', ours + r'blocks.\1.attn.proj.'),
         (block + r'layer_scale(\d)\.lambda1$', ours + r'blocks.\1.ls\2.gamma'),
         (block, ours + r'blocks.\1.'),
@@ -182,7 +191,7 @@ def _check_config(path: Path, preset: Preset) -> None:
         right = _presets(lambda p: _agrees(config, Variant.of(p)))
         raise WeightsError(
             f'{path} is not {preset.name}: its config.json says {stated}; '
-            + (f'set model to {right}' if right else 'no preset is for it')
+            + (f'set model to {right}' if right else remedy_of_depth(config, preset))
         )
 
 

@@ -21,7 +21,7 @@ from depth_ros.checkpoints.read import read_checkpoint, read_config
 from depth_ros.core.errors import WeightsError
 from depth_ros.models.glpdepth.network import GlpDepth
 from depth_ros.models.interface import Preset
-from depth_ros.models.presets import presets_where
+from depth_ros.models.presets import presets_where, remedy_of_depth
 
 log = logging.getLogger(__name__)
 
@@ -128,11 +128,12 @@ def _check_name(path: Path, preset: Preset) -> None:
 
 def _check_config(path: Path, preset: Preset) -> None:
     """Refuse a file whose config.json states the maximum depth of another preset."""
-    stated = read_config(path).get('max_depth', DEFAULT_MAX_DEPTH)
+    config = read_config(path)
+    stated = config.get('max_depth', DEFAULT_MAX_DEPTH)
     if stated in (DEFAULT_MAX_DEPTH, preset.max_depth):
         return
     right = presets_where(lambda p: p.family == preset.family and p.max_depth == stated)
     raise WeightsError(
         f'{path} is not {preset.name}: its config.json says max_depth {stated!r}; '
-        + (f'set model to {right}' if right else 'no preset is for it')
+        + (f'set model to {right}' if right else remedy_of_depth(config, preset))
     )
