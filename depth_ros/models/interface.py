@@ -98,7 +98,6 @@ class Preset:
         source: published weights.
         paper: address of the paper.
         max_depth: largest depth the network can predict [m]; 0 if unlimited.
-        bounded: the output is a share of `max_depth`, so that another one can be set.
         casts: False if the family ignores the parameter `precision`.
         estimates_camera: the model is an `EstimatesCamera`.
         takes_pairs: the model is a `TakesPairs`.
@@ -113,7 +112,6 @@ class Preset:
     source: Source
     paper: str = ''
     max_depth: float = 0.0
-    bounded: bool = False
     casts: bool = True
     estimates_camera: bool = False
     takes_pairs: bool = False

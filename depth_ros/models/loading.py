@@ -31,12 +31,7 @@ def load(name: str, options: ModelOptions) -> DepthModel:
         WeightsError: the checkpoint is damaged or does not fit.
     """
     preset = get(name)
-    if options.max_depth:
-        if not preset.bounded:
-            raise ConfigError(
-                f'max_depth is {options.max_depth:g}, but the output of {name} is no share of a '
-                'largest depth; set it to 0, or set model to the preset your network comes from'
-            )
+    if options.max_depth and 'max_depth' in preset.takes:
         preset = dataclasses.replace(preset, max_depth=options.max_depth)
     model: DepthModel = import_module(f'depth_ros.models.{preset.family}').load(preset, options)
     return model

@@ -39,6 +39,7 @@ def _depth_anything(
     paper = {1: '2401.10891', 2: '2406.09414', 3: '2511.10647'}[version]
     name = f'depth_anything_v{version}_{name}'
     confidence = {'confidence'} if variant.startswith('any_') else set()
+    bound = {'max_depth'} if version == 2 and max_depth else set()  # version 1 has bins
     return Preset(
         name,
         'depth_anything',
@@ -55,8 +56,7 @@ def _depth_anything(
         ),
         paper=f'https://arxiv.org/abs/{paper}',
         max_depth=max_depth,
-        bounded=version == 2 and max_depth > 0,
-        takes=frozenset({'input_size', 'max_tokens'} | confidence),
+        takes=frozenset({'input_size', 'max_tokens'} | confidence | bound),
     )
 
 
@@ -127,8 +127,7 @@ def _glpdepth(variant: str, file: str, max_depth: float) -> Preset:
         Source(name, licence, restricted=True, repo=repo, file=file, megabytes=245),
         paper='https://arxiv.org/abs/2201.07436',
         max_depth=max_depth,
-        bounded=True,
-        takes=frozenset({'input_size'}),
+        takes=frozenset({'input_size', 'max_depth'}),
     )
 
 

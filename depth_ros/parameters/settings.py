@@ -13,7 +13,7 @@ from typing import Any
 #: what a parameter can need to have an effect (`needs`): the node, the CPU, or an ability of the
 #: network, which `models.Preset.takes` lists
 NODE, CPU = 'node', 'cpu'
-ABILITIES = ('confidence', 'input_size', 'max_tokens', 'tile_batch', 'onnx')
+ABILITIES = ('confidence', 'input_size', 'max_tokens', 'max_depth', 'tile_batch', 'onnx')
 
 
 def setting(
@@ -269,6 +269,7 @@ class Onnx:
         '',
         'Name of the output that is depth. Empty: the only one.',
         'The file has several outputs; the error lists them.',
+        needs='onnx',
     )
     input_size: list[int] = setting(
         [0, 0],
@@ -336,6 +337,7 @@ class Settings:
         'You fine-tuned such a network with another largest depth.',
         low=0.0,
         high=1e4,
+        needs='max_depth',
     )
     accept_licence: bool = setting(
         False,

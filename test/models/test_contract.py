@@ -59,8 +59,9 @@ def test_a_row_has_source_licence_and_size(name):
         assert preset.paper.startswith('https://') and preset.kind is not None
 
 
-# 'confidence' is of predictions: `test_a_preset_predicts_every_pixel_of_any_frame`
-@pytest.mark.parametrize('ability', sorted({*ABILITIES} - {'confidence'}))
+# 'confidence' is of predictions: `test_a_preset_predicts_every_pixel_of_any_frame`; 'max_depth' is
+# read for all families at once: `test_a_largest_depth_of_its_own_scales_all_depth`
+@pytest.mark.parametrize('ability', sorted({*ABILITIES} - {'confidence', 'max_depth'}))
 def test_a_row_names_the_parameters_that_its_family_reads(ability):
     for preset in PRESETS.values():
         folder = Path(models.__file__).parent / preset.family

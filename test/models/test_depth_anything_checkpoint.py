@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from stand_ins import empty, formula, layout_of, names_only
 
 from depth_ros.checkpoints.families import guess_family
-from depth_ros.core.errors import ConfigError, WeightsError
+from depth_ros.core.errors import WeightsError
 from depth_ros.core.types import Kind
 from depth_ros.models import PRESETS, ModelOptions, load
 from depth_ros.models.depth_anything import build
@@ -136,12 +136,6 @@ def test_a_largest_depth_of_its_own_scales_all_depth(small_file):
         for n in (0.0, 35.0)
     )
     torch.testing.assert_close(own, published * (35 / 20))
-
-
-@pytest.mark.parametrize('preset', [V2, BINS_INDOOR, METRIC, 'nano', 'depth_pro', 'flat_wall'])
-def test_a_largest_depth_is_refused_where_the_network_has_none(preset):
-    with pytest.raises(ConfigError, match=r'max_depth is 35, but the output .*; set it to 0'):
-        load(preset, ModelOptions(max_depth=35.0))
 
 
 @pytest.mark.parametrize(
