@@ -400,10 +400,282 @@ FILES = (
     ),
 )
 
+#: checkpoints that `weights` names; `make` says how a test makes the file, all of preset nano
+CHECKPOINTS = (
+    BadInput(
+        'a path that does not exist',
+        REFUSED,
+        'x.pth does not exist; give a file, a folder or a hub id',
+        {'make': 'nothing'},
+    ),
+    BadInput('an empty file', REFUSED, 'is empty; download it again', {'make': 'empty'}),
+    BadInput(
+        'a web page that was saved instead of the file',
+        REFUSED,
+        'is a web page or text, not a checkpoint; download it again from its direct link',
+        {'make': 'web page'},
+    ),
+    BadInput(
+        'a pointer of git-lfs',
+        REFUSED,
+        'is a git-lfs pointer, not the file; run git lfs pull, or download it again',
+        {'make': 'pointer'},
+    ),
+    BadInput(
+        'a download that was cut off',
+        REFUSED,
+        'is truncated or broken',
+        {'make': 'cut off'},
+    ),
+    BadInput(
+        'a safetensors file whose header states sizes beyond the file',
+        REFUSED,
+        'is truncated or broken (its header would have',
+        {'make': 'lying header'},
+    ),
+    BadInput(
+        'a pickle of a whole network',
+        REFUSED,
+        'is a pickle of more than tensors (torch.nn.modules.linear.Linear); reading it would run '
+        'its code, which is refused. Convert it to safetensors',
+        {'make': 'network'},
+    ),
+    BadInput(
+        'a pickle that runs a command',
+        REFUSED,
+        '.system); reading it would run its code, which is refused. Convert it to safetensors',
+        {'make': 'command'},
+    ),
+    BadInput(
+        'a checkpoint of another network',
+        REFUSED,
+        'looks like a GLPDepth checkpoint; leave weights empty, or give a file',
+        {'make': 'another network'},
+    ),
+    BadInput(
+        'a tensor of another shape',
+        REFUSED,
+        'set model to the preset it is for; it does not fit the network. 1 of another shape',
+        {'make': 'shape'},
+    ),
+    BadInput(
+        'a tensor is missing',
+        REFUSED,
+        'it does not fit the network. 1 missing',
+        {'make': 'missing'},
+    ),
+    BadInput(
+        'NaN among the weights',
+        REFUSED,
+        '1 tensors are not finite',
+        {'make': 'NaN'},
+    ),
+    BadInput(
+        'weights of 8 bits',
+        REFUSED,
+        'is a float8_e4m3fn tensor; set weights to a file of the network alone, in plain numbers',
+        {'make': '8 bits'},
+    ),
+    BadInput(
+        'one part of a checkpoint, without the index',
+        REFUSED,
+        'model.safetensors.index.json is missing beside it; download it and all of them into one',
+        {'make': 'part'},
+    ),
+    BadInput(
+        'two networks in one file, such as student and teacher',
+        REFUSED,
+        'holds several sets of tensors: student, teacher; set weights to a file of one of them',
+        {'make': 'two networks'},
+    ),
+    BadInput(
+        'names with the prefix of a wrapper (module., _orig_mod., net.)',
+        USED,
+        "the prefix 'net.' of its names is left out",
+        {'make': 'prefix'},
+    ),
+    BadInput(
+        'optimizer, epoch and scores beside the tensors',
+        USED,
+        '',
+        {'make': 'training'},
+    ),
+)
+
+#: files for `model: onnx`; `network` makes the file, `described` are parameters `onnx.*`
+ONNX_FILES = (
+    BadInput(
+        'a file that is no ONNX network',
+        REFUSED,
+        'is not an ONNX network that onnxruntime can open',
+        {'content': b'no network'},
+    ),
+    BadInput(
+        'two inputs',
+        REFUSED,
+        'a depth network here takes one input (1, 3, height, width): export it again',
+        {'network': {'inputs': 2}},
+    ),
+    BadInput(
+        'channels last: an input (1, 48, 64, 3)',
+        REFUSED,
+        'a depth network here takes one input (1, 3, height, width): export it again',
+        {'network': {'shape': (1, 48, 64, 3)}},
+    ),
+    BadInput(
+        'a batch of two images',
+        REFUSED,
+        'a batch of 2 images; export it again with a batch of 1 or with a dynamic batch axis',
+        {'network': {'shape': (2, 3, 48, 64)}},
+    ),
+    BadInput(
+        'an input of int64',
+        REFUSED,
+        'a depth network here takes tensor(float), tensor(float16), tensor(double), tensor(uint8)',
+        {'network': {'takes_type': 'INT64'}},
+    ),
+    BadInput(
+        'an input of float16',
+        USED,
+        "float16 input 64x48, depth is the output 'depth'",
+        {'network': {'takes_type': 'FLOAT16'}},
+    ),
+    BadInput(
+        'an input of uint8: it gets pixels from 0 to 255',
+        USED,
+        "uint8 input 64x48, depth is the output 'depth'",
+        {'network': {'takes_type': 'UINT8'}},
+    ),
+    BadInput(
+        'an input of uint8, and onnx.mean is set',
+        REFUSED,
+        'takes uint8, pixels from 0 to 255: leave both at their defaults',
+        {'network': {'takes_type': 'UINT8'}, 'described': {'mean': [0.5, 0.5, 0.5]}},
+    ),
+    BadInput(
+        'several outputs, and onnx.output is empty',
+        REFUSED,
+        'set onnx.output to the name of the one that is depth',
+        {'network': {'others': ['FLOAT']}},
+    ),
+    BadInput(
+        'an output of that name does not exist',
+        REFUSED,
+        "onnx.output is 'deep', which",
+        {'network': {}, 'described': {'output': 'deep'}},
+    ),
+    BadInput(
+        'an output of whole numbers',
+        REFUSED,
+        'the output other_INT64 is tensor(int64), and depth must be floats; set onnx.output',
+        {'network': {'others': ['INT64']}, 'described': {'output': 'other_INT64'}},
+    ),
+    BadInput(
+        'an output of three channels',
+        REFUSED,
+        'a depth map is (1, 1, height, width): set onnx.output to another output',
+        {'network': {'others': ['FLOAT']}, 'described': {'output': 'other_FLOAT'}},
+    ),
+    BadInput(
+        'dynamic axes without onnx.input_size',
+        REFUSED,
+        'takes any size; set onnx.input_size to [width, height]',
+        {'network': {'shape': (1, 3, 'h', 'w')}},
+    ),
+)
+
+#: parameters that are set, by name
+PARAMETERS = (
+    BadInput(
+        'a name that does not exist',
+        REFUSED,
+        'ratee is not a parameter of depth_node; did you mean rate?',
+        {'ratee': 3.0},
+    ),
+    BadInput(
+        'text instead of a number',
+        REFUSED,
+        "rate is 'fast', str; it is of type float",
+        {'rate': 'fast'},
+    ),
+    BadInput(
+        'a fraction instead of a whole number',
+        REFUSED,
+        'points.stride is 2.5, float; it is of type int',
+        {'points.stride': 2.5},
+    ),
+    BadInput(
+        'a number below its minimum', REFUSED, 'rate is -1; the minimum is 0', {'rate': -1.0}
+    ),
+    BadInput(
+        'a choice that is not known',
+        REFUSED,
+        "depth_encoding is '8UC1'; choose one of 32FC1, 16UC1",
+        {'depth_encoding': '8UC1'},
+    ),
+    BadInput(
+        'a model that is not known',
+        REFUSED,
+        "model 'depth_anything_v9' is not a preset; did you mean",
+        {'model': 'depth_anything_v9'},
+    ),
+    BadInput(
+        'a minimum above the maximum',
+        REFUSED,
+        'range.min is 5 and range.max is 2; range.max must be greater',
+        {'range.min': 5.0, 'range.max': 2.0},
+    ),
+    BadInput(
+        'a device that is not known',
+        REFUSED,
+        "device is 'tpu'; it is auto, cpu, cuda or cuda:N",
+        {'device': 'tpu'},
+    ),
+    BadInput(
+        'weights for a model without weights',
+        REFUSED,
+        "weights is 'x.pth' but flat_wall has no weights; leave it empty",
+        {'weights': 'x.pth'},
+    ),
+    BadInput(
+        'a network without metres, and no method that makes them',
+        REFUSED,
+        "its output is not metric, and scaling.method is auto. Set scaling.method to 'constant'",
+        {'model': 'depth_anything_v2_small'},
+    ),
+    BadInput(
+        'an estimated camera, and the network cannot estimate one',
+        REFUSED,
+        "intrinsics is 'estimated' but 'nano' cannot estimate a camera from its image; presets",
+        {'model': 'nano', 'intrinsics': 'estimated'},
+    ),
+    BadInput(
+        'two views, and the network takes one',
+        REFUSED,
+        "two_views.mode is 'stereo' but 'nano' takes one view only; presets that take two:",
+        {'model': 'nano', 'two_views.mode': 'stereo'},
+    ),
+    BadInput(
+        'two cameras of one name',
+        REFUSED,
+        "cameras is ['a', 'a']; it names each camera once",
+        {'cameras': ['a', 'a']},
+    ),
+    BadInput(
+        'an input size below one step of the network',
+        REFUSED,
+        'input_size is 5; the minimum is 32',
+        {'model': 'nano', 'input_size': 5},
+    ),
+)
+
 #: title of a table on docs/bad-input.md -> its rows
 SECTIONS = {
     'camera_info': CAMERAS,
     'Images': IMAGES,
     'Compressed images': COMPRESSED,
     'Files of depth-ros run': FILES,
+    'Checkpoints': CHECKPOINTS,
+    'ONNX files': ONNX_FILES,
+    'Parameters': PARAMETERS,
 }

@@ -4,6 +4,7 @@
 import subprocess
 import sys
 
+import bad_input
 import pytest
 import torch
 
@@ -16,7 +17,7 @@ from onnx import TensorProto, helper  # noqa: E402
 
 from depth_ros import models  # noqa: E402
 from depth_ros.core.camera import Camera  # noqa: E402
-from depth_ros.core.errors import ConfigError, InferenceError, WeightsError  # noqa: E402
+from depth_ros.core.errors import ConfigError, DepthRosError, InferenceError, WeightsError  # noqa: E402
 from depth_ros.core.types import Frame, Kind  # noqa: E402
 from depth_ros.models import ModelOptions  # noqa: E402
 from depth_ros.parameters.settings import Onnx  # noqa: E402
@@ -202,6 +203,26 @@ def test_what_the_runtime_refuses_is_reported_with_a_remedy(tmp_path):
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
     with pytest.raises(InferenceError, match=r'fails with an image of 8x8 .*set onnx\.input_size'):
         load(path, input_size=[8, 8]).predict(frame(CAM))
+
+
+@pytest.mark.parametrize('row', bad_input.ONNX_FILES, ids=lambda row: row.given)
+def test_what_the_page_on_bad_input_says_of_onnx_files(tmp_path, caplog, row):
+    caplog.set_level('INFO', logger='depth_ros')
+    path = tmp_path / 'n.onnx'
+    if 'content' in row.values:
+        path.write_bytes(row.values['content'])
+    else:
+        network(path, **row.values['network'])
+
+    def predict():
+        return load(path, **row.values.get('described', {})).predict(frame(CAM))
+
+    if row.does == bad_input.REFUSED:
+        with pytest.raises(DepthRosError) as error:
+            predict()
+        assert row.message in str(error.value)
+        return
+    assert torch.isfinite(predict().values).all() and row.message in caplog.text
 
 
 def test_the_files_of_a_network_in_use_can_be_replaced(tmp_path):
