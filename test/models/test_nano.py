@@ -19,7 +19,7 @@ from depth_ros.core.errors import ConfigError, DepthRosError, WeightsError
 from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.models import load as load_preset
-from depth_ros.models.nano.network import FOCAL, Nano, slopes
+from depth_ros.models.nano.network import FOCAL, Nano, input_size, slopes
 from depth_ros.parameters.layers import preset_values, with_values
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.build import build
@@ -93,6 +93,31 @@ def test_an_upright_picture_is_taken_as_it_is(model, world):
     assert prediction.focal_px == (FOCAL * 108 / 72, FOCAL * 144 / 96)
 
 
+@pytest.mark.parametrize(
+    ('image', 'network'),
+    [
+        ((480, 640), (72, 96)),
+        ((720, 1280), (64, 112)),
+        ((375, 1242), (48, 152)),
+        ((512, 512), (80, 80)),
+        ((640, 480), (96, 72)),
+        ((100, 1000), (32, 264)),
+    ],
+)
+def test_an_input_of_any_aspect_has_the_same_area(image, network):
+    assert input_size(*image) == network
+
+
+@pytest.mark.parametrize(
+    ('width', 'warned'), [(178, False), (75, False), (330, True), (60, True)]
+)
+def test_an_aspect_far_from_the_training_images_is_a_warning(caplog, width, warned):
+    fresh = load_preset('nano', ModelOptions(weights=PRESET.source.packaged))
+    camera = Camera(width, 100, 90.0, 90.0, width / 2, 50.0)
+    fresh.predict(Frame(torch.zeros(100, width, 3, dtype=torch.uint8), camera))
+    assert ('Crop them, or choose another model' in caplog.text) == warned
+
+
 def test_slopes_use_the_principal_point_without_distortion():
     at = slopes(CAMERA)
     assert at.shape == (2, 240, 320)
@@ -132,23 +157,24 @@ def views():
     return render_samples(list(range(HELD_OUT, HELD_OUT + 4)), (96, 128))
 
 
-def test_a_window_and_a_mirror_keep_the_metres_exact(views):
+@pytest.mark.parametrize('size', [(80, 104), (48, 152), (96, 72)])
+def test_a_window_and_a_mirror_keep_the_metres_exact(views, size):
     """A batch's pixels, back-projected with its intrinsics, are those of the view."""
     generator = torch.Generator().manual_seed(3)
-    b = make_batch(views, (80, 104), generator)
+    b = make_batch(views, size, generator)
     # the slopes hold the principal point, log_focal_ratio the focal length: x / z follows
     focal = FOCAL / b.log_focal_ratio.exp()
     x = b.x[:, 3] * FOCAL / focal[:, None, None]  # (B, h, w) slope of the true camera
-    width = x[:, 0, -1] - x[:, 0, 0]
-    full = (views.z.shape[2] - 1) / views.k[:, 0]
+    width, middle = x[:, 0, -1] - x[:, 0, 0], size[0] // 2
+    full = (views.z.shape[2] - 1) / views.k[:, 0] * min(1.0, size[1] / size[0] * 96 / 128)
     assert (width < full).all() and (width > 0.75 * full).all()
     for n in range(len(views)):
         k = views.k[n]
         # every depth of the batch is visible, in the row of its slope
         rows = (b.x[n, 4, :, 0] * FOCAL / focal[n]) * k[1] + k[3]
-        row = int(rows[40].round())
+        row = int(rows[middle].round())
         near_row = views.z[n, row - 1 : row + 2].float().flatten()
-        assert torch.isin(b.z[n, 40], near_row).float().mean() > 0.99
+        assert torch.isin(b.z[n, middle], near_row).float().mean() > 0.99
 
 
 def test_the_loss_of_the_truth_is_zero(views):

@@ -38,25 +38,28 @@ def make_batch(
 
     Args:
         samples: on the device of the training.
-        size: (h, w) of the network input, with the aspect ratio of the samples.
+        size: (h, w) of the network input; if its aspect is another, images are cropped to it.
         generator: random numbers of the augmentation, on the CPU; None disables it.
     """
     device, n, (height, width) = samples.rgb.device, len(samples), samples.z.shape[1:]
     h, w = size
+    # the largest crop of the aspect of `size`, as fractions of width and height
+    whole = min(1.0, w * height / (h * width)), min(1.0, h * width / (w * height))
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return (torch.rand((n, *shape), generator=generator) * (high - low) + low).to(device)
 
     if generator is None:
-        scale = torch.ones(n, device=device)
-        left, top = torch.zeros_like(scale), torch.zeros_like(scale)
-        flip = torch.zeros_like(scale, dtype=torch.bool)
+        crop = torch.ones(n, device=device)
+        left, top = (torch.full_like(crop, (1 - f) / 2) for f in whole)
+        flip = torch.zeros_like(crop, dtype=torch.bool)
     else:
-        scale = uniform(MIN_CROP, 1.0)
-        left, top = (uniform(0, 1) * (1 - scale) * side for side in (width, height))
+        crop = uniform(MIN_CROP, 1.0)
+        left, top = (uniform(0, 1) * (1 - crop * f) for f in whole)
         flip = uniform(0, 1) < 0.5
+    left, top = left * width, top * height
     # column i of the batch shows column x(i) of the sample; integers are pixel centres
-    step_x, step_y = scale * width / w, scale * height / h  # (B,) sample pixels per batch pixel
+    step_x, step_y = crop * whole[0] * width / w, crop * whole[1] * height / h  # (B,) sample px
     fx, fy, cx, cy = samples.k.T
     fx, fy = fx / step_x, fy / step_y
     cx, cy = (cx + 0.5 - left) / step_x - 0.5, (cy + 0.5 - top) / step_y - 0.5
@@ -78,7 +81,7 @@ def make_batch(
 
     grid = grid_of(1)
     rgb = samples.rgb.float() / 255
-    if generator is None and (h, w) != (height, width):
+    if generator is None and whole == (1.0, 1.0) and (h, w) != (height, width):
         rgb = F.interpolate(rgb, size=size, mode='area')
     elif width < 1.5 * w:
         rgb = F.grid_sample(rgb, grid, padding_mode='border', align_corners=False)

@@ -2,8 +2,8 @@
 """Evaluate a preset: `python -m tools.train.evaluate --model nano --scenes 500`.
 
 On held-out synthetic scenes, through the pipeline of the node, with correct intrinsics and with
-focal lengths wrong by a factor of two; on real indoor images, compared with baselines that do not
-use the image and with FastDepth; and the time per image.
+focal lengths wrong by a factor of two; on real rooms and streets, compared with baselines that do
+not use the image and with FastDepth; on crops of the rooms of other aspects; the time per image.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ from tools.train.samples import held_out_samples
 log = logging.getLogger(__name__)
 
 SIZE = (240, 320)
+ASPECTS = {'16:9': 16 / 9, '2.4:1': 2.4, '3.3:1': 3.3, '1:1': 1.0, '3:4': 0.75}  # of crops
+SPREAD = {'best tenth': 0.1, 'worst tenth': 0.9}  # of the images, by AbsRel
 FIGURES = '\n## Figures of tools.train.evaluate\n\n'
 Guess = Callable[[Frame], Tensor]
 
@@ -74,6 +76,22 @@ def mean_score(guess: Guess, frames: list[tuple[Frame, Tensor]]) -> Score:
     return Score.mean([Score.of(guess(frame), z) for frame, z in frames])
 
 
+def crop_to(frame: Frame, aspect: float) -> tuple[Frame, tuple[slice, slice]]:
+    """The largest crop from the middle with width / height `aspect`; and its rows and columns."""
+    height, width = frame.camera.size
+    h, w = min(height, int(width / aspect)), min(width, int(height * aspect))
+    y, x = (height - h) // 2, (width - w) // 2
+    where = slice(y, y + h), slice(x, x + w)
+    return Frame(frame.rgb[where].contiguous(), frame.camera.cropped(x, y, w, h)), where
+
+
+def crop_ratio(guess: Guess, frame: Frame, aspect: float) -> float:
+    """Geometric mean of depth seen in a crop / depth seen in the whole image, same pixels."""
+    cropped, where = crop_to(frame, aspect)
+    ratio = (guess(cropped) / guess(frame)[where]).log()
+    return float(ratio[ratio.isfinite()].mean().exp())
+
+
 def fast_depth(threads: int) -> Pipeline | None:
     """Pipeline of FastDepth; None without its file or onnxruntime."""
     file = real.data_folder() / 'weights' / 'fastdepth' / 'fastdepth_nyu_pruned_224.onnx'
@@ -95,6 +113,20 @@ def milliseconds(models: dict[str, Pipeline], frames: list[Frame]) -> dict[str, 
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def score_each(
+    guesses: dict[str, Guess], images: list[tuple[str, Frame, Tensor]]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Metrics of each image and their mean, by guess; without guesses that fit no image."""
+    result = {}
+    for name, guess in guesses.items():
+        scores = {image: Score.of(guess(frame), z) for image, frame, z in images}
+        rows = {image: score for image, score in scores.items() if score is not None}
+        if rows:
+            rows['mean'] = Score.mean(list(rows.values()))
+            result[name] = {image: dataclasses.asdict(score) for image, score in rows.items()}
+    return result
+
+
 def evaluate(
     model: str,
     scenes: range,
@@ -105,6 +137,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """All results by name; see `real.load_images` for `images`."""
     real_images = list(real.load_images(images))
+    streets = [] if images else list(real.load_images(names=real.STREETS))
     if not real_images:
         log.info('%s has no real images; set DEPTH_ROS_DATA or --images', real.data_folder())
     depth = pipeline(model, weights, device, threads)
@@ -116,8 +149,17 @@ def evaluate(
 
     prior = real.RowPrior()
     world = frames(scenes)
+    scores = [Score.of(metres(frame), z) for frame, z in world]
     table = {
-        f'{model}': mean_score(metres, world),
+        f'{model}': Score.mean(scores),
+        **{
+            f'{model}, {name}': dataclasses.replace(
+                Score.quantile(scores, q),
+                delta1=Score.quantile(scores, 1 - q).delta1,
+                delta1_median=Score.quantile(scores, 1 - q).delta1_median,
+            )
+            for name, q in SPREAD.items()
+        },
         f'{model}, focal length 2x too long': mean_score(
             lambda f: metres(with_wrong_focal(f, 2.0)), world
         ),
@@ -142,19 +184,11 @@ def evaluate(
     }
     if fast is not None:
         guesses['fastdepth_nyu'] = lambda frame: fast(frame).z
-    rows: dict[str, dict[str, Score]] = {name: {} for name in guesses}
-    for image, frame, z in real_images:
-        for name, guess in guesses.items():
-            score = Score.of(guess(frame), z)
-            if score is not None:
-                rows[name][image] = score
-    result['real'] = {
-        name: {
-            **{image: dataclasses.asdict(score) for image, score in scores.items()},
-            'mean': dataclasses.asdict(Score.mean(list(scores.values()))),
-        }
-        for name, scores in rows.items()
-        if scores
+    result['real'] = score_each(guesses, real_images)
+    result['streets'] = score_each(guesses, streets)
+    result['crops'] = {
+        name: {image: crop_ratio(metres, frame, aspect) for image, frame, _ in real_images}
+        for name, aspect in ASPECTS.items()
     }
     timed = [frame for frame, _ in world[:40]]
     models = {model: depth} | ({'fastdepth_nyu': fast} if fast is not None else {})
@@ -175,10 +209,15 @@ def format_table(result: dict[str, Any]) -> str:
 
     lines = [f'{result["scenes"]} held-out scenes', head]
     lines += [line(name, score) for name, score in result['held_out'].items()]
+    for title, key in (('real rooms', 'real'), ('real streets', 'streets')):
+        if result[key]:
+            lines += ['', title, head]
+        for name, scores in result[key].items():
+            lines += [line(f'{name}: {image}', score) for image, score in scores.items()]
     if result['real']:
-        lines += ['', 'real images', head]
-    for name, scores in result['real'].items():
-        lines += [line(f'{name}: {image}', score) for image, score in scores.items()]
+        lines += ['', f'{"depth in a crop / depth in the whole room":42}{"least":>8}{"most":>8}']
+        for aspect, ratios in result['crops'].items():
+            lines += [f'{aspect:42}{min(ratios.values()):8.2f}{max(ratios.values()):8.2f}']
     if 'milliseconds' in result:
         lines += ['', f'milliseconds per image: {result["milliseconds"]}']
     return '\n'.join(lines)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import logging
 import math
 import time
@@ -18,7 +19,7 @@ from torch import Tensor
 from depth_ros.checkpoints.load import load_strict
 from depth_ros.checkpoints.read import read_checkpoint
 from depth_ros.core.errors import DepthRosError
-from depth_ros.models.nano.network import SIDE, SKY_LOGIT, STEP, Nano
+from depth_ros.models.nano.network import SIDE, SKY_LOGIT, Nano, input_size
 from depth_ros.sim.world.seeds import VALIDATION
 from tools.train.augment import Batch, make_batch
 from tools.train.loss import Score, loss
@@ -30,6 +31,9 @@ SIZE = (SIDE * 3 // 4, SIDE)  # default network input, (height, width)
 # One is drawn for each step, so that details vary in size. None is below 1: training without
 # smaller inputs gave the best results on real images.
 SCALES = (1.0, 4 / 3, 5 / 3)
+# (height, width), one is drawn for each step. Half of the cameras are 4:3; streets are wide.
+ASPECTS = ((3, 4), (3, 4), (3, 4), (9, 16), (1, 1), (4, 3), (10, 24), (10, 35))
+VALIDATED = ((3, 4), (4, 3), (10, 35))
 MARGIN = 2.0  # images are rendered larger by this factor, for crops with full detail
 NAME = 'nano.safetensors'
 WARM_UP = 150  # steps of learning rate warm-up; a tenth of a short run
@@ -123,9 +127,9 @@ class DataSource:
 
 
 def input_sizes(plan: Plan) -> list[tuple[int, int]]:
-    """(height, width) of the batches, multiples of `STEP`."""
-    h, w = plan.size
-    return [(round(h * s / STEP) * STEP, round(w * s / STEP) * STEP) for s in SCALES]
+    """(height, width) of the batches, of all `ASPECTS` and `SCALES`."""
+    side = max(plan.size)
+    return [input_size(h, w, round(side * s)) for h, w in ASPECTS for s in SCALES]
 
 
 class Average:
@@ -254,11 +258,11 @@ def _step(network: Nano, optimizer: torch.optim.Optimizer, b: Batch, half: bool)
 
 
 @torch.no_grad()
-def validate(network: Nano, validation: list[Samples], size: tuple[int, int]) -> Score:
-    """Mean metrics of held-out images at network size."""
+def validate(network: Nano, validation: list[Samples], sizes: list[tuple[int, int]]) -> Score:
+    """Mean metrics of held-out images, cropped to each of the network `sizes`."""
     scores = []
     device = next(network.parameters()).device
-    for samples in validation:
+    for samples, size in itertools.product(validation, sizes):
         moved = Samples(*(t.to(device) for t in (samples.rgb, samples.z, samples.k)))
         b = make_batch(moved, size, None)
         log_zc, sky = network(b.x.contiguous(memory_format=torch.channels_last))
@@ -271,7 +275,8 @@ def validate(network: Nano, validation: list[Samples], size: tuple[int, int]) ->
 def _validate_and_save(
     network: Nano, validation: list[Samples], progress: Progress, plan: Plan
 ) -> None:
-    score = validate(network, validation, plan.size)
+    side = max(plan.size)
+    score = validate(network, validation, [input_size(*a, side) for a in VALIDATED])
     # selected by delta1, as a few pixels wrongly taken for sky dominate a mean error
     better = progress.best is None or _delta1(score) >= _delta1(progress.best)
     log.info('step %d, held out: %s%s', progress.steps, score, ', saved' if better else '')

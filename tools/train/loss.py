@@ -78,6 +78,12 @@ class Score:
         rows = [(s.abs_rel, s.delta1, s.abs_rel_median, s.delta1_median) for s in scores if s]
         return Score(*(sum(column) / len(rows) for column in zip(*rows, strict=True)))
 
+    @staticmethod
+    def quantile(scores: list[Score | None], q: float) -> Score:
+        """Quantile 0..1 over several images, of each metric alone."""
+        rows = [(s.abs_rel, s.delta1, s.abs_rel_median, s.delta1_median) for s in scores if s]
+        return Score(*torch.tensor(rows).quantile(q, 0).tolist())
+
     def __str__(self) -> str:
         """All metrics in one line."""
         return (

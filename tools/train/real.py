@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real indoor images with measured depth, and baselines that do not use the image."""
+"""Real images with measured depth, and baselines that do not use the image."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -19,7 +19,7 @@ from depth_ros.core.types import Frame
 from tools.train.loss import FAR, NEAR
 from tools.train.samples import held_out_samples
 
-#: folders in data/images
+#: folders in data/images, of rooms and of streets
 INDOORS = (
     'sunrgbd_000017',
     'nyu_raw_00000',
@@ -27,6 +27,7 @@ INDOORS = (
     'icl_livingroom_open3d',
     'middlebury2014_motorcycle',
 )
+STREETS = ('kitti_object_000000', 'kitti_raw_0000000050')
 ROWS = 48  # of the prior, for every image height
 FITTED_ON = range(9_000_000, 9_000_192)  # seeds of scenes
 
@@ -37,19 +38,22 @@ def data_folder() -> Path:
     return Path(os.environ.get('DEPTH_ROS_DATA') or default)
 
 
-def load_images(where: Path | None = None) -> Iterator[tuple[str, Frame, Tensor]]:
+def load_images(
+    where: Path | None = None, names: Sequence[str] = INDOORS
+) -> Iterator[tuple[str, Frame, Tensor]]:
     """Load images with depth: name, frame and depth (H, W) [m], NaN where not measured.
 
     Args:
         where: folder with one folder for each image: rgb.png or .jpg, depth.png of 16 bits, and
             intrinsics.json with fx, fy, cx, cy [px] and depth_scale, the value of depth.png for
-            1 m. None loads those of `INDOORS` that exist in the data folder.
+            1 m. None loads those of `names` that exist in the data folder.
+        names: folders in the images of the data folder.
 
     Raises:
         ConfigError: `where` has no such folder, or one that cannot be read.
     """
     if where is None:
-        paths = [data_folder() / 'images' / name for name in INDOORS]
+        paths = [data_folder() / 'images' / name for name in names]
         paths = [path for path in paths if path.is_dir()]
     else:
         paths = sorted(path.parent for path in where.glob('*/intrinsics.json'))

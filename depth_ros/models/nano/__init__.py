@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nano: preprocessing and meaning of the output; canonical depth, trained on synthetic images.
 
-The weights are part of the package. The image is downscaled to a longer side of `network.SIDE` px.
-The output is depth for a focal length of `network.FOCAL` px at network size, and a logit of sky.
+The weights are part of the package. The image is downscaled to an area of 96x72 px, whatever its
+aspect. The output is depth for a focal length of `network.FOCAL` px at network size, and a logit
+of sky.
 """
 
 from __future__ import annotations
@@ -21,11 +22,20 @@ from depth_ros.core.resample import downscale, resize_masked
 from depth_ros.core.types import Frame, Kind, Prediction
 from depth_ros.models.batched_model import BatchedModel, Maps
 from depth_ros.models.interface import ModelOptions, Preset
-from depth_ros.models.nano.network import FOCAL, MEAN, SIDE, SKY_LOGIT, STD, STEP, Nano, slopes
+from depth_ros.models.nano.network import (
+    FOCAL,
+    MEAN,
+    MIN_SIDE,
+    SIDE,
+    SKY_LOGIT,
+    STD,
+    Nano,
+    input_size,
+    slopes,
+)
 
 log = logging.getLogger(__name__)
-
-MIN_SIDE = 32  # of the network input [px], where the coarsest map is one pixel
+ASPECTS = 0.75, 1.8  # width / height, beyond which the metres of real crops were off by a third
 
 
 def load(preset: Preset, options: ModelOptions) -> NanoModel:
@@ -93,10 +103,8 @@ class NanoModel(BatchedModel):
         return torch.cat(((x - MEAN) / STD, ray_slopes)).to(self._dtype)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
-        """(h, w) of the network input for an image of height x width, multiples of `STEP`."""
-        scale = self._side / max(height, width)
-        h, w = (max(MIN_SIDE, round(n * scale / STEP) * STEP) for n in (height, width))
-        return h, w
+        """(h, w) of the network input for an image of height x width, see `network.input_size`."""
+        return input_size(height, width, self._side)
 
     def _network_camera(self, frame: Frame) -> tuple[Camera, Tensor]:
         """Camera at network size and its `slopes` (2, h, w), cached for each camera."""
@@ -106,6 +114,12 @@ class NanoModel(BatchedModel):
             if frame.camera.size not in {known.size for known in self._cameras}:
                 width, height = frame.camera.width, frame.camera.height
                 log.info('images of %dx%d -> network input %dx%d', width, height, w, h)
+                if not ASPECTS[0] <= width / height <= ASPECTS[1]:
+                    log.warning(
+                        'images of %dx%d are far from 4:3, on which nano was trained: its depth '
+                        'may be wrong by a third and more. Crop them, or choose another model',
+                        width, height,
+                    )  # fmt: skip
             if len(self._cameras) > 16:
                 self._cameras.pop(next(iter(self._cameras)))
             self._cameras[frame.camera] = (camera, slopes(camera, frame.rgb.device))

@@ -6,6 +6,7 @@ B batch, h x w input [px]; lengths are those of the canonical camera.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import timm
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 
 from depth_ros.core.camera import Camera
 
-SIDE = 96  # default longer side of the input [px]; trained with 96 to 160
+SIDE = 96  # default longer side of the input of a 4:3 image [px]; trained with 96 to 160
+MIN_SIDE = 32  # of the input [px], where the coarsest map is one pixel
 STEP = 8  # both sides of the input are multiples of this [px]
 FOCAL = 160.0  # canonical focal length f_c [px] of the input, for every input size
 BACKBONE = 'regnetx_002'
@@ -23,6 +25,21 @@ WIDTHS = (160, 112, 72, 48, 32)  # channels of the decoder, coarse to fine
 SKY_LOGIT = 4.0  # above it is sky; high, as a wall taken for sky is worse than the reverse
 MEAN, STD = 0.45, 0.25  # of all channels of the image in 0..1
 INITIAL_LOG_Z = 1.2  # logarithm of a typical canonical depth, where training starts
+
+
+def input_size(height: int, width: int, side: int = SIDE) -> tuple[int, int]:
+    """(h, w) of the input for an image of height x width, multiples of `STEP`.
+
+    All aspects have the area of 4:3, so that a wide image is not seen with less detail.
+
+    Args:
+        height: of the image [px].
+        width: of the image [px].
+        side: longer side of the input of a 4:3 image [px].
+    """
+    scale = side * math.sqrt(0.75 / (height * width))
+    h, w = (max(MIN_SIDE, round(n * scale / STEP) * STEP) for n in (height, width))
+    return h, w
 
 
 def slopes(camera: Camera, device: torch.device | str = 'cpu') -> Tensor:
