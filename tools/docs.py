@@ -176,15 +176,21 @@ def presets_table() -> str:
 def nano_table() -> str:
     """How good nano is, from the figures of its card."""
     figures = json.loads((Path(nano.__file__).parent / 'card.figures.json').read_text())
-    real = figures['real']
+    real, streets, world = figures['real'], figures['streets'], figures['held_out']
     count = len(real['nano']) - 1  # without the mean
     same = f'the same {count} images'
     rows = {
-        f'{figures["scenes"]} held-out synthetic scenes': figures['held_out']['nano'],
+        f'{figures["scenes"]} held-out synthetic scenes': world['nano'],
+        'the best tenth of them': world['nano, best tenth'],
+        'the worst tenth of them': world['nano, worst tenth'],
         f'{count} real indoor images': real['nano']['mean'],
         f'{same}, a constant guess': real['constant']['mean'],
         f'{same}, the median depth of each row': real['depth per row']['mean'],
         f'{same}, `fastdepth_nyu`': real['fastdepth_nyu']['mean'],
+        'a real street, KITTI object': streets['nano']['kitti_object_000000'],
+        'that street, the median depth of each row': streets['depth per row']['kitti_object_000000'],
+        'a real street, KITTI raw': streets['nano']['kitti_raw_0000000050'],
+        'the same street, the median depth of each row': streets['depth per row']['kitti_raw_0000000050'],
     }
     columns = ('abs_rel', 'delta1', 'abs_rel_median', 'delta1_median')
     text = '| scored on | AbsRel | delta1 | AbsRel, median-scaled | delta1, median-scaled |\n'

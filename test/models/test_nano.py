@@ -108,9 +108,7 @@ def test_an_input_of_any_aspect_has_the_same_area(image, network):
     assert input_size(*image) == network
 
 
-@pytest.mark.parametrize(
-    ('width', 'warned'), [(178, False), (75, False), (330, True), (60, True)]
-)
+@pytest.mark.parametrize(('width', 'warned'), [(178, False), (75, False), (330, True), (60, True)])
 def test_an_aspect_far_from_the_training_images_is_a_warning(caplog, width, warned):
     fresh = load_preset('nano', ModelOptions(weights=PRESET.source.packaged))
     camera = Camera(width, 100, 90.0, 90.0, width / 2, 50.0)

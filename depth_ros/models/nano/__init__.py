@@ -35,7 +35,7 @@ from depth_ros.models.nano.network import (
 )
 
 log = logging.getLogger(__name__)
-ASPECTS = 0.75, 1.8  # width / height, beyond which the metres of real crops were off by a third
+ASPECTS = 0.74, 1.8  # width / height, beyond which the metres of real crops were off by a third
 
 
 def load(preset: Preset, options: ModelOptions) -> NanoModel:
