@@ -80,15 +80,15 @@ def run(count: int, seed: int, folder: Path) -> dict[str, Any]:
     witness = Witness(['front'])
     while not witness.lists('camera'):
         time.sleep(0.1)
-    mapped: set[Path] = set()
+    ever: set[Path] = set()
     try:
         for k in range(count):
             model, is_command, name = MODELS[k % 2], k % 4 == 3, f'node_{k}'
             words = ['--ros-args', '-r', f'__node:={name}', '-p', f'model:={model}', *PARAMETERS]
-            log, before = folder / f'{name}.log', resources.all_segments()
+            log = folder / f'{name}.log'
             node = Command(words, log) if is_command else Forked(server, words, log)
-            row = kill(node, chance.uniform(*MOMENTS_S), SIGNALS[k % 3], before)
-            mapped |= row.pop('mapped')
+            row = kill(node, chance.uniform(*MOMENTS_S), SIGNALS[k % 3])
+            ever |= row.pop('segments')
             check(row, name, log, witness)
             row |= {'started_as': 'command' if is_command else 'forked', 'model': model}
             rows.append({'node': name, **row, 'frames': len(witness.seen)})
@@ -98,10 +98,10 @@ def run(count: int, seed: int, folder: Path) -> dict[str, Any]:
     finally:
         stop([camera])
         witness.close()
-    left = resources.leftovers(mapped)
+    left = resources.leftovers(ever)
     time.sleep(YOUNG_S)
     remove_dead()
-    cleaned = resources.leftovers(mapped)
+    cleaned = resources.leftovers(ever)
     problems = [f'{row["node"]}: {text}' for row in rows for text in row['problems']]
     if cleaned['files']:
         problems.append(f'{cleaned} of shared memory remain after a clean-up')
@@ -113,18 +113,16 @@ def run(count: int, seed: int, folder: Path) -> dict[str, Any]:
         'killed_while': dict(Counter(row['was'] for row in rows)),
         'slowest_end_s': max(row['end_s'] for row in rows),
         'slowest_to_leave_the_graph_s': max(row['listed_s'] for row in rows),
-        'segments': {'ever': len(mapped), 'left': left, 'cleaned': cleaned},
+        'segments': {'ever': len(ever), 'left': left, 'cleaned': cleaned},
         'rows': rows,
     }
 
 
-def kill(
-    node: Forked | Command, moment_s: float, signum: int, before: set[Path]
-) -> dict[str, Any]:
-    """Kill a node after `moment_s`; `mapped` are its segments, those not in `before`."""
+def kill(node: Forked | Command, moment_s: float, signum: int) -> dict[str, Any]:
+    """Kill a node after `moment_s`; `segments` are its own."""
     problems = []
     code = node.wait(moment_s)
-    mapped = resources.own_segments(node.pid) - before
+    own = resources.own_segments(node.pid)
     asked_s = time.monotonic()
     if code is not None:
         problems.append(f'ended with {code} unasked')
@@ -140,8 +138,8 @@ def kill(
         'signal': signal.Signals(signum).name,
         'exit_code': code,
         'end_s': round(time.monotonic() - asked_s, 2),
-        'mapped': mapped,
-        'left': resources.leftovers(mapped),
+        'segments': own,
+        'left': resources.leftovers(own),
         'problems': problems,
     }
 

@@ -7,7 +7,7 @@ import contextlib
 from pathlib import Path
 
 from tools.bench.graph import memory_mb
-from tools.bench.segments import existing, mapped_segments, megabytes, segments
+from tools.bench.segments import existing, megabytes, segments
 
 
 def sample(pid: int, allocator: Path) -> dict[str, float]:
@@ -37,16 +37,19 @@ def sample(pid: int, allocator: Path) -> dict[str, float]:
 
 
 def own_segments(pid: int) -> set[Path]:
-    """Segments of Fast DDS that a process has mapped; without ports, which processes share."""
-    try:
-        return {path for path in mapped_segments(pid) if '_port' not in path.name}
-    except OSError:
-        return set()
-
-
-def all_segments() -> set[Path]:
-    """Segments of Fast DDS of all processes of this machine, without ports."""
-    return {path for path in segments() if '_port' not in path.name}
+    """Segments of Fast DDS that a process has made, with the small files that it has locked."""
+    locked = set()
+    for line in Path('/proc/locks').read_text().splitlines():
+        words = line.split()
+        if words[1] == 'FLOCK' and words[3] == 'WRITE' and words[4] == str(pid):
+            locked.add(int(words[5].rpartition(':')[2]))
+    own = set()
+    for path in segments():
+        with contextlib.suppress(OSError):  # it was removed meanwhile
+            is_lock = path.name.endswith('_el') and '_port' not in path.name
+            if is_lock and path.stat().st_ino in locked:
+                own |= {path, path.with_name(path.name.removesuffix('_el'))}
+    return own
 
 
 def leftovers(paths: set[Path]) -> dict[str, float]:
