@@ -187,11 +187,10 @@ def nano_table() -> str:
         f'{same}, a constant guess': real['constant']['mean'],
         f'{same}, the median depth of each row': real['depth per row']['mean'],
         f'{same}, `fastdepth_nyu`': real['fastdepth_nyu']['mean'],
-        'a real street, KITTI object': streets['nano']['kitti_object_000000'],
-        'that street, the median depth of each row': streets['depth per row']['kitti_object_000000'],
-        'a real street, KITTI raw': streets['nano']['kitti_raw_0000000050'],
-        'the same street, the median depth of each row': streets['depth per row']['kitti_raw_0000000050'],
     }
+    for name in (image for image in streets['nano'] if image != 'mean'):
+        rows[f'{name}, a street'] = streets['nano'][name]
+        rows[f'{name}, the median depth of each row'] = streets['depth per row'][name]
     columns = ('abs_rel', 'delta1', 'abs_rel_median', 'delta1_median')
     text = '| scored on | AbsRel | delta1 | AbsRel, median-scaled | delta1, median-scaled |\n'
     text += '|---|---|---|---|---|\n'
