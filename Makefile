@@ -17,6 +17,9 @@
 # CPU=1, where the environment is made, takes torch without CUDA from PyTorch's own index.
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
+# pip compiles nothing (--no-compile): the first process that imports a module does, and keeps it.
+# Where Python is told not to, every process compiles torch for itself, which takes 5 s or more.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 PYTHON310 ?= $(or $(shell python3.10 -c 'print("python3.10")' 2> /dev/null),$(lastword \
 	$(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python3.10)),python3.10)
