@@ -85,11 +85,14 @@ def crop_to(frame: Frame, aspect: float) -> tuple[Frame, tuple[slice, slice]]:
     return Frame(frame.rgb[where].contiguous(), frame.camera.cropped(x, y, w, h)), where
 
 
-def crop_ratio(guess: Guess, frame: Frame, aspect: float) -> float:
-    """Geometric mean of depth seen in a crop / depth seen in the whole image, same pixels."""
-    cropped, where = crop_to(frame, aspect)
-    ratio = (guess(cropped) / guess(frame)[where]).log()
-    return float(ratio[ratio.isfinite()].mean().exp())
+def crop_ratios(guess: Guess, frame: Frame) -> dict[str, float]:
+    """For each of `ASPECTS`, geometric mean of depth in a crop / in the whole image."""
+    whole, ratios = guess(frame), {}
+    for name, aspect in ASPECTS.items():
+        cropped, where = crop_to(frame, aspect)
+        ratio = (guess(cropped) / whole[where]).log()
+        ratios[name] = float(ratio[ratio.isfinite()].mean().exp())
+    return ratios
 
 
 def fast_depth(threads: int) -> Pipeline | None:
@@ -186,9 +189,9 @@ def evaluate(
         guesses['fastdepth_nyu'] = lambda frame: fast(frame).z
     result['real'] = score_each(guesses, real_images)
     result['streets'] = score_each(guesses, streets)
+    ratios = {image: crop_ratios(metres, frame) for image, frame, _ in real_images}
     result['crops'] = {
-        name: {image: crop_ratio(metres, frame, aspect) for image, frame, _ in real_images}
-        for name, aspect in ASPECTS.items()
+        name: {image: found[name] for image, found in ratios.items()} for name in ASPECTS
     }
     timed = [frame for frame, _ in world[:40]]
     models = {model: depth} | ({'fastdepth_nyu': fast} if fast is not None else {})
