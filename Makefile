@@ -59,10 +59,11 @@ test-jazzy: .venv-jazzy/test
 test-lowest: .venv-lowest/test
 	.venv-lowest/bin/python $(PYTEST) $(ARGS)
 
+test-newest: EXTRAS = all,bench,docs
 test-newest:
 	@echo '.venv-newest: the newest versions, 6 GB'
 	@[ -x .venv-newest/bin/python ] || $(PYTHON) -m venv .venv-newest
-	@$(call pip,.venv-newest,--upgrade --upgrade-strategy eager -e '.[all,bench,docs]')
+	@$(call pip,.venv-newest,--upgrade --upgrade-strategy eager -e '.[$(EXTRAS)]')
 	.venv-newest/bin/python $(PYTEST) $(ARGS)
 
 check: .venv/test
