@@ -35,7 +35,7 @@ EXTRAS = {
         'mypy',
         'onnx>=1.14',
         'pytest>=8.0',
-        'pytest-xdist>=3.5',
+        'pytest-xdist>=3.8',
         'rosbags>=0.11',
         'ruff',
         'setuptools>=64',  # a venv of Python 3.12 or later has none

@@ -25,7 +25,7 @@ def sample(pid: int, allocator: Path) -> dict[str, float]:
         return {}
     if 'rss' not in memory:
         return {}  # it is ending
-    values = {'rss_mb': memory['rss'], 'pss_mb': memory['pss']}
+    values = {'rss_mb': memory['rss'], 'pss_mb': memory['pss'], **_resident(folder)}
     values |= {'threads': threads, 'files': files}
     with contextlib.suppress(OSError, ValueError):
         used, free = allocator.read_text().split()
@@ -34,6 +34,16 @@ def sample(pid: int, allocator: Path) -> dict[str, float]:
             'kept_mb': round(int(free) / 2**20, 2),
         }
     return values
+
+
+def _resident(process: Path) -> dict[str, float]:
+    """Parts of `rss_mb`: heap and stacks, mapped files, shared memory [MB]."""
+    names = {'RssAnon': 'anonymous_mb', 'RssFile': 'mapped_mb', 'RssShmem': 'shared_mb'}
+    lines = (line.split() for line in (process / 'status').read_text().splitlines())
+    found = {words[0][:-1]: words for words in lines}
+    return {
+        ours: round(int(found[name][1]) / 1024, 2) for name, ours in names.items() if name in found
+    }
 
 
 def own_segments(pid: int) -> set[Path]:
