@@ -72,6 +72,40 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class Anchors:
+    """Pixels of known depth in one undistorted image, whatever sensor measured them.
+
+    Args:
+        u: (N,) float64, column [px]; the centre of the first pixel is 0.
+        v: (N,) float64, row [px].
+        z: (N,) float64, depth along the optical axis [m], finite and positive.
+        sigma: (N,) float64, standard deviation of `z` [m], positive.
+
+    Raises:
+        ValueError: the arrays differ in length, or a depth or standard deviation is not positive
+            and finite.
+    """
+
+    u: NDArray[np.float64]
+    v: NDArray[np.float64]
+    z: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        """Check lengths and values."""
+        shapes = {a.shape for a in (self.u, self.v, self.z, self.sigma)}
+        if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+            raise ValueError(f'u, v, z and sigma of anchors have shapes {shapes}, not all (N,)')
+        for name, values in (('z', self.z), ('sigma', self.sigma)):
+            if not (np.isfinite(values) & (values > 0)).all():
+                raise ValueError(f'{name} of anchors must be positive and finite [m]')
+
+    def __len__(self) -> int:
+        """Number of anchors."""
+        return len(self.z)
+
+
+@dataclass(frozen=True, slots=True)
 class DepthMap:
     """Metric depth along the optical axis.
 
