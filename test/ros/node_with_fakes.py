@@ -144,6 +144,11 @@ if __name__ == '__main__':
     if 'AHEAD' in os.environ:  # a frame is begun before the last one is sent, as on a GPU
         Stream.overlaps_inference = True
 
+    if 'REPORTS_OFTEN' in os.environ:  # /diagnostics tell what became of each image
+        from depth_ros.ros import session
+
+        session.TICK_S = session.REPORT_S = 0.01
+
     if 'GPU_LOST' in os.environ:  # every error is one after which CUDA refuses further work
         from depth_ros.ros import worker
 

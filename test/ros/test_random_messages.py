@@ -156,35 +156,54 @@ def sane(camera, message, described):
         assert -width - 1 <= camera.cx <= 2 * width and -height - 1 <= camera.cy <= 2 * height
 
 
+class Rooms:
+    """Decoding and camera as the node has them for one topic."""
+
+    def __init__(self, topic='/image', rectification='auto'):
+        self.upload = Upload(torch.device('cpu'))
+        self.source = CameraModelSource(Silent(), '', topic, rectification)
+
+    def decode(self, message):
+        """(H, W, 3), or the ImageError with which it is refused."""
+        try:
+            rgb = self.upload(message)
+        except DepthRosError as error:
+            assert isinstance(error, ImageError)
+            with_a_remedy(error)
+            return error
+        height, width = rgb.shape[:2]
+        assert rgb.dtype == torch.uint8 and rgb.shape == (height, width, 3) and rgb.numel()
+        if isinstance(message, Image):
+            assert (width, height) == (message.width, message.height)
+        return rgb
+
+    def frame(self, message, described, rgb):
+        """The undistorted frame and where it is valid, or the CameraError."""
+        try:
+            camera = self.source.camera_for(View(message, described), rgb)
+        except DepthRosError as error:
+            assert isinstance(error, CameraError)
+            with_a_remedy(error)
+            return error
+        assert camera.size == rgb.shape[:2]
+        sane(camera, message, described)
+        frame, valid = undistort(Frame(rgb, camera))
+        assert frame.rgb.shape == rgb.shape and not frame.camera.is_distorted
+        assert valid is None or valid.float().mean() >= MIN_COVERED
+        outcomes['accepted'] = outcomes.get('accepted', 0) + 1
+        return frame, valid
+
+
 def decode(message, data):
-    upload = Upload(torch.device('cpu'))
-    try:
-        rgb = upload(message)
-    except DepthRosError as error:
-        assert isinstance(error, ImageError)
-        with_a_remedy(error)
+    topic = data.draw(st.sampled_from(['/camera/image_raw', '/camera/image_rect']))
+    rooms = Rooms(topic, data.draw(st.sampled_from(['auto', 'raw', 'rectified'])))
+    rgb = rooms.decode(message)
+    if isinstance(rgb, ImageError):
         return
     height, width = rgb.shape[:2]
-    assert rgb.dtype == torch.uint8 and rgb.shape == (height, width, 3) and rgb.numel()
-    if isinstance(message, Image):
-        assert (width, height) == (message.width, message.height)
     described = data.draw(camera_infos(width, height))
-    topic = data.draw(st.sampled_from(['/camera/image_raw', '/camera/image_rect']))
-    rectification = data.draw(st.sampled_from(['auto', 'raw', 'rectified']))
-    source = CameraModelSource(Silent(), '', topic, rectification)
     message.header = described.header = Header(frame_id='camera_optical_frame')
-    try:
-        camera = source.camera_for(View(message, described), rgb)
-    except DepthRosError as error:
-        assert isinstance(error, CameraError)
-        with_a_remedy(error)
-        return
-    assert camera.size == (height, width)
-    sane(camera, message, described)
-    frame, valid = undistort(Frame(rgb, camera))
-    assert frame.rgb.shape == rgb.shape and not frame.camera.is_distorted
-    assert valid is None or valid.float().mean() >= MIN_COVERED
-    outcomes['accepted'] = outcomes.get('accepted', 0) + 1
+    rooms.frame(message, described, rgb)
 
 
 messages = raw_images() | compressed_images()
