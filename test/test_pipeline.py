@@ -13,7 +13,6 @@ from depth_ros.core.errors import CameraError, ConfigError, InferenceError
 from depth_ros.core.types import Frame, Kind, Prediction
 from depth_ros.parameters.layers import with_values
 from depth_ros.parameters.settings import ScalingSettings, Settings
-from depth_ros.pipeline import depth_pipeline
 from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.scaling import METHODS, Scaling
 
@@ -169,27 +168,6 @@ def test_a_frame_that_is_refused_costs_the_others_nothing():
     wide, narrow, wider = run(Pipeline(model, Settings()), frames)
     assert wide.z.shape == (8, 16) and wider.z.shape == (8, 20) and model.asked == 3
     assert isinstance(narrow, CameraError)
-
-
-@pytest.mark.parametrize('far', [inf, 4.0])
-@pytest.mark.parametrize('near', [0.0, 0.5])
-@pytest.mark.parametrize(
-    'row',
-    [
-        [1.0, 2.0, 3.0],
-        [1.0, nan, 3.0],
-        [nan, nan, nan],
-        [1.0, inf, nan],
-        [0.0, -1.0, nan, 0.2, 0.5, 4.0, 4.1, inf, -inf, 1.0],
-    ],
-)
-def test_cpu_and_gpu_paths_limit_the_same(row, near, far):
-    z = torch.tensor([row])
-    kept = z.clone()
-    fast = depth_pipeline._limited_by_numpy(z, near, far)
-    plain = depth_pipeline._limited_by_torch(z, near, far)
-    torch.testing.assert_close(fast, plain, equal_nan=True, rtol=0, atol=0)
-    assert torch.equal(z.nan_to_num(), kept.nan_to_num()), "the network's own answer stays"
 
 
 class Interrupted(Fixed):

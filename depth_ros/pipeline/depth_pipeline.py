@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One frame's way: undistort -> network -> metres -> range. Everything stays on the device."""
+"""One frame's way: undistort -> network -> metres -> filters, all of it on the device."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from depth_ros.core.geometry import undistort
 from depth_ros.core.types import DepthMap, Frame, Prediction
 from depth_ros.models import DepthModel, TakesBatches
 from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.filters import Filters
 from depth_ros.pipeline.scaling import Scaling
 
 T = TypeVar('T')
@@ -45,6 +46,7 @@ class Pipeline:
     Attributes:
         snapshot: the settings in force. It is replaced as a whole: whoever processes a frame reads
             it once and passes it on.
+        filters: of the camera whose frames the pipeline is called with.
 
     Raises:
         ConfigError: the scaling method does not fit the network; raised here, not per frame.
@@ -55,6 +57,7 @@ class Pipeline:
     ) -> None:
         self.model = model
         self.device = device or torch.device('cpu')
+        self.filters = Filters()
         self.update(settings)
 
     def update(self, settings: Settings) -> None:
@@ -78,19 +81,25 @@ class Pipeline:
             InferenceError: the prediction is not of the frame's size, or holds no number.
             ScaleError: the scale comes from two views (`pipeline.two_views`).
         """
-        (depth,) = self.many([frame], self.snapshot)
+        (depth,) = self.many([frame], self.snapshot, [self.filters])
         if isinstance(depth, DepthRosError):
             raise depth
         depth.ensure_finite()
         return depth
 
     @torch.inference_mode()
-    def many(self, frames: list[Frame], snapshot: Snapshot) -> list[DepthMap | DepthRosError]:
+    def many(
+        self,
+        frames: list[Frame],
+        snapshot: Snapshot,
+        filters: Sequence[Filters | None] | None = None,
+    ) -> list[DepthMap | DepthRosError]:
         """Depth of frames of several cameras, in one run of the network where it takes batches.
 
         Args:
             frames: of any cameras and sizes, on the device.
             snapshot: the settings for all of them.
+            filters: those of each camera, with what they remember; None for frames on their own.
 
         Returns:
             For each frame what a call with it alone would return or raise, so that the fault of
@@ -109,9 +118,12 @@ class Pipeline:
             predictions = self.model.predict_many(undistorted)
         else:
             predictions = [_tried(self.model.predict, frame) for frame in undistorted]
+        filters = filters or [None] * len(frames)
         return [
-            p if isinstance(p, DepthRosError) else _tried(self.depth_map, p, frame, snapshot, seen)
-            for p, (frame, seen) in zip(predictions, pinholes, strict=True)
+            p
+            if isinstance(p, DepthRosError)
+            else _tried(self.depth_map, p, frame, snapshot, seen, None, its)
+            for p, (frame, seen), its in zip(predictions, pinholes, filters, strict=True)
         ]
 
     def depth_map(
@@ -121,8 +133,9 @@ class Pipeline:
         snapshot: Snapshot,
         seen: Tensor | None = None,
         factor: float | None = None,
+        filters: Filters | None = None,
     ) -> DepthMap:
-        """A prediction in metres; invalid and out-of-range pixels marked.
+        """A prediction in metres, filtered.
 
         Args:
             prediction: of `frame`.
@@ -130,23 +143,16 @@ class Pipeline:
             snapshot: the settings of this frame.
             seen: (H, W) bool, False outside the lens's field of view; None for everywhere True.
             factor: [m] per unit of the prediction, where one was measured.
+            filters: of the camera, with what they remember; None for a frame on its own.
 
         Raises:
             InferenceError: the prediction is not of the frame's size.
         """
-        settings = snapshot.settings
         has_finite = _check(prediction, frame)
         z = snapshot.scaling(prediction, frame.camera)
         if factor is not None:
             z = z * factor
-        z = _limited(z, settings.range.min, settings.range.max or torch.inf)
-        inf, nan = torch.inf, torch.nan
-        if prediction.sky is not None:
-            z = torch.where(prediction.sky, inf, z)
-        if settings.min_confidence > 0 and prediction.confidence is not None:
-            z = torch.where(prediction.confidence < settings.min_confidence, nan, z)
-        if seen is not None:
-            z = torch.where(seen, z, nan)
+        z = (filters or Filters())(z, prediction, frame, snapshot.settings, seen)
         return DepthMap(z, frame.camera, frame.rgb, prediction.confidence, has_finite=has_finite)
 
 
@@ -155,31 +161,6 @@ def _tried(action: Callable[..., T], *args: Any) -> T | DepthRosError:
         return action(*args)
     except DepthRosError as error:
         return error
-
-
-def _limited(z: Tensor, near: float, far: float) -> Tensor:
-    """-Inf closer than `near`, +Inf beyond `far`, NaN for zero and less (REP 117, 118)."""
-    how = _limited_by_numpy if z.device.type == 'cpu' else _limited_by_torch
-    return how(z, near, far)
-
-
-def _limited_by_torch(z: Tensor, near: float, far: float) -> Tensor:
-    z = torch.where(z > 0, z, torch.nan)
-    z = torch.where(z < near, -torch.inf, z)
-    return z if far == torch.inf else torch.where(z > far, torch.inf, z)
-
-
-def _limited_by_numpy(z: Tensor, near: float, far: float) -> Tensor:
-    """As `_limited_by_torch`, in a fifth of its time; without a copy if all is in range."""
-    values = z.numpy()
-    lowest, highest = np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
-    if lowest > 0 and near <= lowest and highest <= far:  # comparisons skip NaN
-        return z
-    limited = values.copy()
-    np.copyto(limited, np.nan, where=~(values > 0))
-    np.copyto(limited, -np.inf, where=limited < near)
-    np.copyto(limited, np.inf, where=limited > far)
-    return torch.from_numpy(limited)
 
 
 def _check(prediction: Prediction, frame: Frame) -> Tensor:

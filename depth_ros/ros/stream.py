@@ -17,6 +17,7 @@ from depth_ros.models.batched_model import BatchedModel
 from depth_ros.models.interface import EstimatesCamera
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.depth_pipeline import Pipeline, Snapshot
+from depth_ros.pipeline.filters import Filters
 from depth_ros.pipeline.steady_camera import SteadyCamera
 from depth_ros.ros.diagnostics import CameraState
 from depth_ros.ros.inputs.camera_model import CameraModelSource
@@ -100,6 +101,7 @@ class Stream:
 
     def _start_again(self) -> None:
         self.statistics = Statistics()
+        self.filters = Filters()  #: of this camera; what they remember is of this activation
         self._gate = DemandGate()
         self._started_s = time.monotonic()
 

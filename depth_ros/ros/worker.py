@@ -134,7 +134,8 @@ class Worker:
         try:
             if self.second_view is not None:
                 return [self.second_view(frames, snapshot) for _, frames in admitted]
-            return [*self.pipeline.many([frame for _, (frame,) in admitted], snapshot)]
+            frames = [frame for _, (frame,) in admitted]
+            return [*self.pipeline.many(frames, snapshot, [w.stream.filters for w, _ in admitted])]
         except Exception as error:
             if len(admitted) == 1:
                 return [error]

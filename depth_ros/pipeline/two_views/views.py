@@ -22,6 +22,7 @@ from depth_ros.core.types import DepthMap, Frame, Pose, Prediction
 from depth_ros.models import TakesPairs
 from depth_ros.parameters.settings import TwoViewSettings
 from depth_ros.pipeline.depth_pipeline import Pipeline, Snapshot
+from depth_ros.pipeline.filters import Filters
 from depth_ros.pipeline.two_views.baseline import BaselineScale
 from depth_ros.pipeline.two_views.keyframes import Keyframes
 from depth_ros.pipeline.two_views.poses import Pose4x4
@@ -51,6 +52,7 @@ class TwoViews:
             )
         self.pipeline = pipeline
         self.model: TakesPairs = pipeline.model
+        self.filters = Filters()
         self.scale = BaselineScale(
             min_baseline_m=settings.min_baseline, min_inliers=settings.min_inliers
         )
@@ -96,7 +98,7 @@ class TwoViews:
         factor = self._factor(snapshot)
         kind = self.pipeline.model.kind
         prediction = Prediction(pair.z, kind, confidence=pair.confidence)
-        depth = self.pipeline.depth_map(prediction, first, snapshot, valid, factor)
+        depth = self.pipeline.depth_map(prediction, first, snapshot, valid, factor, self.filters)
         depth.ensure_finite()
         # the pose of a refused pair is not published either
         accepted = None if self.scale.refused else pair.pose
@@ -208,4 +210,4 @@ class EarlierFrame(TwoViews):
             self.scale.refused = why
         factor = self._factor(snapshot)
         prediction = self.pipeline.model.predict(frame)
-        return self.pipeline.depth_map(prediction, frame, snapshot, valid, factor)
+        return self.pipeline.depth_map(prediction, frame, snapshot, valid, factor, self.filters)
