@@ -303,7 +303,7 @@ IMAGES = (
 )
 
 #: `format` of a sensor_msgs/CompressedImage, and the file in it: `codec`, `dtype` and `channels`,
-#: or `content`; `part` of the file is sent
+#: or `content`; `part` of the file is sent; `stated` is the size that its header gets
 COMPRESSED = (
     BadInput(
         'no data',
@@ -328,6 +328,18 @@ COMPRESSED = (
         REFUSED,
         'cannot be decoded by OpenCV; publish JPEG or PNG',
         {'format': 'rgb8; png compressed bgr8', 'codec': 'png', 'part': 0.7},
+    ),
+    BadInput(
+        'a JPEG whose header states 65535x65535',
+        REFUSED,
+        'is 65535x65535 by its header; the most is 134217728 pixels: scale it down, or correct',
+        {'format': 'rgb8; jpeg compressed bgr8', 'codec': 'jpeg', 'stated': (65535, 65535)},
+    ),
+    BadInput(
+        'a PNG whose header states 20000x20000',
+        REFUSED,
+        'is 20000x20000 by its header; the most is 134217728 pixels: scale it down, or correct',
+        {'format': 'rgb8; png compressed bgr8', 'codec': 'png', 'stated': (20000, 20000)},
     ),
     BadInput(
         'a depth image as PNG',

@@ -12,6 +12,7 @@ from bad_input import REFUSED, USED, WARNED
 from graph import header, image
 from sensor_msgs.msg import CompressedImage, RegionOfInterest
 from test_cameras import Log, described
+from test_decode import with_size
 
 from depth_ros.core.errors import CameraError, ImageError
 from depth_ros.ros.inputs.camera_model import CameraModelSource
@@ -106,6 +107,8 @@ def test_compressed_image(row, caplog):
         )
         _, file = cv2.imencode(f'.{values["codec"]}', pixels)
         content = file.tobytes()[: int(len(file) * values.get('part', 1))]
+        if 'stated' in values:
+            content = with_size(content, *values['stated'])
     message = CompressedImage(format=values['format'], data=array.array('B', content))
     rgb = decoded(row, message, caplog)
     assert rgb is None or (rgb.shape == (30, 40, 3) and rgb.max() > 200)
