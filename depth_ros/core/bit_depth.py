@@ -58,7 +58,7 @@ class BitDepth:
                 self._label, bits, 2 ** (bits - 8),
             )  # fmt: skip
         scaled = image >> (bits - 8)
-        if bits < BIT_DEPTHS[-1]:
+        if bits < BIT_DEPTHS[-1] and image.max() >= 2**bits:  # seldom; it takes long
             np.minimum(scaled, 255, out=scaled)
         return scaled.astype(np.uint8)
 
