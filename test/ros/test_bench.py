@@ -11,7 +11,7 @@ from tools.bench.transport import Case, measure, memcpy_ms, summary
 SMALL = (320, 240)
 
 
-@pytest.mark.parametrize('node', ['depth_ros', 'plain'])
+@pytest.mark.parametrize('node', ['depth_ros', pytest.param('plain', marks=pytest.mark.slow)])
 def test_a_case_is_measured(graph, node):
     numbers = measure(Case(node, *SMALL, 20.0), seconds=1.5)
     assert 'failed' not in numbers, numbers
@@ -45,10 +45,8 @@ def test_messages_are_filled_serialised_and_published(graph, monkeypatch):
     assert len(table.rows) == 6
 
 
-@pytest.mark.parametrize(
-    ('start', 'nodes'),
-    [(growth.one_node, 1), pytest.param(growth.separate_nodes, 2, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(('start', 'nodes'), [(growth.one_node, 1), (growth.separate_nodes, 2)])
 def test_two_cameras_are_served_at_once(graph, start, nodes):
     row = growth.cameras(2, 1.0, start=start, size=SMALL)
     assert row['nodes'] == row['ready'] == nodes and row['model'] == 'flat_wall'
@@ -56,6 +54,7 @@ def test_two_cameras_are_served_at_once(graph, start, nodes):
     assert row['memory_mb_together'] > 0
 
 
+@pytest.mark.slow
 def test_memory_is_a_number_a_second(graph):
     found = memory.series(Options(minutes=0.05), *SMALL)
     assert 'failed' not in found, found
@@ -63,6 +62,7 @@ def test_memory_is_a_number_a_second(graph):
     assert found['clouds_hz'] > 0 and found['device_mb'] == []
 
 
+@pytest.mark.slow
 def test_a_clean_end_leaves_no_segments_and_a_kill_is_reported(graph):
     rows = segments.run()
     found = {row['end']: row for row in rows}
