@@ -257,7 +257,7 @@ torch.testing.assert_close(model.predict(frame).values, torch.full((256, 256), 1
     opset = [helper.make_opsetid('', 17)]
     onnx.save(
         helper.make_model(graph, opset_imports=opset, ir_version=8),
-        path,
+        str(path),
         save_as_external_data=True,
         location='n.data',
         size_threshold=1024,

@@ -176,7 +176,14 @@ def to_rgb(message: Any, bit_depth: BitDepth | None = None) -> Rgb:
 
 
 def _converted(image: NDArray[Any], code: int | None) -> Rgb:
-    rgb: Any = image if code is None else cv2.cvtColor(np.ascontiguousarray(image), code)
+    try:
+        rgb: Any = image if code is None else cv2.cvtColor(np.ascontiguousarray(image), code)
+    except cv2.error as error:  # OpenCV 4.5 on a single pixel
+        height, width = image.shape[:2]
+        raise ImageError(
+            f'OpenCV {cv2.__version__} cannot convert an image of {width}x{height} ({error.err}); '
+            'set a larger size in the driver'
+        ) from error
     converted: Rgb = rgb
     return converted
 

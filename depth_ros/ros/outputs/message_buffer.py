@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -30,7 +31,7 @@ class MessageBuffer:
         """The data as a float32 tensor of this shape on the CPU, to be written to."""
         self._pending_copy = None
         self._resize(4 * math.prod(shape))
-        return torch.from_numpy(np.frombuffer(self.data, np.float32)).view(shape)
+        return torch.from_numpy(self._as(np.float32)).view(shape)
 
     def copy_from(self, tensor: Tensor) -> None:
         """Copy a tensor of any shape and dtype from wherever it is.
@@ -43,7 +44,7 @@ class MessageBuffer:
             self._resize(len(source))
             if source.is_cuda and len(source) and not self._lock_tried:
                 self._lock(source.device)
-            target = torch.from_numpy(np.frombuffer(self.data, np.uint8))
+            target = torch.from_numpy(self._as(np.uint8))
             target.copy_(source, non_blocking=True)
             return
         # of another size than the data, as a dense cloud is at every frame
@@ -59,7 +60,7 @@ class MessageBuffer:
         """
         if self._pending_copy is not None:
             self._resize(len(self._pending_copy))
-            np.copyto(np.frombuffer(self.data, np.uint8), self._pending_copy.numpy())
+            np.copyto(self._as(np.uint8), self._pending_copy.numpy())
             self._pending_copy = None
         message._data = self.data
 
@@ -68,6 +69,13 @@ class MessageBuffer:
         if self._locked:
             _cudart().cudaHostUnregister(self.data.buffer_info()[0])
         self._locked = self._lock_tried = False
+
+    def _as(self, dtype: type[np.generic]) -> NDArray[Any]:
+        """The data as numbers; they cannot be resized as long as the array is in use.
+
+        Up to NumPy 1.21 `frombuffer` keeps only the memoryview, which keeps the data.
+        """
+        return np.frombuffer(memoryview(self.data), dtype)
 
     def _resize(self, size: int) -> None:
         """In place where possible: a dense cloud has another size at every frame."""
