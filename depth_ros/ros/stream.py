@@ -209,7 +209,9 @@ class Stream:
             now_s: monotonic time [s].
             second_view: the state of two views, by name.
         """
-        topics = {i.relative: (i.topic, i.qos.reliability.name.lower()) for i in self.inputs}
+        topics = {
+            i.relative: (i.topic, 'reliable' if i.reliable else 'best_effort') for i in self.inputs
+        }
         doubts = (doubt for c in self.cameras for doubt in c.doubts)
         known = bool(self.cameras) and self.cameras[0].camera is not None
         return CameraState(

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depth_ros.parameters import layers
-from depth_ros.ros.inputs.subscription import camera_size
+from depth_ros.ros.inputs import subscription
+from depth_ros.ros.inputs.subscription import INFO_PATIENCE_S, LATCHED, camera_size
 from tools.demo.processes import end_with_parent
 
 CAM = camera(64, 48)
@@ -541,12 +543,63 @@ def test_the_size_of_a_camera_is_received_latched_or_not(graph, latched):
         graph.node.destroy_publisher(publisher)
 
 
-def test_where_nothing_publishes_the_size_is_not_waited_for(graph):
+@pytest.mark.parametrize('has_publisher', [True, False])
+def test_the_size_of_a_silent_camera_is_waited_for_no_longer_than_a_second(
+    graph, monkeypatch, has_publisher
+):
+    if has_publisher:
+        publisher = graph.publisher(CameraInfo, '/silent/camera_info')
     node = rclpy.create_node('configuring', context=graph.context)
+    if has_publisher:
+        graph.wait(lambda: node.count_publishers('/silent/camera_info'), 'the publisher')
+    clock_s, end_s = [0.0], INFO_PATIENCE_S
+
+    def sleep(seconds):
+        clock_s[0] += seconds
+        assert clock_s[0] <= end_s + 0.02
+
+    clock = SimpleNamespace(monotonic=lambda: clock_s[0], sleep=sleep)
+    monkeypatch.setattr(subscription, 'time', clock)
     try:
-        assert camera_size(node, '/nowhere/camera_info', 3600.0) is None
+        assert camera_size(node, '/silent/camera_info') is None
+        assert end_s - 0.02 < clock_s[0] and end_s <= 1.0
     finally:
         node.destroy_node()
+        if has_publisher:
+            graph.node.destroy_publisher(publisher)
+
+
+def test_a_latched_camera_info_arrives_beside_a_publisher_that_is_not(node, graph, collect):
+    """The driver offers an uncalibrated topic that it never uses; a calibration is latched."""
+    latched = graph.node.create_publisher(CameraInfo, 'camera_info', LATCHED)
+    latched.publish(info(CAM, 1))
+    driver = Source(graph)
+    running = node()
+    began = len(running.lines)
+    depths = collect(Image, 'depth/image')
+    reports = collect(DiagnosticArray, '/diagnostics')
+
+    def depth_came():
+        driver.stamp_ns += 33_333_333
+        driver.images.publish(image(noise(CAM), driver.stamp_ns))
+        time.sleep(0.05)
+        return depths
+
+    try:
+        assert graph.wait(depth_came, 'depth', 30)[0].width == CAM.width
+        # the driver's is received, too
+        other = dataclasses.replace(CAM, fx=CAM.fx + 7)
+        driver.send_until(
+            lambda: any(f'fx={other.fx:g}' in s.message for r in reports[-1:] for s in r.status),
+            "the driver's camera_info in use",
+            other,
+        )
+        assert latched.get_subscription_count() == driver.infos.get_subscription_count() + 1
+        assert 'incompatible' not in ''.join(running.lines[began:])
+    finally:
+        assert running.process.poll() is None, running.log
+        driver.close()
+        graph.node.destroy_publisher(latched)
 
 
 def test_qos_can_be_overridden_as_elsewhere_in_ros(graph):

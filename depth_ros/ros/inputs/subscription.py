@@ -19,8 +19,13 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depth_ros.ros.process import fastdds
 
-#: how long to look for a publisher [s]
-DISCOVERY_S = 1.0
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # its place on Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
+#: how long configure waits for a camera_info, which is of use but not needed [s]
+INFO_PATIENCE_S = 1.0
 #: hears what was published before, from those publishers that keep it
 LATCHED = QoSProfile(
     depth=1,
@@ -33,12 +38,12 @@ OTHER_TRANSPORT = {Image: (CompressedImage, 'compressed'), CompressedImage: (Ima
 SUFFIX = '/compressed'
 
 
-def camera_size(node: Node, topic: str, patience_s: float = 4.0) -> tuple[int, int] | None:
-    """Width and height [px] that a camera_info says; None if there is none.
+def camera_size(
+    node: Node, topic: str, patience_s: float = INFO_PATIENCE_S
+) -> tuple[int, int] | None:
+    """Width and height [px] that a camera_info says; None if none came within `patience_s`.
 
-    Blocks, because the node has no subscriptions before it is active: for `DISCOVERY_S` if the
-    topic has no publisher, else up to `patience_s`. DDS participants that miss each other's first
-    announcements try again after 3 s.
+    Blocks, because the node has no subscriptions before it is active.
     """
     # rclpy's wait_for_message takes no QoS on Humble, and would miss a best-effort camera. A
     # latched message reaches only the second subscription, other messages only the first.
@@ -46,17 +51,14 @@ def camera_size(node: Node, topic: str, patience_s: float = 4.0) -> tuple[int, i
         node.create_subscription(CameraInfo, topic, lambda _: None, qos)
         for qos in (qos_profile_sensor_data, LATCHED)
     ]
-    full_name = node.resolve_topic_name(topic)
-    started_s = time.monotonic()
+    end_s = time.monotonic() + patience_s
     try:
-        while (waited_s := time.monotonic() - started_s) < patience_s:
+        while time.monotonic() < end_s:
             for subscription in subscriptions:
                 with subscription.handle:
                     taken = subscription.handle.take_message(CameraInfo, False)
                 if taken is not None and taken[0].width and taken[0].height:
                     return taken[0].width, taken[0].height
-            if waited_s > DISCOVERY_S and not node.count_publishers(full_name):
-                return None
             time.sleep(0.01)
     finally:
         for subscription in subscriptions:
@@ -78,7 +80,8 @@ class Input:
         callback: called with each message.
         depth: messages that the middleware keeps.
         reliability: auto, reliable or best_effort.
-        once: the topic may be published once only; silence after that is normal.
+        once: the topic may be published once only; silence after that is normal. What some of
+            several publishers keep for later subscribers is received from them, too.
     """
 
     def __init__(
@@ -100,13 +103,27 @@ class Input:
         self.depth = depth
         self.relative = topic
         self.topic = node.resolve_topic_name(topic)
-        self.qos = self._matching_qos()
-        self._subscribe()
+        self._subscribe(self._matching_qos())
 
-    def _subscribe(self) -> None:
-        self.subscription = self.node.create_subscription(
-            self.message_type, self.relative, self._arrived, self.qos
-        )
+    def _subscribe(self, profiles: list[QoSProfile]) -> None:
+        self._profiles = profiles
+        # rclpy warns of publishers that do not fit; of the second subscription that is meant
+        quiet = SubscriptionEventCallbacks(incompatible_qos=lambda _: None)
+        self._subscriptions = [
+            self.node.create_subscription(
+                self.message_type,
+                self.relative,
+                self._arrived,
+                qos,
+                event_callbacks=quiet if qos is LATCHED else None,
+            )
+            for qos in profiles
+        ]
+
+    @property
+    def reliable(self) -> bool:
+        """Whether it is subscribed as reliable."""
+        return bool(self._profiles[0].reliability == ReliabilityPolicy.RELIABLE)
 
     def _arrived(self, message: Any) -> None:
         self.last_s = time.monotonic()
@@ -118,33 +135,40 @@ class Input:
 
     def refresh(self) -> None:
         """Replace the subscription if the present publishers offer another QoS."""
-        qos = self._matching_qos()
-        if (qos.reliability, qos.durability) != (self.qos.reliability, self.qos.durability):
-            self.node.destroy_subscription(self.subscription)
-            self.qos = qos
-            self._subscribe()
+        profiles = self._matching_qos()
+        now, then = (
+            [(qos.reliability, qos.durability) for qos in some]
+            for some in (profiles, self._profiles)
+        )
+        if now != then:
+            self.close()
+            self._subscribe(profiles)
 
     def close(self) -> None:
         """Unsubscribe."""
-        self.node.destroy_subscription(self.subscription)
+        for subscription in self._subscriptions:
+            self.node.destroy_subscription(subscription)
 
-    def _matching_qos(self) -> QoSProfile:
+    def _matching_qos(self) -> list[QoSProfile]:
+        """Of one subscription, or of two where some publishers only are latched."""
         offered = [info.qos_profile for info in self.node.get_publishers_info_by_topic(self.topic)]
         reliable = self.reliability == 'reliable' or (
             self.reliability == 'auto'
             and bool(offered)
             and all(qos.reliability == ReliabilityPolicy.RELIABLE for qos in offered)
         )
-        # a latched camera_info reaches only transient-local subscribers
-        latched = reliable and bool(offered)
-        latched = latched and all(
-            qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for qos in offered
-        )
-        return QoSProfile(
+        # what was published before reaches only transient-local subscribers, and these hear
+        # only publishers that keep it
+        latched = [qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for qos in offered]
+        only_latched = reliable and bool(latched) and all(latched)
+        qos = QoSProfile(
             depth=self.depth,
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+            durability=(
+                DurabilityPolicy.TRANSIENT_LOCAL if only_latched else DurabilityPolicy.VOLATILE
+            ),
         )
+        return [qos, LATCHED] if self.once and any(latched) and not only_latched else [qos]
 
     def why_silent(self) -> str:
         """One sentence with the likely reason that nothing arrives, and the remedy."""
@@ -161,10 +185,7 @@ class Input:
             wanted = _full_name(self.message_type)
             return f'{self.topic} carries {carried}, not {wanted}: {remedy}'
         offers = [info.qos_profile.reliability for info in publishers]
-        if (
-            self.qos.reliability == ReliabilityPolicy.RELIABLE
-            and ReliabilityPolicy.RELIABLE not in offers
-        ):
+        if self.reliable and ReliabilityPolicy.RELIABLE not in offers:
             return (
                 f'{self.topic} is published best effort but subscribed reliable, which never '
                 'connects: set image_reliability to auto'
