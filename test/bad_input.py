@@ -601,8 +601,8 @@ PARAMETERS = (
     BadInput(
         'a name that does not exist',
         REFUSED,
-        'ratee is not a parameter of depth_node; did you mean rate?',
-        {'ratee': 3.0},
+        'raet is not a parameter of depth_node; did you mean rate?',
+        {'raet': 3.0},
     ),
     BadInput(
         'text instead of a number',

@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
@@ -18,6 +18,7 @@ import yaml
 
 from depth_ros.core.errors import ConfigError
 from depth_ros.parameters.settings import Settings
+from depth_ros.parameters.spelling import misspelt
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +71,15 @@ def _known() -> dict[str, Parameter]:
     return {p.name: p for p in parameters()}
 
 
-#: similarity (difflib) from which an unknown name is taken for a misspelt one of ours
+#: similarity (difflib) from which another name is offered
 NEAR = 0.8
 
 
-def may_belong_elsewhere(name: str) -> bool:
-    """Whether `name` is no parameter of ours and not similar to one: probably another node's."""
+def of_other_nodes(names: Iterable[str]) -> dict[str, str]:
+    """Those of `names` that are not ours, nor misspelt -> a similar one of ours, or empty."""
     known = _known()
-    return name not in known and not difflib.get_close_matches(name, known, n=1, cutoff=NEAR)
+    others = (n for n in names if n not in known and not misspelt(n, known))
+    return {n: ''.join(difflib.get_close_matches(n, known, n=1, cutoff=NEAR)) for n in others}
 
 
 def checked(name: str, value: Any) -> Any:

@@ -33,7 +33,7 @@ class Parameters:
 
     Args:
         node: made with `automatically_declare_parameters_from_overrides`, so that a misspelt name
-            is refused instead of ignored. A name that resembles none of ours is ignored with a
+            is refused instead of ignored. A name that may be another node's is ignored with a
             warning: one params file may serve all nodes of a robot.
         apply: called with the new Settings when live parameters change; may raise ConfigError to
             refuse them.
@@ -58,10 +58,11 @@ class Parameters:
         self.explicit = {}
         for name in given:
             node.undeclare_parameter(name)
-        elsewhere = sorted(filter(layers.may_belong_elsewhere, given))
+        elsewhere = layers.of_other_nodes(sorted(given))
         if elsewhere:
+            names = [f'{n} (is {near} meant?)' if near else n for n, near in elsewhere.items()]
             node.get_logger().warning(
-                f'ignored, because depth_node has no such parameters: {", ".join(elsewhere)}. If '
+                f'ignored, because depth_node has no such parameters: {", ".join(names)}. If '
                 "they are another node's, put them under its name in the params file; "
                 'docs/parameters.md lists those of depth_node'
             )

@@ -125,7 +125,7 @@ def test_parameters_of_other_nodes_in_the_same_file_are_a_warning(graph, tmp_pat
     file = tmp_path / 'robot.yaml'
     file.write_text(
         '/**:\n  ros__parameters:\n    points: {stride: 4}\n    camera_name: front\n'
-        '    voxel_layer: {z_voxels: 16}\n    odom0_config: [true, false]\n'
+        '    voxel_layer: {z_voxels: 16}\n    mode: fast\n    range_min: 0.45\n'
     )
     process = NodeProcess(
         graph, '--params-file', str(file), name='one_of_many', model='fake_red', autostart=False
@@ -133,7 +133,11 @@ def test_parameters_of_other_nodes_in_the_same_file_are_a_warning(graph, tmp_pat
     try:
         assert process.configure(), process.log
         (line,) = (line for line in process.lines if 'has no such parameters' in line)
-        assert 'WARN' in line and 'camera_name, odom0_config, voxel_layer.z_voxels. If' in line
+        assert 'WARN' in line
+        assert (
+            'camera_name, mode (is model meant?), range_min (is range.min meant?), '
+            'voxel_layer.z_voxels. If they'
+        ) in line
         assert process.get('points.stride') == [4]
     finally:
         assert process.stop() == 0, process.log
