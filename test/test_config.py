@@ -9,7 +9,7 @@ import torch
 
 from depth_ros.core.errors import ConfigError
 from depth_ros.models import PRESETS
-from depth_ros.parameters import layers, settings
+from depth_ros.parameters import declare, layers, settings
 from depth_ros.parameters.layers import parameters, preset_values, with_values
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.abilities import without_effect
@@ -52,13 +52,14 @@ def test_every_number_has_a_range_and_every_parameter_a_description():
         if isinstance(p.default, (int, float)) and not isinstance(p.default, bool):
             assert p.low is not None and p.low <= p.default <= p.high, p.name
         if p.choices:
-            assert p.default in p.choices
+            defaults = p.default if isinstance(p.default, list) else [p.default]
+            assert {*defaults} <= {*p.choices}
 
 
 def test_every_parameter_needs_something_that_exists():
     known = {p.name: p for p in parameters()}
     for p in known.values():
-        assert p.needs in ('', settings.NODE, settings.CPU, *settings.ABILITIES), p.name
+        assert p.needs in ('', declare.NODE, declare.CPU, *declare.ABILITIES), p.name
         if p.only_with:
             other, *values = p.only_with
             assert values and {*values} <= {*known[other].choices}, p.name

@@ -18,8 +18,8 @@ from typing import Any
 
 from depth_ros.cli import table
 from depth_ros.models import PRESETS, nano, networks_with
+from depth_ros.parameters.declare import ABILITIES, CPU, NODE
 from depth_ros.parameters.layers import Parameter, parameters
-from depth_ros.parameters.settings import ABILITIES, CPU, NODE
 from tools.bench import tables
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -54,8 +54,11 @@ class Parameter:
                 f'{self.name} is {value!r}, {type(value).__name__}; '
                 f'it is of type {type(self.default).__name__}'
             )
-        if self.choices and value not in self.choices:
-            raise ConfigError(f'{self.name} is {value!r}; choose one of {", ".join(self.choices)}')
+        items = value if isinstance(value, list) else [value]
+        if self.choices and not set(items) <= set(self.choices):
+            what = 'choose from' if isinstance(value, list) else 'choose one of'
+            known = ', '.join(filter(None, self.choices))
+            raise ConfigError(f'{self.name} is {value!r}; {what} {known}')
         if isinstance(value, float) and value != value:
             raise ConfigError(f'{self.name} is NaN')
         if self.low is not None and value < self.low:

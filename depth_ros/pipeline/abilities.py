@@ -10,8 +10,9 @@ import torch
 from depth_ros import models
 from depth_ros.core.errors import ConfigError
 from depth_ros.models import Preset
+from depth_ros.parameters.declare import ABILITIES, CPU, NODE
 from depth_ros.parameters.layers import Parameter, parameters
-from depth_ros.parameters.settings import ABILITIES, CPU, NODE, Settings
+from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.scaling import Scaling
 
 
@@ -93,6 +94,6 @@ def _reason(
     if parameter.only_with:
         name, *values = parameter.only_with
         other = attrgetter(name)(settings)
-        if other not in values:
+        if not set(values) & set(other if isinstance(other, list) else [other]):
             return f'it needs {name} {" or ".join(values)}, which is {other}'
     return ''

@@ -15,8 +15,9 @@ from depth_ros.core.camera import Camera
 from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.parameters import layers
+from depth_ros.parameters.declare import ABILITIES
 from depth_ros.parameters.layers import with_values
-from depth_ros.parameters.settings import ABILITIES, Settings
+from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.abilities import without_effect
 from depth_ros.pipeline.choose_model import resolve
 from depth_ros.pipeline.depth_pipeline import Pipeline

@@ -21,8 +21,8 @@ from test_errors import refused
 from depth_ros.core.errors import ConfigError, ScaleError
 from depth_ros.parameters.layers import with_values
 from depth_ros.parameters.settings import Settings
-from depth_ros.ros.inputs.second_view import Motion, camera_pose
-from depth_ros.ros.inputs.tf import Transforms
+from depth_ros.ros.inputs.second_view import Motion
+from depth_ros.ros.inputs.tf import Transforms, fixed_pose
 
 CAM = camera(64, 48)
 WALL_M, UNIT_M = 2.0, 0.4  # of the fake
@@ -453,6 +453,6 @@ def test_without_nav_msgs_motion_is_refused(monkeypatch):
 
 
 def test_no_camera_pose_is_none():
-    assert camera_pose([0.0] * 7) is None
+    assert fixed_pose('x', [0.0] * 7) is None
     # the optical axis is the base's x
-    np.testing.assert_allclose(camera_pose(CAMERA_POSE)[:3, 2], [1, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(fixed_pose('x', CAMERA_POSE)[:3, 2], [1, 0, 0], atol=1e-12)

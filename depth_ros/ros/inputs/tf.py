@@ -31,8 +31,13 @@ class Transforms:
         self._buffer = Buffer()
         self._listener = TransformListener(self._buffer, node)
 
-    def between(self, target: str, source: str) -> Pose4x4:
-        """The latest T_target_source, (4, 4) float64 [m].
+    def between(self, target: str, source: str, stamp_ns: int = 0) -> Pose4x4:
+        """T_target_source, (4, 4) float64 [m].
+
+        Args:
+            target: frame to which points are mapped.
+            source: frame of the points.
+            stamp_ns: time of the transform [ns]; the latest if it is 0 or not known yet.
 
         Raises:
             ScaleError: TF does not connect the two.
@@ -40,7 +45,10 @@ class Transforms:
         if target == source:
             raise ScaleError(f'both frame_ids are {target!r}: TF has no transform between them')
         try:
-            found: Any = self._buffer.lookup_transform(target, source, Time())
+            time = Time(nanoseconds=stamp_ns)
+            if stamp_ns and not self._buffer.can_transform(target, source, time):
+                time = Time()
+            found: Any = self._buffer.lookup_transform(target, source, time)
         except Exception as error:  # tf2's errors, and those of an empty name
             text = f'TF has no transform from {source!r} to {target!r}: {error}'
             raise ScaleError(text) from error
@@ -49,6 +57,26 @@ class Transforms:
     def close(self) -> None:
         """Unsubscribe."""
         self._listener.unregister()
+
+
+def fixed_pose(parameter: str, values: list[float]) -> Pose4x4 | None:
+    """A pose given as a parameter, (4, 4); None for zeros, which mean TF.
+
+    Args:
+        parameter: its name, for messages.
+        values: x y z [m] qx qy qz qw.
+
+    Raises:
+        ConfigError: it is no pose.
+    """
+    if not any(values):
+        return None
+    if len(values) != 7:
+        raise ConfigError(f'{parameter} is {values}; it is x y z qx qy qz qw')
+    try:
+        return pose_from_quaternion(*values)
+    except ConfigError as error:
+        raise ConfigError(f'{parameter}: {error}') from None
 
 
 def pose_of(position: Any, orientation: Any) -> Pose4x4:

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Points of sensor messages: PointCloud2, LaserScan, and depth images with camera_info."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from depth_ros.core.errors import ImageError
+from depth_ros.pipeline.anchors.points import Points, depth_points, scan_points
+from depth_ros.ros.inputs.camera_info import camera_from
+from depth_ros.ros.inputs.images import rows_of
+
+#: sensor_msgs/PointField.datatype -> numpy
+_TYPES = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 8: 'f8'}
+#: encodings of depth images: numpy type, and metres of a unit (REP 118)
+_DEPTHS = {
+    '16UC1': ('u2', 1e-3),
+    'mono16': ('u2', 1e-3),
+    '32FC1': ('f4', 1.0),
+    '64FC1': ('f8', 1.0),
+}
+
+
+def cloud_points(message: Any) -> Points:
+    """Points (N, 3) of a PointCloud2, in its frame [m]; NaN where there is none.
+
+    Raises:
+        ImageError: it has no x, y and z, or its data do not fit.
+    """
+    fields = {field.name: field for field in message.fields}
+    order = '>' if message.is_bigendian else '<'
+    offsets, formats = [], []
+    for name in 'xyz':
+        if name not in fields or fields[name].datatype not in _TYPES:
+            known = ', '.join(fields) or 'none'
+            raise ImageError(f'a cloud without {name} (fields: {known}); remap to another topic')
+        formats.append(order + _TYPES[fields[name].datatype])
+        offsets.append(fields[name].offset)
+    step, row = message.point_step, message.row_step
+    ends = [o + np.dtype(f).itemsize for o, f in zip(offsets, formats, strict=True)]
+    needed = row * (message.height - 1) + step * message.width
+    if message.width and message.height:
+        if max(ends) > step or step * message.width > row or len(message.data) < needed:
+            raise ImageError(
+                f'the data of a cloud are {len(message.data)} bytes but {message.width}x'
+                f'{message.height} points of {step} bytes in rows of {row} take {needed}; fix the '
+                'publisher'
+            )
+    else:
+        return np.empty((0, 3))
+    data = np.frombuffer(message.data, np.uint8)
+    shape, strides = (message.height, message.width), (row, step)
+    axes = [np.ndarray(shape, f, data, o, strides) for o, f in zip(offsets, formats, strict=True)]
+    return np.stack([axis.ravel().astype(np.float64) for axis in axes], 1)
+
+
+def laser_points(message: Any) -> Points:
+    """Points (N, 3) of a LaserScan, in its frame [m]."""
+    ranges = np.asarray(message.ranges, np.float64)
+    near, far = message.range_min, message.range_max or np.inf
+    return scan_points(ranges, message.angle_min, message.angle_increment, near, far)
+
+
+def depth_image_points(image: Any, info: Any) -> Points:
+    """Points (N, 3) of a depth image, in its optical frame [m].
+
+    Args:
+        image: sensor_msgs/Image, rectified, of metres or millimetres (REP 118).
+        info: its sensor_msgs/CameraInfo.
+
+    Raises:
+        ImageError: another encoding, or the data do not fit.
+        CameraError: the camera_info cannot be used.
+    """
+    if image.encoding not in _DEPTHS:
+        known = ', '.join(_DEPTHS)
+        raise ImageError(f'a depth image of encoding {image.encoding!r}; it must be {known}')
+    code, unit = _DEPTHS[image.encoding]
+    dtype = np.dtype(code).newbyteorder('>' if image.is_bigendian else '<')
+    raw = rows_of(image, image.height, 1, dtype)[..., 0]
+    camera = camera_from(info, image.width, image.height, rectified=True)
+    return depth_points((raw * unit).astype(np.float32), camera)
