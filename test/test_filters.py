@@ -1,12 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The filters of depth maps: what each changes, and that it changes nothing else."""
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
-from depth_ros.pipeline.filters import range
+from depth_ros.core.camera import Camera
+from depth_ros.core.types import Frame, Kind, Prediction
+from depth_ros.parameters.layers import with_values
+from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.filters import Filters, edges, median, range
 
 nan, inf = torch.nan, torch.inf
+SIZES = [(48, 64), (50, 1290)]  # the second is compared at every other pixel
+STEP = 0.006
+
+
+def same(a, b):
+    return torch.equal(a.nan_to_num(nan=-1), b.nan_to_num(nan=-1))
 
 
 @pytest.mark.parametrize('far', [inf, 4.0])
@@ -28,3 +40,149 @@ def test_cpu_and_gpu_paths_limit_the_same(row, near, far):
     plain = range._by_torch(z, near, far)
     torch.testing.assert_close(fast, plain, equal_nan=True, rtol=0, atol=0)
     assert torch.equal(z.nan_to_num(), kept.nan_to_num()), "the network's own answer stays"
+
+
+# Flying pixels
+
+
+def blurred_step(near, far, sigma, size=(40, 64)):
+    """A near and a far wall as a network sees them, and how far each pixel is from both."""
+    z = np.full(size, near, np.float32)
+    z[:, size[1] // 2 :] = far
+    blurred = 1 / cv2.GaussianBlur(1 / z, (0, 0), sigma)
+    return blurred, np.minimum(abs(blurred / near - 1), abs(blurred / far - 1))
+
+
+@pytest.mark.parametrize('size', SIZES)
+@pytest.mark.parametrize('camera_height', [0.3, 1.0])
+def test_walls_and_floors_lose_no_pixel(size, camera_height):
+    v, u = np.mgrid[: size[0], : size[1]].astype(np.float32)
+    f = 1.2 * size[1]
+    walls = {
+        'flat': np.full(size, 2.0, np.float32),
+        'slanted': f * camera_height / (u + 15),  # seen at down to 1 deg
+        'floor': f * camera_height / (v + 15),
+        'ceiling': f * camera_height / (size[0] - v + 15),
+    }
+    for name, wall in walls.items():
+        z = torch.from_numpy(wall)
+        steepest = max(abs(np.diff(np.log(z.numpy()), axis=k)).max() for k in (0, 1))
+        assert name == 'flat' or steepest > 2 * STEP, 'what is not steep proves nothing'
+        assert same(edges.without_flying_pixels(z, STEP), z), name
+
+
+@pytest.mark.parametrize('turned', [False, True])
+@pytest.mark.parametrize('sigma', [0.8, 1.5, 2.5])
+@pytest.mark.parametrize(('near', 'far'), [(1.0, 1.5), (2.0, 8.0)])
+def test_a_blurred_edge_loses_what_is_on_neither_surface(near, far, sigma, turned):
+    z, off = blurred_step(near, far, sigma)
+    if turned:
+        z, off = z.T.copy(), off.T
+    flying = torch.isnan(edges.without_flying_pixels(torch.from_numpy(z), STEP)).numpy()
+    assert flying[off > 0.05].all(), 'in the air'
+    assert not flying[off < STEP / 2].any(), 'on a surface'
+    assert (off > 0.05).any()
+
+
+def test_a_sharp_edge_and_a_thin_pole_lose_nothing():
+    z = torch.full((40, 64), 4.0)
+    z[:, :20] = 2.0
+    z[:, 40] = 1.0  # one pixel wide, and the nearest of all obstacles
+    assert same(edges.without_flying_pixels(z, STEP), z)
+
+
+def test_one_mixed_column_is_lost_alone():
+    z = torch.full((40, 64), 4.0)
+    z[:, :30], z[:, 30] = 2.0, 2.7
+    out = edges.without_flying_pixels(z, STEP)
+    assert torch.isnan(out[:, 30]).all() and torch.isnan(out).sum() == 40
+    assert not torch.isnan(z).any(), 'the input stays'
+
+
+def test_the_edge_to_the_sky_is_an_edge_and_the_edge_of_a_hole_is_none():
+    z = torch.full((40, 64), 4.0)
+    z[:20] = inf
+    z[20] = 9.0
+    out = edges.without_flying_pixels(z, STEP)
+    assert torch.isnan(out[20]).all() and torch.isnan(out).sum() == 64
+    assert (out[:20] == inf).all()
+    z[:20] = nan
+    assert same(edges.without_flying_pixels(z, STEP), z)
+
+
+@pytest.mark.parametrize('size', [*SIZES, (1, 1), (1, 9), (7, 3), (480, 640)])
+@pytest.mark.parametrize('step', [0.002, 0.05])
+@pytest.mark.parametrize('holes', [False, True])
+def test_cpu_and_gpu_paths_find_the_same_flying_pixels(size, step, holes):
+    rng = np.random.default_rng(1)
+    z = np.exp(cv2.GaussianBlur(rng.normal(1, 3, size).astype(np.float32), (0, 0), 2))
+    if holes:
+        kind = rng.random(size)
+        z[kind < 0.02], z[kind > 0.99], z[abs(kind - 0.5) < 0.005] = nan, inf, -inf
+    flying = edges._flying_by_opencv(z, step)
+    plain = edges._flying_by_torch(torch.from_numpy(z), step).numpy()
+    # a logarithm that is rounded otherwise may decide otherwise
+    assert (flying != plain).mean() <= 1e-4
+    assert 0 < flying.mean() < 0.97 or min(size) < 9
+
+
+# Median
+
+
+def test_a_speck_becomes_what_is_around_it_and_edges_stay():
+    z = torch.full((20, 30), 2.0)
+    z[:, 15:] = 5.0
+    speck = z.clone()
+    speck[4, 4], speck[10, 20] = 9.0, 0.3
+    for radius in (1, 2):
+        assert same(median.smoothed(speck, radius), z)
+    assert median.smoothed(speck, 0) is speck
+
+
+@pytest.mark.parametrize('radius', [1, 2])
+@pytest.mark.parametrize('mark', [nan, inf, -inf])
+def test_the_median_neither_fills_nor_spreads_what_is_not_finite(radius, mark):
+    z = torch.rand(20, 30, generator=torch.Generator().manual_seed(0)) + 1
+    z[5:9, 7:8], z[0, 0] = mark, mark
+    out = median.smoothed(z, radius)
+    assert torch.equal(torch.isfinite(out), torch.isfinite(z))
+    assert (out[0, 0] == mark) or mark != mark
+    assert same(median._by_torch(z, radius), out)
+    near = torch.zeros_like(z, dtype=torch.bool)
+    near[5 - radius : 9 + radius, 7 - radius : 8 + radius] = True
+    assert same(out[near], z[near])
+
+
+# All together
+
+ON = {'filters.edges': STEP, 'filters.median': 1}
+
+
+def filtered(z, parameters, **extra):
+    camera = Camera(z.shape[1], z.shape[0], 60.0, 60.0, 31.5, 23.5)
+    frame = Frame(torch.zeros((*z.shape, 3), dtype=torch.uint8), camera)
+    settings = with_values(Settings(), parameters)
+    return Filters()(z, Prediction(z, Kind.METRIC, **extra), frame, settings)
+
+
+@pytest.mark.parametrize('name', ON)
+def test_no_filter_gives_depth_to_what_has_none(name):
+    rng = np.random.default_rng(2)
+    z = torch.from_numpy(np.exp(rng.normal(1, 1, (48, 64)).astype(np.float32)))
+    z[:8], z[20:30, 20:30], z[40, ::3] = nan, inf, 0.01
+    sky = torch.zeros(48, 64, dtype=torch.bool)
+    sky[10:14] = True
+    rest = {'range.max': 9.0}
+    before, after = filtered(z, rest, sky=sky), filtered(z, {**rest, name: ON[name]}, sky=sky)
+    for mark in (inf, -inf):
+        assert torch.equal(before == mark, after == mark)
+    assert torch.isnan(after[torch.isnan(before)]).all()
+    assert not same(before, after), 'the filter does something'
+
+
+def test_flying_pixels_at_the_far_limit_are_found():
+    z, _ = blurred_step(2.0, 30.0, 1.0)
+    out = filtered(torch.from_numpy(z), {'range.max': 10.0, 'filters.edges': STEP})
+    rest = torch.isfinite(out)
+    assert torch.equal(out[rest], torch.from_numpy(z)[rest])
+    assert (out[rest] < 2.1).all()

@@ -54,6 +54,7 @@ GROUPS = {
 #: prefix -> (title, introduction)
 PREFIXES = {
     'range': ('Depth range', ''),
+    'filters': ('Filters', 'See [Filters](filters.md).'),
     'scaling': ('Metres', 'See [Metres](metres.md).'),
     'two_views': ('Two views', 'See [Two views](two-views.md).'),
     'points': ('Point cloud', 'See [Navigation](navigation.md).'),

@@ -35,6 +35,31 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
+class FilterSettings:
+    """Filters of the depth image, which the clouds are made of too."""
+
+    edges: float = setting(
+        0.0,
+        'Relative step of depth from which a pixel between two surfaces becomes NaN (flying '
+        'pixels). It must be that far from its neighbours on both sides; surfaces seen at a '
+        'grazing angle stay. 0: disabled; 0.006 suits most networks.',
+        'Points hang in the air behind the edges of objects (smaller removes more).',
+        live=True,
+        low=0.0,
+        high=1.0,
+    )
+    median: int = setting(
+        0,
+        'Radius of the window whose median each pixel becomes [px]: 1 is 3x3, 2 is 5x5. '
+        '0: disabled.',
+        'Single pixels differ from all around them.',
+        live=True,
+        low=0,
+        high=2,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ScalingSettings:
     """From the output of a network to metres."""
 
@@ -406,6 +431,7 @@ class Settings:
         needs='confidence',
     )
     range: Range = field(default_factory=Range)
+    filters: FilterSettings = field(default_factory=FilterSettings)
     scaling: ScalingSettings = field(default_factory=ScalingSettings)
     two_views: TwoViewSettings = field(default_factory=TwoViewSettings)
     points: Points = field(default_factory=Points)

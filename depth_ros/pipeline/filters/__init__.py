@@ -4,7 +4,9 @@
 1. `range` marks what is no depth, too near or too far;
 2. sky becomes +Inf, whatever depth the network gives it;
 3. `confidence` marks what the network is not certain of;
-4. pixels outside of the lens's field of view become NaN.
+4. pixels outside of the lens's field of view become NaN;
+5. `median` smooths;
+6. `edges` marks what is in the air between two surfaces.
 
 A filter marks pixels or changes finite depths: NaN, +Inf and -Inf stay what they are.
 """
@@ -17,6 +19,8 @@ from torch import Tensor
 from depth_ros.core.types import Frame, Prediction
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.filters.confidence import certain
+from depth_ros.pipeline.filters.edges import without_flying_pixels
+from depth_ros.pipeline.filters.median import smoothed
 from depth_ros.pipeline.filters.range import limited
 
 
@@ -47,4 +51,7 @@ class Filters:
         if prediction.sky is not None:
             z = torch.where(prediction.sky, torch.inf, z)
         z = certain(z, prediction.confidence, settings.min_confidence)
-        return z if seen is None else torch.where(seen, z, torch.nan)
+        if seen is not None:
+            z = torch.where(seen, z, torch.nan)
+        z = smoothed(z, settings.filters.median)
+        return without_flying_pixels(z, settings.filters.edges)
