@@ -66,9 +66,9 @@ setup(
         'opencv-python-headless>=4.5.4.60',
         'Pillow>=9.0.1',
         'PyYAML>=6.0',
-        'safetensors>=0.4',
+        'safetensors>=0.8',  # reads without mapping the file
         'timm>=1.0.21',
-        'torch>=2.3',
+        'torch>=2.10',  # before it torch.load is not safe
     ],
     extras_require={**EXTRAS, 'all': ALL},
     entry_points={

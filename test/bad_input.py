@@ -442,7 +442,7 @@ CHECKPOINTS = (
     BadInput(
         'a safetensors file whose header states sizes beyond the file',
         REFUSED,
-        'is truncated or broken (its header would have',
+        'is truncated or broken (SafetensorError: Error while deserializing header',
         {'make': 'lying header'},
     ),
     BadInput(

@@ -5,14 +5,19 @@ import io
 import json
 import os
 import pickle
+import struct
+import tarfile
+import zipfile
 from collections import OrderedDict
 
 import numpy as np
 import pytest
+import safetensors
 import torch
 from safetensors.torch import save, save_file
 from stand_ins import empty
 from torch import nn
+from torch.torch_version import TorchVersion
 
 from depth_ros.checkpoints.families import describe, guess_family
 from depth_ros.checkpoints.find import find_weights
@@ -34,6 +39,25 @@ def saved(state=STATE, **options):
 class Code:
     def __reduce__(self):
         return os.mkdir, ('executed',)
+
+
+def scripted():
+    """The members by which torch knows a TorchScript archive."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, 'w') as archive:
+        for name in ('x/data.pkl', 'x/constants.pkl', 'x/version'):
+            archive.writestr(name, b'3')
+    return buffer.getvalue()
+
+
+def tarred():
+    """A file as of torch 0.1, with a name by which it looks like a pickle."""
+    buffer = io.BytesIO()
+    with tarfile.open(
+        None, 'w', buffer, format=tarfile.USTAR_FORMAT, encoding='latin1'
+    ) as archive:
+        archive.addfile(tarfile.TarInfo('\x80'))
+    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -100,6 +124,9 @@ def test_a_name_that_all_share_is_dropped_where_we_know_none_with_it(tmp_path):
             'pickle of more than tensors|is truncated or broken',
         ),
         (saved(nn.Linear(2, 2)), 'pickle of more than tensors'),
+        (saved(pickle_protocol=4), r'pickle of more than tensors \(operand 149\)'),
+        (scripted(), r'pickle of more than tensors \(TorchScript\)'),
+        (tarred(), r'pickle of more than tensors \(\.tar\)'),
         (saved([torch.zeros(1)]), 'holds a list, not named tensors'),
         (saved({'a': {'b': torch.zeros(1)}, 'c': torch.zeros(1)}), "'a' is a dict, not a tensor"),
         (saved({'a': 1}), 'holds no tensors'),
@@ -112,7 +139,79 @@ def test_what_is_no_checkpoint_is_refused_and_never_run(path, content, message):
     with pytest.raises(WeightsError, match=message) as error:
         read_checkpoint(path)
     assert str(path) in str(error.value)
+    assert 'weights_only' not in str(error.value)  # torch advises to switch it off
     assert not (path.parent / 'executed').exists()
+
+
+@pytest.mark.parametrize('version', ['2.3.0', '2.6.0+cu124', '2.9.1', '2.10.0a0+nv25.12'])
+def test_a_pickle_is_refused_where_torch_is_not_safe(path, monkeypatch, version):
+    torch.save(STATE, path)
+    monkeypatch.setattr(torch, '__version__', TorchVersion(version))
+    with pytest.raises(WeightsError, match=r'CVE.*; install torch 2\.10 or newer, or .*safete'):
+        read_checkpoint(path)
+    save_file(STATE, path)
+    assert set(read_checkpoint(path)) == set(STATE)
+
+
+def test_a_safetensors_that_can_only_map_the_file_is_refused(path, monkeypatch):
+    save_file(STATE, path)
+    monkeypatch.setattr(safetensors, '__version__', '0.7.0')
+    with pytest.raises(WeightsError, match=r'0\.7\.0 is installed: pip install --upgrade safe'):
+        read_checkpoint(path)
+
+
+@pytest.mark.filterwarnings('ignore::UserWarning')  # prototypes of torch
+@pytest.mark.parametrize(
+    ('make', 'kind'),
+    [
+        (lambda: torch.empty(2, 3, device='meta'), 'meta'),
+        (lambda: torch.eye(3).to_sparse(), 'sparse_coo'),
+        (lambda: torch.eye(3).to_sparse_csr(), 'sparse_csr'),
+        (lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), 'qint8'),
+        (lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), 'nested'),
+        (lambda: torch.ones(3).to(torch.float8_e4m3fn), 'float8_e4m3fn'),
+        (lambda: torch.ones(3, dtype=torch.complex64), 'complex64'),
+    ],
+)
+def test_a_tensor_of_an_unusual_kind_is_refused_by_name(path, make, kind):
+    torch.save(STATE | {'c': make()}, path)
+    with pytest.raises(WeightsError, match=f"'c' is a {kind} tensor; set weights to .* plain num"):
+        read_checkpoint(path)
+
+
+def test_a_parameter_is_read_as_a_tensor(path):
+    torch.save({'a': nn.Parameter(torch.ones(2))}, path)
+    value = read_checkpoint(path)['a']
+    assert type(value) is torch.Tensor and not value.requires_grad
+
+
+def test_a_pickle_that_states_more_numbers_than_the_file_has_is_refused(path):
+    stated, false = b'M' + struct.pack('<H', 1000), b'J' + struct.pack('<i', 1 << 28)
+    with zipfile.ZipFile(io.BytesIO(saved())) as old, zipfile.ZipFile(path, 'w') as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name.endswith('data.pkl'):
+                assert content.count(stated) == 2  # of the storage, and of the tensor
+                content = content.replace(stated, false)
+            new.writestr(name, content)
+    with pytest.raises(WeightsError, match='is truncated or broken'):
+        read_checkpoint(path)
+
+
+class Call:
+    """Makes a pickle call `function`."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def test_objects_beside_the_tensors_are_not_created(path):
+    huge = Call(np.ndarray, (1 << 60,))  # numpy would raise
+    torch.save({'model': KNOWN, 'beside': huge, 'type': Call(np.dtype, 'no type')}, path)
+    assert read_checkpoint(path) == KNOWN
 
 
 def test_a_missing_file_is_named_with_its_whole_path(path):
@@ -303,7 +402,7 @@ OPTIMIZER = {'state': {0: {'step': torch.ones(1)}}, 'param_groups': [{'lr': 1e-4
         {'net': KNOWN, 'optim': OPTIMIZER},
         {'checkpoint': {'student': KNOWN}, 'config': {'a': [1, 2]}},
         {'model': KNOWN, 'ema': {k: v + 1 for k, v in KNOWN.items()}},
-        {**KNOWN, 'best': np.float64(0.1), 'when': np.datetime64('2026-01-01')},
+        {**KNOWN, 'best': np.float64(0.1), 'when': np.datetime64('2026-01-01'), 'who': {1, 2}},
         {'state_dict': KNOWN, 'scores': np.arange(3), 'epoch': np.int64(7), 'who': {1, 2}},
         OrderedDict(KNOWN),
     ],

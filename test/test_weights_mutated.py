@@ -197,7 +197,7 @@ def check(folder, state, seed):
 CONTENT: dict[str, bytes] = {}  # what is changed, for each form
 
 
-@pytest.mark.filterwarnings('ignore:Casting complex')
+@pytest.mark.filterwarnings('ignore:Casting complex', 'ignore:Detected pickle protocol')
 @pytest.mark.parametrize('count', [2000, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_a_checkpoint_changed_at_random_loads_as_it_should_or_is_refused(
     tmp_path, monkeypatch, state, count

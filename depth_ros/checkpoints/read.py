@@ -11,11 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from depth_ros.checkpoints import safetensors_file, torch_file
 from depth_ros.checkpoints.families import find_prefix, guess_family
+from depth_ros.checkpoints.file import read_file
 from depth_ros.checkpoints.parts import INDEX, parts_of
-from depth_ros.checkpoints.storages import Damaged
-from depth_ros.checkpoints.torch_file import HoldsCode, Ignored, Unusable
 from depth_ros.core.errors import WeightsError
 
 log = logging.getLogger(__name__)
@@ -66,7 +64,7 @@ def read_tensors_and_values(path: Path) -> tuple[dict[str, Tensor], dict[str, Va
     path = Path(path)
     if path.name.endswith(INDEX):
         return _separate(_read_parts(path), path)
-    return _separate(_read_file(path), path)
+    return _separate(read_file(path), path)
 
 
 def _read_parts(index: Path) -> dict[str, Tensor]:
@@ -76,66 +74,13 @@ def _read_parts(index: Path) -> dict[str, Tensor]:
         part = index.parent / file
         if not part.is_file():
             raise WeightsError(f'{index} names {file}, which is missing beside it; download it')
-        content = _read_file(part)
+        content = read_file(part)
         if not isinstance(content, dict) or set(content) != names:
             raise WeightsError(
                 f'{part} holds other tensors than {index.name} says; download both again'
             )
         tensors |= content
     return tensors
-
-
-def _read_file(path: Path) -> Any:
-    """Content of one file."""
-    again = 'download it again'
-    if path.is_dir():
-        raise WeightsError(f'weights: {path.absolute()} is a folder; set weights to one file')
-    if not path.is_file():
-        raise WeightsError(f'weights: {path.absolute()} does not exist')
-    try:
-        with path.open('rb') as file:
-            head = file.read(64)
-    except OSError as error:
-        raise WeightsError(
-            f'{path} cannot be read ({error.strerror}); make it readable, or {again}'
-        ) from error
-    if not head:
-        raise WeightsError(f'{path} is empty; {again}')
-    if head.startswith(b'version https://git-lfs'):
-        raise WeightsError(
-            f'{path} is a git-lfs pointer, not the file; run git lfs pull, or {again}'
-        )
-    # the length at the start of a safetensors file may look like text, except for its zero bytes
-    if b'\0' not in head and head.lstrip().startswith((b'<', b'{')):
-        raise WeightsError(
-            f'{path} is a web page or text, not a checkpoint; {again} from its direct link'
-        )
-    is_safetensors = head[8:9] == b'{'
-    if not is_safetensors and not head.startswith((b'PK', b'\x80')):
-        raise WeightsError(
-            f'{path} is neither safetensors nor a PyTorch file; set weights to one that is'
-        )
-    try:
-        content = _content(path, is_safetensors)
-    except HoldsCode as error:
-        raise WeightsError(
-            f'{path} is a pickle of more than tensors ({error}); reading it would run its code, '
-            'which is refused. Convert it to safetensors where you trust it, or save the tensors '
-            'alone: torch.save(network.state_dict(), path)'
-        ) from error
-    except Exception as error:  # a damaged byte makes pickles raise KeyError, IndexError and more
-        reason = (str(error).splitlines() or [''])[0][:200]
-        if not isinstance(error, Damaged):
-            reason = f'{type(error).__name__}: {reason}'
-        raise WeightsError(f'{path} is truncated or broken ({reason}); {again}') from error
-    return content
-
-
-def _content(path: Path, is_safetensors: bool) -> Any:
-    if not is_safetensors:
-        return torch_file.read(path)
-    with path.open('rb') as file:
-        return safetensors_file.read(file)
 
 
 def _separate(content: object, path: Path) -> tuple[dict[str, Tensor], dict[str, Value]]:
@@ -146,15 +91,15 @@ def _separate(content: object, path: Path) -> tuple[dict[str, Tensor], dict[str,
     tensors: dict[str, Tensor] = {}
     values: dict[str, Value] = {}
     for name, value in content.items():
-        if kind := _unusable_kind(value):
-            raise WeightsError(f'{path}: {name!r} is a {kind} tensor; {remedy}, in plain numbers')
         if isinstance(value, Tensor):
-            tensors[str(name)] = value
+            if kind := _unusable_kind(value):
+                raise WeightsError(
+                    f'{path}: {name!r} is a {kind} tensor; {remedy}, in plain numbers'
+                )
+            tensors[str(name)] = value.detach()  # also of a Parameter
         elif isinstance(value, (bool, int, float, str, type(None))):
             values[str(name)] = value
-        elif isinstance(value, Ignored):
-            continue
-        else:
+        elif isinstance(value, (dict, list, tuple)):  # of tensors, perhaps
             raise WeightsError(
                 f'{path}: {name!r} is a {type(value).__name__}, not a tensor; {remedy}'
             )
@@ -172,7 +117,7 @@ def _unwrap(content: dict[Any, Any], path: Path) -> dict[Any, Any]:
         if id(values) in seen or name.count('.') > _DEEPEST:
             return
         seen.add(id(values))
-        if any(isinstance(value, (Tensor, Unusable)) for value in values.values()):
+        if any(isinstance(value, Tensor) for value in values.values()):
             states[name] = values
             return
         for key, value in values.items():
@@ -216,13 +161,12 @@ def _without_prefix(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]
     return bare
 
 
-def _unusable_kind(value: object) -> str:
-    """Why a tensor cannot be a layer's weights; '' if it can, or if it is no tensor."""
-    if isinstance(value, Unusable):
-        return value.kind
-    if isinstance(value, Tensor) and value.dtype not in _DTYPES:
-        return str(value.dtype).removeprefix('torch.')
-    return ''
+def _unusable_kind(tensor: Tensor) -> str:
+    """Why a tensor cannot be a layer's weights; '' if it can."""
+    if tensor.is_meta or tensor.is_nested:
+        return 'meta' if tensor.is_meta else 'nested'
+    odd = [x for x in (tensor.layout, tensor.dtype) if x not in (torch.strided, *_DTYPES)]
+    return str(odd[0]).removeprefix('torch.') if odd else ''
 
 
 def read_config(path: Path) -> dict[str, Any]:
