@@ -95,7 +95,7 @@ def read_file(path: Path) -> Any:
         return _read_safetensors(path) if is_safetensors else _read_torch(path)
     except Exception as error:  # a damaged byte makes torch raise KeyError, IndexError and more
         # of an UnpicklingError without the advice that torch.load adds: weights_only=False
-        reason = str(error.__context__ if isinstance(error, UnpicklingError) else error)
+        reason = str((isinstance(error, UnpicklingError) and error.__context__) or error)
         if code := _CODE.search(reason):
             name = ''.join(c if c.isprintable() else '?' for c in code[code.lastindex or 0])
             raise WeightsError(
