@@ -10,6 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get('DEPTH_ROS_DATA', ROOT.parent / 'shared' / 'data'))
 # child processes import this tree, also where depth_ros is installed from another
 os.environ['PYTHONPATH'] = os.pathsep.join((str(ROOT), os.environ.get('PYTHONPATH', '')))
+# as on Humble, where a message always checks the types of its fields; before messages are imported
+os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
 # Threads beyond the cores wait by spinning: where pytest-xdist runs several processes, they share
 # them. Before torch is imported, which reads this once; processes of ROS nodes inherit it.
 if 'PYTEST_XDIST_WORKER_COUNT' in os.environ:

@@ -62,10 +62,10 @@ def ament(described, tmp_path):
 def command(described):
     """(arguments of depth.launch.py) -> (values of parameters, remappings, rest) of the node.
 
-    `command.windows` are RViz's of the last call.
+    `command.windows` are RViz's of the last call, `command.logged` what it logs.
     """
     from launch import LaunchContext
-    from launch.actions import DeclareLaunchArgument, OpaqueFunction
+    from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
     from launch.utilities import perform_substitutions
 
     def run(**arguments):
@@ -75,7 +75,9 @@ def command(described):
             if isinstance(entity, DeclareLaunchArgument):
                 entity.execute(context)
             if isinstance(entity, OpaqueFunction):
-                *run.windows, node = entity.execute(context)
+                *others, node = entity.execute(context)
+        run.logged = [other for other in others if isinstance(other, LogInfo)]
+        run.windows = [other for other in others if other not in run.logged]
         node._perform_substitutions(context)
         context.extend_locals({'ros_specific_arguments': {'name': '', 'ns': ''}})
         # the executable itself is only there once the package is installed
@@ -200,6 +202,22 @@ def test_rviz_has_a_window_in_the_namespace_of_each_camera(command, ament, argum
     for window in command.windows:
         ((_, image),) = window._Node__remappings
         assert ''.join(s.text for s in image) == 'image_raw'
+
+
+@pytest.mark.parametrize('frame', ['', 'base_link'])
+def test_the_fixed_frame_of_rviz_is_given_or_its_default_is_logged(command, ament, frame):
+    ament('rviz2')
+    command(rviz='true', **({'fixed_frame': frame} if frame else {}))
+    (window,) = command.windows
+    words = window._Node__arguments
+    assert words[2:-2] == (['-f', frame] if frame else [])
+    config = yaml.safe_load((ROOT / 'config/depth.rviz').read_text())
+    default = config['Visualization Manager']['Global Options']['Fixed Frame']
+    texts = [''.join(part.text for part in action.msg) for action in command.logged]
+    assert texts == ([] if frame else [module_of('depth.launch.py').FIXED_FRAME])
+    assert frame or f'fixed frame is {default}. ' in texts[0]
+    command(**({'fixed_frame': frame} if frame else {}))
+    assert not command.windows and not command.logged
 
 
 def in_words(namespaces):
@@ -353,6 +371,8 @@ def test_demo_says_that_no_window_opens_without_rviz(demo, ament, packages):
     ament(*packages)
     nodes = demo()
     assert ('rviz2' in nodes) == bool(packages)
+    if packages:  # that of the synthetic camera
+        assert nodes['rviz2']._Node__arguments[2:4] == ['-f', 'camera_optical_frame']
     assert bool(demo.logged) == (not packages)
     if not packages:
         with pytest.raises(RuntimeError, match='install it, or set rviz:=false'):

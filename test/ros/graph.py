@@ -55,15 +55,16 @@ def image(rgb: np.ndarray, stamp_ns: int, encoding: str = 'rgb8', frame_id: str 
 
 
 def info(cam: Camera, stamp_ns: int, frame_id: str = FRAME, rectified: bool = False) -> CameraInfo:
-    k = [cam.fx, 0.0, cam.cx, 0.0, cam.fy, cam.cy, 0.0, 0.0, 1.0]
+    fx, fy, cx, cy = map(float, (cam.fx, cam.fy, cam.cx, cam.cy))
+    k = [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0]
     message = CameraInfo(
         header=header(stamp_ns, frame_id), width=cam.width, height=cam.height, k=k
     )
-    message.d = list(cam.distortion)
+    message.d = [*map(float, cam.distortion)]
     message.distortion_model = cam.distortion_model
     message.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
     if rectified:
-        message.p = [cam.fx, 0.0, cam.cx, 0.0, 0.0, cam.fy, cam.cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+        message.p = [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0]
     return message
 
 

@@ -41,7 +41,7 @@ def start(graph):
         {'model': 'fake_rde'},
         {'device': 'tpu'},
         {'model': 'fake_red', 'rate': 'abc'},
-        {'model': 'fake_red', 'rates': 1},
+        {'model': 'fake_red', 'raet': 1},
     ],
     ids=lambda wrong: '-'.join(wrong),
 )

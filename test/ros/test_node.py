@@ -142,7 +142,7 @@ def test_rectified_topic_uses_p_and_raw_uses_k_and_d(node, source, collect):
         source.ready()
         source.stamp_ns += 10**9
         both = info(cam, source.stamp_ns)
-        both.p = [rect.fx, 0.0, rect.cx, 0.0, 0.0, rect.fy, rect.cy, 0.0, 0.0, 0.0, 1.0, 0.0]
+        both.p = info(rect, 0, rectified=True).p
         source.infos.publish(both)
         source.images.publish(image(noise(cam), source.stamp_ns))
         return source.graph.wait(lambda: infos.stamped(source.stamp_ns), 'camera_info')

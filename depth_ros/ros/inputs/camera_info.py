@@ -200,7 +200,7 @@ def _as_published(camera: Camera, info: CameraInfo) -> Camera:
 
 def to_message(camera: Camera, header: Any) -> CameraInfo:
     """CameraInfo of an undistorted camera: D zero, R identity, P = [K | 0]."""
-    fx, fy, cx, cy = camera.fx, camera.fy, camera.cx, camera.cy
+    fx, fy, cx, cy = map(float, (camera.fx, camera.fy, camera.cx, camera.cy))
     return CameraInfo(
         header=header,
         width=camera.width,
