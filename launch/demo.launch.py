@@ -34,6 +34,7 @@ def generate_launch_description() -> LaunchDescription:
     scene = ParameterValue(LaunchConfiguration('scene'), value_type=str)
     values = {name.removeprefix('camera_'): LaunchConfiguration(name) for name in CAMERA}
     passed_on = {name: LaunchConfiguration(name) for name in ('model', 'rviz', 'namespace')}
+    passed_on['fixed_frame'] = 'camera_optical_frame'  # of the synthetic camera
     return LaunchDescription(
         [
             DeclareLaunchArgument(

@@ -9,12 +9,16 @@ from typing import Any
 import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, TextSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+FIXED_FRAME = (
+    "RViz's fixed frame is camera_optical_frame. If the images have another frame_id, it shows no "
+    'points: start with fixed_frame:= the frame that depth_node logs ("camera ..., frame ...")'
+)
 SWITCH = ['true', 'false']
 # name: (default, description, choices, type of a parameter); empty: file, preset or default decide
 ARGUMENTS = {
@@ -40,7 +44,7 @@ ARGUMENTS = {
     'log_level': ('info', 'Log level.', ['debug', 'info', 'warn', 'error', 'fatal'], None),
     'respawn': ('false', 'true: start the node again when it ends.', SWITCH, None),
     'rviz': ('false', 'true: also start RViz (package rviz2).', SWITCH, None),
-    'fixed_frame': ('camera_optical_frame', 'Fixed frame of RViz.', None, None),
+    'fixed_frame': ('', 'Fixed frame of RViz: frame_id of the images, or one of TF.', None, None),
 }
 
 
@@ -112,7 +116,7 @@ def title(given: dict[str, str], camera: str) -> str:
     return ' '.join(filter(None, ('depth_ros', given['namespace'], camera, '- RViz')))
 
 
-def actions(context: LaunchContext) -> list[Node]:
+def actions(context: LaunchContext) -> list[Node | LogInfo]:
     """RViz, a window for each camera (first: where it is not installed nothing must run); node."""
     given = checked({name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS})
     names = names_of(given)
@@ -126,13 +130,14 @@ def actions(context: LaunchContext) -> list[Node]:
     topics = {'image': image, 'image/compressed': f'{image}/compressed', 'camera_info': info}
     remaps = [(str(Path(n, own)), str(Path(n, at))) for n in names for own, at in topics.items()]
     config = [FindPackageShare('depth_ros'), '/config/depth.rviz']
+    frame = ['-f', given['fixed_frame']] if given['fixed_frame'] else []  # else of the config
     windows = [
         Node(
             package='rviz2',
             executable='rviz2',
             name='_'.join(filter(None, ('rviz', *Path(name).parts))),
             namespace='/'.join(filter(None, (given['namespace'], name))),  # of its topics
-            arguments=['-d', config, '-f', given['fixed_frame'], '-t', title(given, name)],
+            arguments=['-d', config, *frame, '-t', title(given, name)],
             remappings=[('image', image)],
         )
         for name in (names if given['rviz'] == 'true' else ())
@@ -149,7 +154,8 @@ def actions(context: LaunchContext) -> list[Node]:
         respawn=given['respawn'] == 'true',
         respawn_delay=1.0,
     )
-    return [*windows, node]
+    hint = [LogInfo(msg=FIXED_FRAME)] if windows and not frame else []
+    return [*hint, *windows, node]
 
 
 def generate_launch_description() -> LaunchDescription:
