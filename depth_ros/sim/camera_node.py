@@ -161,10 +161,7 @@ def main() -> int:
         if node is None or node.context.ok():
             raise  # otherwise it was shut down while publishing
     finally:
-        # a DDS participant that is not closed leaves its segment in /dev/shm
-        if node is not None:
-            node.destroy_node()
-        shutdown()
+        shutdown(node)
     return 0
 
 

@@ -3,6 +3,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from xml.etree import ElementTree
 
@@ -14,6 +16,26 @@ from depth_ros.ros.process.shared_memory import YOUNG_S, remove_dead
 from tools.bench.segments import existing, mapped_segments
 
 MB = 2**20
+
+#: `shutdown` of a program that still refers to its node; prints how many segments it has then
+ENDING = """
+import os
+import rclpy
+from sensor_msgs.msg import Image
+from depth_ros.ros.process.init import init, shutdown
+from tools.soak.resources import own_segments
+
+init()
+node = rclpy.create_node('ending')
+publisher = node.create_publisher(Image, 'image', 1)
+subscription = node.create_subscription(Image, 'image', lambda message: None, 1)
+timer = node.create_timer(0.01, lambda: None)
+for _ in range(3):
+    rclpy.spin_once(node, timeout_sec=0.1)
+assert own_segments(os.getpid())
+shutdown(node)
+print(len(own_segments(os.getpid())))
+"""
 
 
 @pytest.mark.parametrize('name', ['LOCALHOST', 'SUBNET', 'SYSTEM_DEFAULT', 'OFF'])
@@ -54,6 +76,13 @@ def test_a_killed_node_s_segment_is_removed_and_a_living_one_s_is_not(graph):
     finally:
         killed.stop()
         assert living.stop() == 0, living.log
+
+
+def test_a_program_that_refers_to_its_node_leaves_at_shutdown(graph):
+    ended = subprocess.run(
+        [sys.executable, '-c', ENDING], capture_output=True, text=True, timeout=60
+    )
+    assert ended.stdout == '0\n' and ended.returncode == 0, ended.stderr
 
 
 @pytest.fixture

@@ -240,8 +240,7 @@ def main() -> int:
     except ExternalShutdownException:
         return 130
     finally:
-        node.destroy_node()
-        shutdown()
+        shutdown(node)
 
 
 if __name__ == '__main__':

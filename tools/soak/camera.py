@@ -141,9 +141,7 @@ def main() -> int:
         if rclpy.ok():
             raise  # otherwise it was shut down while publishing
     finally:
-        node.destroy_node()
-        del node
-        shutdown()
+        shutdown(node)
     return 0
 
 

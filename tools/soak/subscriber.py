@@ -38,9 +38,7 @@ def main() -> int:
     except ExternalShutdownException:
         pass
     finally:
-        node.destroy_node()
-        del node
-        shutdown()
+        shutdown(node)
     return 0
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 import rclpy
+from rclpy.node import Node
 
 _received = False
 _raises = False
@@ -32,12 +33,18 @@ def init(args: list[str] | None = None) -> bool:
     return not _received
 
 
-def shutdown() -> None:
-    """`rclpy.try_shutdown`, and leave the ROS graph at once; the caller has dropped its nodes.
+def shutdown(node: Node | None = None) -> None:
+    """`rclpy.try_shutdown`, and leave the ROS graph at once.
 
     Otherwise the DDS participant stays until the interpreter ends. If the process ends in another
     way, others see its topics for 20 s more, and call its services in vain.
+
+    Args:
+        node: of the program, to be destroyed first. A lifecycle node holds the context until
+            nothing refers to it: destroy it before, and drop it.
     """
+    if node is not None:
+        node.destroy_node()
     context = rclpy.get_default_context()
     rclpy.try_shutdown()
     gc.collect()  # a lifecycle node's state machine, which holds the context
