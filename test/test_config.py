@@ -30,7 +30,7 @@ def test_every_parameter_is_read_somewhere():
     owners = {
         '': {'settings'},
         'range': {'range'},
-        'filters': {'filters'},
+        'filters': {'filters', 'settings'},
         'scaling': {'settings'},
         'points': {'points'},
         'colorized': {'colors'},

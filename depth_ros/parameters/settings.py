@@ -48,6 +48,32 @@ class FilterSettings:
         low=0.0,
         high=1.0,
     )
+    temporal: float = setting(
+        0.0,
+        'Weight of the frames before against flicker: the depth is averaged over time, at the '
+        'same places of the scene. 0: disabled; 0.6 suits most networks.',
+        'Distances change from frame to frame while nothing moves (larger is smoother).',
+        live=True,
+        low=0.0,
+        high=0.95,
+    )
+    temporal_change: float = setting(
+        0.15,
+        'Relative change of depth from which a place is not averaged.',
+        'Moving objects are slow to move in the depth image (lower it), or places flicker (raise '
+        'it).',
+        live=True,
+        low=0.0,
+        high=1.0,
+    )
+    temporal_hold: int = setting(
+        0,
+        'Frames for which a place of the scene that becomes NaN keeps its depth of before.',
+        'Pixels near min_confidence come and go, and the consumer needs them all the time.',
+        live=True,
+        low=0,
+        high=10,
+    )
     median: int = setting(
         0,
         'Radius of the window whose median each pixel becomes [px]: 1 is 3x3, 2 is 5x5. '

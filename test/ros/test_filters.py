@@ -36,3 +36,35 @@ def test_flying_pixels_and_specks_are_removed_live(node, source, collect):
     assert running.set(filters__median=0, filters__edges=0.0) == []
     z, _ = answer()
     assert np.isfinite(z).all() and z[10, 10] == 20.5
+
+
+def test_flicker_is_averaged_live(node, source, collect):
+    running = node()
+    depths = collect(Image, 'depth/image')
+    pattern = np.random.default_rng(0).integers(0, 256, (*CAM.size, 3), np.uint8)
+
+    def answer(red):
+        # only blue and green are seen alike in all images; red is the depth
+        pattern[..., 0] = red
+        return depth_of(source.answer(depths, CAM, pattern))
+
+    assert (answer(15) == 2.0).all() and (answer(19) == 2.4).all()
+    assert running.set(filters__temporal=0.6) == []
+    assert (answer(15) == 2.0).all(), 'nothing is remembered from before'
+    between = answer(19)
+    assert (between > 2.05).all() and (between < 2.35).all()
+    assert running.set(filters__temporal=0.0) == []
+    assert (answer(15) == 2.0).all()
+
+
+def test_a_pixel_that_loses_its_confidence_is_held_live(node, source, collect):
+    running = node(model='fake_confident', min_confidence=99.0, filters__temporal_hold=10)
+    depths = collect(Image, 'depth/image')
+    rgb = np.full((*CAM.size, 3), 100, np.uint8)
+    rgb[..., 2] = np.random.default_rng(0).integers(0, 256, CAM.size, np.uint8)
+    assert np.isfinite(depth_of(source.answer(depths, CAM, rgb))).all()
+    rgb[10:20, 10:20, 1] = 98  # not confident, and hardly darker
+    assert np.isfinite(depth_of(source.answer(depths, CAM, rgb))).all()
+    assert running.set(filters__temporal_hold=0) == []
+    z = depth_of(source.answer(depths, CAM, rgb))
+    assert np.isnan(z[10:20, 10:20]).all() and np.isnan(z).sum() == 100

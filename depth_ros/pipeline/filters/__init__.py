@@ -5,15 +5,19 @@
 2. sky becomes +Inf, whatever depth the network gives it;
 3. `confidence` marks what the network is not certain of;
 4. pixels outside of the lens's field of view become NaN;
-5. `median` smooths;
-6. `edges` marks what is in the air between two surfaces.
+5. `temporal` averages over time; the range is marked again;
+6. `median` averages over neighbours;
+7. `edges` marks what is in the air between two surfaces.
 
-A filter marks pixels or changes finite depths: NaN, +Inf and -Inf stay what they are.
+A filter marks pixels or changes finite depths: NaN, +Inf and -Inf stay what they are. Only
+`temporal` can be allowed to keep depth for some frames where it becomes NaN.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from depth_ros.core.types import Frame, Prediction
@@ -22,10 +26,14 @@ from depth_ros.pipeline.filters.confidence import certain
 from depth_ros.pipeline.filters.edges import without_flying_pixels
 from depth_ros.pipeline.filters.median import smoothed
 from depth_ros.pipeline.filters.range import limited
+from depth_ros.pipeline.filters.temporal import Temporal
 
 
 class Filters:
-    """The filters of one camera."""
+    """The filters of one camera, with what they remember of its frames."""
+
+    def __init__(self) -> None:
+        self._temporal = Temporal()
 
     def __call__(
         self,
@@ -34,6 +42,7 @@ class Filters:
         frame: Frame,
         settings: Settings,
         seen: Tensor | None = None,
+        T_now_before: NDArray[np.float64] | None = None,
     ) -> Tensor:
         """Filter the depth of the camera's next frame.
 
@@ -43,15 +52,27 @@ class Filters:
             frame: undistorted, of `z`.
             settings: of this frame.
             seen: (H, W) bool, False outside the lens's field of view; None for everywhere True.
+            T_now_before: (4, 4) maps points of the optical frame of the frame before to this
+                frame's [m], for `temporal`; None if it is not known.
 
         Returns:
             (H, W) float32 [m]: NaN invalid, +Inf sky or beyond range, -Inf too near (REP 117).
         """
-        z = limited(z, settings.range.min, settings.range.max or torch.inf)
+        near, far = settings.range.min, settings.range.max or torch.inf
+        z = limited(z, near, far)
         if prediction.sky is not None:
             z = torch.where(prediction.sky, torch.inf, z)
         z = certain(z, prediction.confidence, settings.min_confidence)
-        if seen is not None:
-            z = torch.where(seen, z, torch.nan)
-        z = smoothed(z, settings.filters.median)
-        return without_flying_pixels(z, settings.filters.edges)
+        z = _seen(z, seen)
+        filters = settings.filters
+        if filters.temporal > 0 or filters.temporal_hold > 0:
+            z = self._temporal(z, frame, filters, settings.scaling, T_now_before)
+            z = _seen(limited(z, near, far), seen)
+        else:
+            self._temporal.clear()
+        z = smoothed(z, filters.median)
+        return without_flying_pixels(z, filters.edges)
+
+
+def _seen(z: Tensor, seen: Tensor | None) -> Tensor:
+    return z if seen is None else torch.where(seen, z, torch.nan)
