@@ -259,7 +259,8 @@ def on_torch(value):
 
 
 @pytest.mark.parametrize('holes', [False, True])
-def test_cpu_and_gpu_paths_filter_the_same(holes):
+def test_cpu_and_gpu_paths_filter_the_same(holes, monkeypatch):
+    monkeypatch.setattr(motion, 'STEPS', 8)  # until both have converged
     cameras = motion.small_cameras(CAM, 'cpu')
     (rgb, z), (rgb_new, z_new) = view(), view(ahead=0.1, pan=0.02, person=0.3)
     z_new = z_new * np.float32(1.08)
@@ -280,7 +281,7 @@ def test_cpu_and_gpu_paths_filter_the_same(holes):
         torch.testing.assert_close(camera.x, other.x)
     by_torch = motion.motion_since(tensors, on_torch(images_new))
     # OpenCV interpolates with weights of 1/32
-    np.testing.assert_allclose(by_torch.R, moved.R, atol=3e-3)
+    np.testing.assert_allclose(by_torch.R, moved.R, atol=1e-3)
     np.testing.assert_allclose(by_torch.t, moved.t, atol=5e-3)
     before = temporal._Memory(
         0,
