@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One robust fit of a network's map at anchors, to metres.
+
+Four orders of correction, each with more freedom than the one before. A higher order is taken
+only if it predicts anchors that it has not seen better, by more than the uncertainty of that
+comparison.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import Tensor
+
+from depth_ros.core.types import Anchors, Kind
+from depth_ros.pipeline.scaling.correction import Correction
+from depth_ros.pipeline.scaling.curves import (
+    HOPELESS,
+    Curve,
+    K,
+    fit_scale,
+    fit_shift,
+    fit_spline,
+    independent,
+    robust_std,
+    variance,
+)
+from depth_ros.pipeline.scaling.field import Field, fit_field
+from depth_ros.pipeline.scaling.samples import Floats, Samples, sample, thin
+
+#: orders of a fit, from the lowest: one factor; scale and shift of inverse depth; a monotone
+#: curve; a factor that varies over the image
+ORDERS = ('scale', 'shift', 'spline', 'field')
+#: relative standard deviation of depth anywhere in the picture above which a shift is undetermined
+MAX_STD = 0.25
+#: fraction of the anchors that must agree within a factor of 1.5
+AGREEMENT = 0.4
+#: a higher order must gain this many standard errors of the mean gain, and this much of log depth
+EARNED, GAIN = 0.5, 1e-3
+_QUANTILES = 0.1, 0.5, 0.9  #: of the map, where the shift must be determined
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Result of a fit.
+
+    Args:
+        correction: from the network's values to metres; None if there is none, for `reason`.
+        order: one of `ORDERS`; '' without a correction.
+        spread: standard deviation of log scale.
+        covariance: (P, P) float64, of log scale and, where it was fitted, of shift [1/m].
+        used: number of anchors that agree with it.
+        refused: number of the others: outliers, outside the image, or without a prediction.
+        residual: relative standard deviation of depth at held-out anchors, without outliers.
+        reason: why there is no correction; ''.
+    """
+
+    correction: Correction | None
+    order: str = ''
+    spread: float = np.nan
+    covariance: Floats | None = None
+    used: int = 0
+    refused: int = 0
+    residual: float = np.nan
+    reason: str = ''
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    order: str
+    curve: Curve
+    field: Field | None = None
+
+    @property
+    def held_out(self) -> Floats:
+        return self.field.held_out if self.field else self.curve.held_out
+
+
+def fit(
+    values: Tensor,
+    kind: Kind,
+    anchors: Anchors,
+    rgb: Tensor,
+    *,
+    max_order: str = 'field',
+    favour: str = '',
+) -> Fit:
+    """Fit a map at anchors.
+
+    Args:
+        values: (H, W) float32, on any device: depth in any unit, or affine-inverse depth.
+        kind: meaning of `values`; AFFINE_INVERSE needs a shift.
+        anchors: in the pixels of `values`.
+        rgb: (H, W, 3) uint8, the image, on the same device.
+        max_order: one of `ORDERS`.
+        favour: the order of the fit before; it is left only for a clearly better one.
+
+    Returns:
+        The fit, or the reason why these anchors give none.
+    """
+    inverse = kind is Kind.AFFINE_INVERSE
+    samples = sample(values, rgb, anchors, positive=not inverse)
+    total = len(samples) + samples.dropped
+    if not len(samples):
+        outside = f': all {total} are outside the image or without a prediction' if total else ''
+        return Fit(None, reason=f'no anchors{outside}', refused=total)
+    ratio = samples.log_z if inverse else samples.log_z - np.log(samples.places.values)
+    samples = thin(samples, ratio)
+    first = (
+        _determined(fit_shift(samples, inverse=True), samples) if inverse else fit_scale(samples)
+    )
+    if isinstance(first, str):
+        return Fit(None, reason=first, refused=total)
+    best = _best(samples, first, 'shift' if inverse else 'scale', max_order, favour)
+    agree = np.abs(best.held_out) <= np.maximum(HOPELESS, K * samples.sigma)
+    if np.mean(agree) < AGREEMENT:
+        return Fit(
+            None,
+            reason=f'the anchors contradict each other: {np.sum(agree)} of {len(agree)} agree '
+            f'within a factor of {np.exp(HOPELESS):.1f}; the minimum is {AGREEMENT:.0%}',
+            refused=total,
+        )
+    return _result(best, samples)
+
+
+def _best(samples: Samples, curve: Curve, order: str, max_order: str, favour: str) -> _Candidate:
+    """The order that predicts held-out anchors best."""
+    best = _Candidate(order, curve)
+    inverse, highest = curve.correction.inverse, ORDERS.index(max_order)
+    cap = K * max(robust_std(curve.held_out), 1e-3)
+    if highest >= ORDERS.index('shift') and not inverse and len(samples) > 2:
+        shifted = _determined(fit_shift(samples, inverse=False), samples)
+        if isinstance(shifted, Curve):
+            best = _better(best, _Candidate('shift', shifted), cap, favour)
+    if highest >= ORDERS.index('spline'):
+        bent = fit_spline(samples, best.curve)
+        if bent is not None:
+            best = _better(best, _Candidate('spline', bent), cap, favour)
+    if highest >= ORDERS.index('field'):
+        curve = best.curve
+        with np.errstate(divide='ignore'):
+            log_z_grid = np.log(curve.correction.at(samples.grid.values))
+        field = fit_field(samples, curve.residual, samples.log_z - curve.residual, log_z_grid)
+        if field is not None:
+            best = _better(best, _Candidate('field', curve, field), cap, favour)
+    return best
+
+
+def _better(lower: _Candidate, higher: _Candidate, cap: float, favour: str) -> _Candidate:
+    """The higher order where its errors on held-out anchors are smaller, beyond chance."""
+    before, after = (np.minimum(np.abs(c.held_out), cap) for c in (lower, higher))
+    gain = before - after
+    doubt = EARNED * float(np.std(gain)) / np.sqrt(len(gain)) + GAIN
+    return higher if np.mean(gain) > (-doubt if higher.order == favour else doubt) else lower
+
+
+def _determined(curve: Curve | None, samples: Samples) -> Curve | str:
+    """The curve, or why its shift is not determined by these anchors."""
+    if curve is None:
+        return 'the anchors give no scale and shift: they are fewer than two, or at one value'
+    correction = curve.correction
+    known = samples.grid.values[np.isfinite(samples.grid.values)]
+    if not correction.inverse:
+        known = known[known > 0]
+    if not len(known):
+        return 'the network has no value in the image'
+    at = np.quantile(known, _QUANTILES)
+    z = correction.at(at)
+    z = z[np.isfinite(z)]
+    # of log z over log scale and shift
+    raw = correction.scale * at if correction.inverse else 1 / (correction.scale * at)
+    raw = raw[: len(z)] if len(z) == len(at) else raw[np.isfinite(correction.at(at))]
+    slope = np.stack([-raw if correction.inverse else raw, -np.ones_like(raw)], 1) * z[:, None]
+    std = np.sqrt(np.einsum('ij,jk,ik->i', slope, curve.covariance, slope))
+    worst = float(np.max(std, initial=0.0))
+    if not len(z) or worst > MAX_STD:
+        return (
+            f'the anchors do not determine the shift: depth in the picture would be uncertain by '
+            f'{worst:.0%}; the maximum is {MAX_STD:.0%}. They need more spread in depth'
+        )
+    return curve
+
+
+def _result(best: _Candidate, samples: Samples) -> Fit:
+    correction, curve = best.curve.correction, best.curve
+    used, residual = curve.used, curve.residual
+    covariance = curve.covariance
+    if best.field is not None:
+        correction = replace(correction, field=best.field.factor)
+        used, residual = best.field.used, residual - best.field.at_anchors
+        small = variance(samples, residual, used, 1) / independent(samples, used)
+        covariance = covariance * min(1.0, small / covariance[0, 0])
+    count = int(used.sum())
+    return Fit(
+        correction,
+        best.order,
+        float(np.sqrt(covariance[0, 0])),
+        covariance,
+        count,
+        len(samples) - count + samples.dropped,
+        robust_std(best.held_out[used]),
+    )
