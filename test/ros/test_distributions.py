@@ -152,11 +152,18 @@ FIELDS = {
     'sensor_msgs/CompressedImage': 'header std_msgs/Header, format string, data sequence<uint8>',
     'sensor_msgs/Image': 'header std_msgs/Header, height uint32, width uint32, encoding string, '
     'is_bigendian uint8, step uint32, data sequence<uint8>',
+    'sensor_msgs/LaserScan': 'header std_msgs/Header, angle_min float, angle_max float, '
+    'angle_increment float, time_increment float, scan_time float, range_min float, '
+    'range_max float, ranges sequence<float>, intensities sequence<float>',
     'sensor_msgs/PointCloud2': 'header std_msgs/Header, height uint32, width uint32, '
     'fields sequence<sensor_msgs/PointField>, is_bigendian boolean, point_step uint32, '
     'row_step uint32, data sequence<uint8>, is_dense boolean',
     'sensor_msgs/PointField': 'name string, offset uint32, datatype uint8, count uint32',
+    'sensor_msgs/Range': 'header std_msgs/Header, radiation_type uint8, field_of_view float, '
+    'min_range float, max_range float, range float',
 }
+#: fields that Humble does not have; nothing uses them
+LATER = {'sensor_msgs/Range': {'variance': 'float'}}
 #: those that the ones above contain
 PARTS = {
     'builtin_interfaces/Time': 'sec int32, nanosec uint32',
@@ -250,7 +257,7 @@ def test_messages_have_the_fields_that_they_have_on_humble(message):
     there = getattr(importlib.import_module(f'{package}.msg'), name).get_fields_and_field_types()
     fields = {**FIELDS, **PARTS}[message].split(', ')
     here = dict(field.replace(';', ',').split(' ', 1) for field in fields)
-    assert {**there} == here
+    assert {**there} == here | LATER.get(message, {})
 
 
 def test_messages_check_the_types_of_their_fields_as_on_humble():

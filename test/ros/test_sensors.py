@@ -102,8 +102,9 @@ def test_a_depth_image_is_read_in_metres(encoding, dtype, values, big):
     image = Image(
         height=1, width=2, encoding=encoding, is_bigendian=big, step=len(data), data=data
     )
-    P = [10.0, 0, 0.5, 0, 0, 10.0, 0.0, 0, 0, 0, 1, 0]
-    info = CameraInfo(height=1, width=2, k=[10.0, 0, 0.5, 0, 10.0, 0, 0, 0, 1], p=P)
+    k = [10.0, 0.0, 0.5, 0.0, 10.0, 0.0, 0.0, 0.0, 1.0]
+    p = [10.0, 0.0, 0.5, 0.0, 0.0, 10.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    info = CameraInfo(height=1, width=2, k=k, p=p)
     np.testing.assert_allclose(depth_image_points(image, info), [[-0.075, 0, 1.5]], atol=1e-7)
     with pytest.raises(CameraError):
         depth_image_points(image, CameraInfo())
