@@ -17,6 +17,11 @@ from torch import Tensor
 TABLE = 512
 
 
+def on_host(x: Tensor) -> bool:
+    """Whether numpy and OpenCV can work on it, which take less time than torch."""
+    return x.device.type == 'cpu'
+
+
 @dataclass(frozen=True, slots=True)
 class Spline:
     """Factor on depth as a function of depth, linear between knots and constant outside.
@@ -38,8 +43,8 @@ class Spline:
 class Correction:
     """Values v of a network -> Z [m].
 
-    v is depth: Z = 1 / (1 / (scale v) + shift). v is inverse depth: Z = 1 / (scale v + shift).
-    Then come the factors of `spline` and `field`.
+    Z = 1 / (1 / (scale v) + shift) where v is depth, 1 / (scale v + shift) where it is inverse
+    depth; times the factors of `spline` and `field`.
 
     Args:
         scale: metres per unit of depth; for inverse depth 1 / metres per unit.
@@ -66,10 +71,9 @@ class Correction:
     def at(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Z [m] of some values, without `field`; (N,) float64, +Inf where 1/Z is not positive."""
         with np.errstate(divide='ignore', invalid='ignore'):
-            inverse = (
-                self.scale * values if self.inverse else 1 / (self.scale * values)
-            ) + self.shift
-            z = np.where(inverse > 0, 1 / inverse, np.inf)
+            scaled = self.scale * values
+            inverse = (scaled if self.inverse else 1 / scaled) + self.shift
+            z: NDArray[np.float64] = np.where(inverse > 0, 1 / inverse, np.inf)
             return z * np.exp(self.spline(np.log(z))) if self.spline else z
 
     def __call__(self, values: Tensor) -> Tensor:
@@ -92,7 +96,7 @@ class Correction:
     def _curve(self, values: Tensor) -> Tensor:
         if not self.inverse and not self.shift:
             return values * self.scale
-        if values.device.type == 'cpu':
+        if on_host(values):
             return torch.from_numpy(self._curve_by_numpy(values.numpy()))
         if self.inverse:
             inverse = values * self.scale + self.shift
@@ -121,28 +125,29 @@ class Correction:
 def _by_table(z: Tensor, spline: Spline) -> Tensor:
     """(H, W) float32, the factor for each depth; NaN for NaN, some factor for zero and less."""
     first, last = float(spline.log_z[0]), float(spline.log_z[-1])
-    step = (last - first) / (TABLE - 1)
     table = np.exp(spline(np.linspace(first, last, TABLE))).astype(np.float32)
-    if z.device.type == 'cpu':
-        place: Any = cv2.log(z.numpy())
-        place -= np.float32(first)
-        place *= np.float32(1 / step)
-        np.clip(place, 0, TABLE - 1, out=place)
-        below = place.astype(np.int32)  # NaN becomes some integer, and its depth stays NaN
-        np.clip(below, 0, TABLE - 2, out=below)
-        place -= below
-        slope = np.append(np.diff(table), np.float32(0))
-        return torch.from_numpy(table[below] + slope[below] * place)
-    lookup = torch.from_numpy(table).to(z.device)
-    where = ((z.log() - first) / step).nan_to_num(0.0).clamp(0, TABLE - 1)
-    left = where.long().clamp(max=TABLE - 2)
-    return torch.lerp(lookup[left], lookup[left + 1], where - left)
+    per_entry = (TABLE - 1) / (last - first)
+    if not on_host(z):
+        lookup = torch.from_numpy(table).to(z.device)
+        where = ((z.log() - first) * per_entry).nan_to_num(0.0).clamp(0, TABLE - 1)
+        lower = where.long().clamp(max=TABLE - 2)
+        return torch.lerp(lookup[lower], lookup[lower + 1], where - lower)
+    place: Any = cv2.log(z.numpy())
+    place -= first
+    place *= per_entry
+    np.fmax(place, 0, out=place)  # also for NaN
+    np.fmin(place, TABLE - 1, out=place)
+    below = place.astype(np.int32)
+    place -= below
+    place *= np.append(np.diff(table), np.float32(0))[below]
+    place += table[below]
+    return torch.from_numpy(place)
 
 
 def _enlarged(field: NDArray[np.float32], z: Tensor) -> Tensor:
     """(H, W) float32, the field at the size of `z`."""
     height, width = z.shape
-    if z.device.type == 'cpu':
+    if on_host(z):
         return torch.from_numpy(cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR))
     small = torch.from_numpy(field).to(z.device)[None, None]
     return F.interpolate(small, (height, width), mode='bilinear', align_corners=False)[0, 0]

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from depth_ros.pipeline.scaling.correction import Correction, Spline
 from depth_ros.pipeline.scaling.samples import Floats, Samples
 
+Used = NDArray[np.bool_]
+
 K = 3.0  #: residuals beyond K robust standard deviations are refused
 #: and those beyond HUBER weigh less: the errors of networks are far from normal, and a median of
 #: them predicts depth better than a mean
@@ -28,7 +30,8 @@ PRIOR_STD, PRIOR_COUNT = 0.1, 3
 PAIRS = 200  #: of anchors, tried for scale and shift
 #: a log residual that is as bad as any larger one, for consensus: a factor of 1.5
 HOPELESS = 0.4
-FIRST_SPLINE = 13  #: anchors for a spline
+#: anchors for a shift: the third contradicts where one of two is wrong; and for a spline
+FEWEST_FOR_SHIFT, FEWEST_FOR_SPLINE = 3, 13
 MIN_SLOPE = 0.1  #: of log depth over log depth, of a spline
 
 
@@ -47,7 +50,7 @@ class Curve:
     correction: Correction
     residual: Floats
     held_out: Floats
-    used: NDArray[np.bool_]
+    used: Used
     covariance: Floats
 
 
@@ -61,39 +64,41 @@ def robust_std(x: NDArray[Any]) -> float:
     return 1.4826 * median(np.abs(x))
 
 
-def independent(samples: Samples, used: NDArray[np.bool_]) -> int:
+def independent(samples: Samples, used: Used) -> int:
     """Number of independent measurements: the used anchors within 1/7 of the picture are one."""
     cells = np.floor(7 * samples.places.uv[used]) @ np.array([1.0, 1e4])
     return max(1, len(set(cells.tolist())))
 
 
-def variance(
-    samples: Samples, residual: Floats, used: NDArray[np.bool_], parameters: int
-) -> float:
-    """Variance of the log residual of one anchor, with the prior of a few."""
-    total = PRIOR_COUNT * PRIOR_STD**2 + float(np.sum(residual[used] ** 2))
-    return total / (PRIOR_COUNT + max(0, int(used.sum()) - parameters)) + float(
-        np.mean(samples.sigma[used] ** 2)
-    )
+def variance(samples: Samples, residual: Floats, used: Used, parameters: int = 1) -> float:
+    """Variance of log scale by all anchors, from their residuals and the prior of a few."""
+    squares = PRIOR_COUNT * PRIOR_STD**2 + float(np.sum(residual[used] ** 2))
+    count = PRIOR_COUNT + max(0, int(used.sum()) - parameters)
+    one = squares / count + float(np.mean(samples.sigma[used] ** 2))
+    return one / independent(samples, used)
 
 
 def fit_scale(samples: Samples) -> Curve:
     """One factor on depth."""
     ratio = samples.log_z - np.log(samples.places.values)
-    start = _weighted_median(ratio, 1 / (samples.sigma**2 + PRIOR_STD**2))
+    start = _weighted_median(ratio, _trust(samples.sigma))
     ones = np.ones((len(ratio), 1))
     log_scale, used, leverage = _reweighted(
         lambda p: (ratio - p[0], ones), np.array([start]), samples.sigma
     )
     residual = ratio - log_scale[0]
-    spread2 = variance(samples, residual, used, 1) / independent(samples, used)
     return Curve(
         Correction(float(np.exp(log_scale[0]))),
         residual,
         _held_out(residual, leverage),
         used,
-        np.array([[spread2]]),
+        np.array([[variance(samples, residual, used)]]),
     )
+
+
+def _trust(sigma: Floats) -> Floats:
+    """(N,) weight of each anchor before anything is known of the network's error."""
+    return 1 / (sigma**2 + PRIOR_STD**2)
 
 
 def _weighted_median(x: Floats, weights: Floats) -> float:
@@ -105,12 +110,14 @@ def _weighted_median(x: Floats, weights: Floats) -> float:
 
 
 def fit_shift(samples: Samples, *, inverse: bool) -> Curve | None:
-    """Scale and shift of inverse depth; None if no pair of anchors gives a positive scale.
+    """Scale and shift of inverse depth; None for few anchors, or if no pair has a positive scale.
 
     Args:
-        samples: two or more.
+        samples: the anchors.
         inverse: the values are affine-inverse depth, else depth.
     """
+    if len(samples) < FEWEST_FOR_SHIFT:
+        return None
     q = samples.places.values if inverse else 1 / samples.places.values
     centre, unit = median(q), max(float(np.std(q)), 1e-12)
     x = (q - centre) / unit  # so that the two parameters are about independent
@@ -140,7 +147,7 @@ def fit_shift(samples: Samples, *, inverse: bool) -> Curve | None:
 
 
 def _consensus(x: Floats, log_z: Floats) -> Floats | None:
-    """Intercept and slope of 1 / z over x, of the pair of anchors that most others agree with."""
+    """Intercept and slope of 1 / z over x, by the pair of anchors that most others agree with."""
     n, inverse = len(x), np.exp(-log_z)
     order = np.argsort(x)
     chosen = np.random.default_rng(0)  # the same answer for the same anchors
@@ -161,32 +168,31 @@ def _consensus(x: Floats, log_z: Floats) -> Floats | None:
         error = np.abs(np.log(np.where(predicted > 0, predicted, np.nan)) + log_z)
     error = np.nan_to_num(error, nan=HOPELESS, posinf=HOPELESS)
     best = int(np.argmin(np.minimum(error, HOPELESS).sum(axis=1)))
-    return np.array([start[best], slope[best]])
+    return np.array([start[best], slope[best]], dtype=np.float64)
 
 
 def _covariance(
     samples: Samples,
     residual: Floats,
     jacobian: Floats,
-    used: NDArray[np.bool_],
+    used: Used,
     unit: float,
     centre: float,
     slope: float,
     inverse: bool,
 ) -> Floats:
     """(2, 2) of (log scale, shift), by as many anchors as are independent."""
-    spread2 = variance(samples, residual, used, 2) * used.sum() / independent(samples, used)
-    information = jacobian[used].T @ jacobian[used] / spread2
+    one = variance(samples, residual, used, 2) * used.sum()
+    information = jacobian[used].T @ jacobian[used] / one
     own = _inverse(information)  # of the intercept at the centre, and of slope * unit
     sign = 1.0 if inverse else -1.0  # scale of depth is 1 / slope
     turn = np.array([[0.0, sign / (slope * unit)], [1.0, -centre / unit]])
-    turned: Floats = turn @ own @ turn.T
-    return turned
+    return np.asarray(turn @ own @ turn.T)
 
 
 def fit_spline(samples: Samples, base: Curve) -> Curve | None:
     """A monotone curve of log depth over the log depth of another curve; None for few anchors."""
-    if base.used.sum() < FIRST_SPLINE:
+    if base.used.sum() < FEWEST_FOR_SPLINE:
         return None
     log_base = samples.log_z - base.residual
     inside = log_base[base.used]
@@ -218,7 +224,7 @@ def fit_spline(samples: Samples, base: Curve) -> Curve | None:
 
 def _hats(x: Floats, knots: Floats) -> Floats:
     """(N, K), the weight of each knot in linear interpolation."""
-    return np.stack([np.interp(x, knots, row) for row in np.eye(len(knots))], 1)
+    return np.stack([np.asarray(np.interp(x, knots, row)) for row in np.eye(len(knots))], 1)
 
 
 def _reweighted(
@@ -226,7 +232,7 @@ def _reweighted(
     start: Floats,
     sigma: Floats,
     penalty: Floats | None = None,
-) -> tuple[Floats, NDArray[np.bool_], Floats]:
+) -> tuple[Floats, Used, Floats]:
     """Weighted least squares, each round without what was an outlier in the round before.
 
     Args:
@@ -238,10 +244,10 @@ def _reweighted(
     Returns:
         Parameters, which anchors were used, and the leverage of each.
     """
-    p, used = start, np.ones(len(sigma), bool)
+    p, trust = start, _trust(sigma)
     for _ in range(ROUNDS):
         residual, jacobian = model(p)
-        spread = robust_std(residual)
+        spread = 1.4826 * _weighted_median(np.abs(residual), trust)
         used = np.abs(residual) <= K * np.maximum(spread, sigma)
         weights = used / (sigma**2 + spread**2 + 1e-12)
         weights /= np.maximum(np.abs(residual) / (HUBER * spread + 1e-9), 1.0)

@@ -94,9 +94,9 @@ def _features(places: Places, log_z: Floats) -> Single:
 
 def _distance(a: Single, b: Single) -> Single:
     """(A, B), Euclidean."""
-    squares = np.sum(a * a, 1)[:, None] + np.sum(b * b, 1) - 2 * (a @ b.T)
-    distances: Single = np.sqrt(np.maximum(squares, 0, out=squares), out=squares)
-    return distances
+    squares: Single = np.sum(a * a, 1)[:, None] + np.sum(b * b, 1) - 2 * (a @ b.T)
+    np.maximum(squares, 0, out=squares)
+    return np.sqrt(squares, out=squares)
 
 
 def _agreeing(alike: Single, y: Single) -> NDArray[np.bool_]:

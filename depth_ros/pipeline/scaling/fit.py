@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One robust fit of a network's map at anchors, to metres.
 
-Four orders of correction, each with more freedom than the one before. A higher order is taken
-only if it predicts anchors that it has not seen better, by more than the uncertainty of that
-comparison.
+Four orders of correction, each with more freedom than the one before. A higher order is taken only
+if it predicts anchors that it has not seen better than the lower one, beyond chance.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from torch import Tensor
 from depth_ros.core.types import Anchors, Kind
 from depth_ros.pipeline.scaling.correction import Correction
 from depth_ros.pipeline.scaling.curves import (
+    FEWEST_FOR_SHIFT,
     HOPELESS,
     Curve,
     K,
     fit_scale,
     fit_shift,
     fit_spline,
-    independent,
     robust_std,
     variance,
 )
@@ -30,7 +29,7 @@ from depth_ros.pipeline.scaling.field import Field, fit_field
 from depth_ros.pipeline.scaling.samples import Floats, Samples, sample, thin
 
 #: orders of a fit, from the lowest: one factor; scale and shift of inverse depth; a monotone
-#: curve; a factor that varies over the image
+#: curve; a factor that varies over the picture
 ORDERS = ('scale', 'shift', 'spline', 'field')
 #: relative standard deviation of depth anywhere in the picture above which a shift is undetermined
 MAX_STD = 0.25
@@ -48,7 +47,8 @@ class Fit:
     Args:
         correction: from the network's values to metres; None if there is none, for `reason`.
         order: one of `ORDERS`; '' without a correction.
-        spread: standard deviation of log scale.
+        spread: standard deviation of log scale; with a shift, of log depth in the middle of the
+            map.
         covariance: (P, P) float64, of log scale and, where it was fitted, of shift [1/m].
         used: number of anchors that agree with it.
         refused: number of the others: outliers, outside the image, or without a prediction.
@@ -107,9 +107,7 @@ def fit(
         return Fit(None, reason=f'no anchors{outside}', refused=total)
     ratio = samples.log_z if inverse else samples.log_z - np.log(samples.places.values)
     samples = thin(samples, ratio)
-    first = (
-        _determined(fit_shift(samples, inverse=True), samples) if inverse else fit_scale(samples)
-    )
+    first: Curve | str = fit_scale(samples) if not inverse else _shift(samples, inverse=True)
     if isinstance(first, str):
         return Fit(None, reason=first, refused=total)
     best = _best(samples, first, 'shift' if inverse else 'scale', max_order, favour)
@@ -129,8 +127,8 @@ def _best(samples: Samples, curve: Curve, order: str, max_order: str, favour: st
     best = _Candidate(order, curve)
     inverse, highest = curve.correction.inverse, ORDERS.index(max_order)
     cap = K * max(robust_std(curve.held_out), 1e-3)
-    if highest >= ORDERS.index('shift') and not inverse and len(samples) > 2:
-        shifted = _determined(fit_shift(samples, inverse=False), samples)
+    if highest >= ORDERS.index('shift') and not inverse:
+        shifted = _shift(samples, inverse=False)
         if isinstance(shifted, Curve):
             best = _better(best, _Candidate('shift', shifted), cap, favour)
     if highest >= ORDERS.index('spline'):
@@ -152,29 +150,26 @@ def _better(lower: _Candidate, higher: _Candidate, cap: float, favour: str) -> _
     before, after = (np.minimum(np.abs(c.held_out), cap) for c in (lower, higher))
     gain = before - after
     doubt = EARNED * float(np.std(gain)) / np.sqrt(len(gain)) + GAIN
-    return higher if np.mean(gain) > (-doubt if higher.order == favour else doubt) else lower
+    # the order of the fit before stays unless the other is clearly better: no flicker
+    needed = {higher.order: -doubt, lower.order: 2 * doubt}.get(favour, doubt)
+    return higher if np.mean(gain) > needed else lower
 
 
-def _determined(curve: Curve | None, samples: Samples) -> Curve | str:
-    """The curve, or why its shift is not determined by these anchors."""
+def _shift(samples: Samples, *, inverse: bool) -> Curve | str:
+    """Scale and shift, or why these anchors do not determine them."""
+    curve = fit_shift(samples, inverse=inverse)
     if curve is None:
-        return 'the anchors give no scale and shift: they are fewer than two, or at one value'
+        return (
+            'the anchors do not determine scale and shift: they are fewer than '
+            f'{FEWEST_FOR_SHIFT}, or where the network predicts about the same'
+        )
     correction = curve.correction
-    known = samples.grid.values[np.isfinite(samples.grid.values)]
-    if not correction.inverse:
-        known = known[known > 0]
-    if not len(known):
-        return 'the network has no value in the image'
-    at = np.quantile(known, _QUANTILES)
+    at = _typical(samples, correction.inverse)
     z = correction.at(at)
-    z = z[np.isfinite(z)]
-    # of log z over log scale and shift
-    raw = correction.scale * at if correction.inverse else 1 / (correction.scale * at)
-    raw = raw[: len(z)] if len(z) == len(at) else raw[np.isfinite(correction.at(at))]
-    slope = np.stack([-raw if correction.inverse else raw, -np.ones_like(raw)], 1) * z[:, None]
-    std = np.sqrt(np.einsum('ij,jk,ik->i', slope, curve.covariance, slope))
-    worst = float(np.max(std, initial=0.0))
-    if not len(z) or worst > MAX_STD:
+    at, z = at[np.isfinite(z)], z[np.isfinite(z)]
+    std = np.sqrt(log_variance(correction, curve.covariance, at))
+    worst = float(np.max(std, initial=0.0 if len(z) else np.inf))
+    if worst > MAX_STD:
         return (
             f'the anchors do not determine the shift: depth in the picture would be uncertain by '
             f'{worst:.0%}; the maximum is {MAX_STD:.0%}. They need more spread in depth'
@@ -182,22 +177,53 @@ def _determined(curve: Curve | None, samples: Samples) -> Curve | str:
     return curve
 
 
+def _typical(samples: Samples, inverse: bool) -> Floats:
+    """(3,) values of the network in the picture: low, median, high."""
+    known = np.isfinite(samples.grid.values)
+    if not inverse:
+        known &= samples.grid.values > 0
+    values = samples.grid.values[known] if known.any() else samples.places.values
+    return np.asarray(np.quantile(values, _QUANTILES))
+
+
+def log_variance(correction: Correction, covariance: Floats, values: Floats) -> Floats:
+    """Variance of the logarithm of corrected depth, without spline and field.
+
+    Args:
+        correction: of the fit.
+        covariance: (1, 1) or (2, 2), of the fit.
+        values: (N,) of the network, whose corrected depth is finite.
+    """
+    if len(covariance) == 1:
+        return np.full(len(values), covariance[0, 0])
+    plain = replace(correction, spline=None, field=None)
+    z, shift = plain.at(values), correction.shift
+    sign = -1.0 if correction.inverse else 1.0
+    slope = np.stack([sign * (1 - shift * z), -z], 1)  # of log z over log scale and shift
+    return np.asarray(np.einsum('ij,jk,ik->i', slope, covariance, slope))
+
+
 def _result(best: _Candidate, samples: Samples) -> Fit:
     correction, curve = best.curve.correction, best.curve
     used, residual = curve.used, curve.residual
     covariance = curve.covariance
     if best.field is not None:
-        correction = replace(correction, field=best.field.factor)
-        used, residual = best.field.used, residual - best.field.at_anchors
-        small = variance(samples, residual, used, 1) / independent(samples, used)
-        covariance = covariance * min(1.0, small / covariance[0, 0])
+        used, residual = best.field.used, best.held_out
+        # the field varies around 1, so that the scale is what remains when it fades
+        middle = float(np.exp(np.mean(best.field.at_anchors[used])))
+        field = (best.field.factor / middle).astype(np.float32)
+        correction = replace(correction.scaled(middle), field=field)
+        covariance = covariance * min(1.0, variance(samples, residual, used) / covariance[0, 0])
     count = int(used.sum())
+    median = _typical(samples, correction.inverse)[1:2]
+    with np.errstate(invalid='ignore'):
+        spread = float(np.sqrt(log_variance(correction, covariance, median))[0])
     return Fit(
         correction,
         best.order,
-        float(np.sqrt(covariance[0, 0])),
+        spread,
         covariance,
         count,
         len(samples) - count + samples.dropped,
-        robust_std(best.held_out[used]),
+        robust_std(best.held_out[used]) if count > len(covariance) else np.nan,
     )
