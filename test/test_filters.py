@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from depth_ros.core.camera import Camera
+from depth_ros.core.geometry import back_project
 from depth_ros.core.types import Frame, Kind, Prediction
 from depth_ros.parameters.layers import with_values
 from depth_ros.parameters.settings import Settings
-from depth_ros.pipeline.filters import Filters, edges, median, range
+from depth_ros.pipeline.filters import Filters, edges, free_space, median, range
 
 nan, inf = torch.nan, torch.inf
 SIZES = [(48, 64), (50, 1290)]  # the second is compared at every other pixel
@@ -186,3 +187,25 @@ def test_flying_pixels_at_the_far_limit_are_found():
     rest = torch.isfinite(out)
     assert torch.equal(out[rest], torch.from_numpy(z)[rest])
     assert (out[rest] < 2.1).all()
+
+
+# Ends of rays, for clearing
+
+
+def test_rays_end_at_surfaces_or_at_their_length():
+    camera = Camera(8, 6, 5.0, 5.0, 3.5, 2.5)
+    z = torch.full((6, 8), 2.0)
+    z[0], z[1], z[2], z[3] = inf, nan, -inf, 50.0
+    ends = free_space.ray_ends(z, camera, 10.0)
+    lengths = torch.linalg.norm(back_project(ends, camera), dim=-1)
+    assert torch.allclose(lengths[[0, 3]], torch.tensor(10.0))
+    assert torch.equal(ends[4:], z[4:]), 'a surface ends its ray'
+    assert torch.isnan(ends[1]).all() and (ends[2] == -inf).all(), 'no ray is known there'
+    assert (ends[0] < 10).all() and (z[0] == inf).all()
+
+
+def test_the_length_of_rays_is_a_limit_for_surfaces_too():
+    camera = Camera(8, 6, 5.0, 5.0, 3.5, 2.5)
+    ends = free_space.ray_ends(torch.full((6, 8), 2.0), camera, 2.0)
+    lengths = torch.linalg.norm(back_project(ends, camera), dim=-1)
+    assert lengths.max() <= 2.0001 and ends.max() < 2.0

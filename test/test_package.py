@@ -18,6 +18,7 @@ from packaging.version import Version
 import depth_ros
 from depth_ros.models import PRESETS
 from depth_ros.parameters.layers import preset_values
+from depth_ros.parameters.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ET.parse(ROOT / 'package.xml').getroot()
@@ -174,9 +175,11 @@ def test_nav2_clears_at_every_height_what_it_marks(costmap):
     # points outside a source's limits are dropped before rays are traced to them
     assert clearing['min_obstacle_height'] < -10 and clearing['max_obstacle_height'] > 10
     for source in marking:
-        assert source['topic'] == clearing['topic']
+        assert (source['topic'], clearing['topic']) == ('/points', '/points_clearing')
         assert source['obstacle_max_range'] < clearing['raytrace_max_range']
         assert source['max_obstacle_height'] <= layer['max_obstacle_height']
         assert min(costmap['width'], costmap['height']) / 2 >= source['obstacle_max_range']
+    # Nav2 shortens each ray by two cells, of 0.1 m at most
+    assert clearing['raytrace_max_range'] + 0.2 < Settings().points.clearing_range
     top = layer['origin_z'] + layer['z_voxels'] * layer['z_resolution']
     assert top >= layer['max_obstacle_height']

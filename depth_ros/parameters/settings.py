@@ -196,11 +196,11 @@ class TwoViewSettings:
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """The point cloud."""
+    """The point clouds, points and points_clearing."""
 
     rate: float = setting(
         0.0,
-        'Maximum cloud rate [Hz], by image stamps. If only points has subscribers, inference is '
+        'Maximum cloud rate [Hz], by image stamps. If only clouds have subscribers, inference is '
         'limited to this rate too. 0: a cloud for every depth image.',
         'The consumer of the cloud needs less than the camera rate: 10 Hz suits a costmap.',
         live=True,
@@ -228,6 +228,15 @@ class Points:
         'Include the rgb field, with the colours of the image.',
         'No consumer reads colours.',
         live=True,
+    )
+    clearing_range: float = setting(
+        10.0,
+        'points_clearing: length of the rays of sky and of what is farther than this [m].',
+        "Nav2's raytrace_max_range is larger: it must be shorter than these rays by two cells.",
+        live=True,
+        low=0.1,
+        high=1e4,
+        needs=NODE,
     )
 
 

@@ -16,6 +16,7 @@ from depth_ros.core import encode, geometry, resample
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.build import Choices
 from depth_ros.pipeline.depth_pipeline import Pipeline
+from depth_ros.pipeline.filters import free_space, motion
 from depth_ros.ros import diagnostics
 from depth_ros.ros.inputs.newest import LatestImages
 from depth_ros.ros.inputs.second_view import second_view_for
@@ -126,7 +127,7 @@ class Session:
         self.stop()
         self._made.close()
         del self.pipeline, self.second_view, self.streams
-        for module in (geometry, encode, resample):
+        for module in (geometry, encode, resample, free_space, motion):
             module.clear_cache()
         release_memory()
         if torch.cuda.is_available():

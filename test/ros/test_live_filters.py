@@ -68,3 +68,42 @@ def test_a_pixel_that_loses_its_confidence_is_held_live(node, source, collect):
     assert running.set(filters__temporal_hold=0) == []
     z = depth_of(source.answer(depths, CAM, rgb))
     assert np.isnan(z[10:20, 10:20]).all() and np.isnan(z).sum() == 100
+
+
+def test_rays_to_the_sky_get_finite_ends(node, source, collect):
+    running = node(model='fake_holes', range__max=9.0, points__stride=1)
+    depths, clouds = collect(Image, 'depth/image'), collect(PointCloud2, 'points_clearing')
+    rgb = scene()
+    rgb[4, :, 0] = 250  # beyond the range
+    depth, cloud = source.answer([depths, clouds], CAM, rgb)
+    z, points = depth_of(depth), points_of(cloud)[0]
+    assert cloud.header == depth.header and cloud.is_dense
+    assert [f.name for f in cloud.fields] == ['x', 'y', 'z']
+    lengths = np.linalg.norm(points[:, :3], axis=1)
+    # two rows are unknown; sky, infinite and far ones end at 10 m, the default
+    assert len(points) == (CAM.height - 2) * CAM.width
+    assert np.isposinf(z[2:5]).all()
+    assert (abs(lengths - 10) < 1e-3).sum() == np.isposinf(z).sum()
+    near = z[np.isfinite(z)]
+    np.testing.assert_allclose(np.sort(points[:, 2])[: len(near)], np.sort(near), rtol=1e-6)
+    assert running.set(points__clearing_range=1.0) == []
+    points = points_of(source.answer(clouds, CAM, rgb))[0]
+    lengths = np.linalg.norm(points[:, :3], axis=1)
+    np.testing.assert_allclose(lengths, 1.0, rtol=1e-5)
+
+
+def test_both_clouds_have_the_rate_of_clouds(node, source, collect):
+    node(points__rate=5.0, points__stride=4)
+    depths = collect(Image, 'depth/image')
+    clouds, ends = collect(PointCloud2, 'points'), collect(PointCloud2, 'points_clearing')
+    source.answer([depths, clouds, ends], CAM, period_ns=10**9)
+    counts = [len(depths), len(clouds), len(ends)]
+    stamps = [source.send(CAM, period_ns=50_000_000)]
+    for _ in range(19):
+        source.graph.wait(lambda: depths.stamped(stamps[-1]), 'depth')
+        stamps.append(source.send(CAM, period_ns=50_000_000))
+    source.graph.wait(lambda: depths.stamped(stamps[-1]), 'depth')
+    source.graph.wait(lambda: len(ends) - counts[2] >= 4, 'clouds')
+    assert len(depths) - counts[0] == 20
+    assert 4 <= len(clouds) - counts[1] <= 6 and 4 <= len(ends) - counts[2] <= 6
+    assert {m.header.stamp.nanosec for m in clouds} == {m.header.stamp.nanosec for m in ends}

@@ -249,6 +249,12 @@ def sampled_at(image: Array, u: Array, v: Array, *, nearest: bool = False) -> Ar
     return torch.where(inside & (v <= height - 1 + margin), values, torch.nan)
 
 
+def clear_cache() -> None:
+    """Free the tables of each camera."""
+    small_cameras.cache_clear()
+    _middles.cache_clear()
+
+
 def _resized(image: Array, size: tuple[int, int]) -> Array:
     """(h, w) by averaging."""
     if isinstance(image, Tensor):

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from depth_ros.core.stamps import went_back
 from depth_ros.parameters.settings import Settings
 
+#: outputs that `points.rate` limits, all with the same images
+CLOUDS = frozenset({'points', 'points_clearing'})
+
 
 @dataclass(frozen=True, slots=True)
 class Demand:
@@ -69,16 +72,16 @@ class DemandGate:
         Args:
             subscribed: names of outputs that have subscribers.
             stamp_ns: header stamp of the image [ns].
-            settings: `rate` limits all outputs, `points.rate` the clouds.
+            settings: `rate` limits all outputs, `points.rate` those of `CLOUDS`.
         """
         now_ns = self._time(stamp_ns)
         wanted = set(subscribed)
         if not self._points.due(now_ns, settings.points.rate):
-            wanted.discard('points')
+            wanted -= CLOUDS
         if not wanted or not self._images.due(now_ns, settings.rate):
             return Demand(frozenset(), bool(subscribed))
         self._images.admit(now_ns, settings.rate)
-        if 'points' in wanted:
+        if wanted & CLOUDS:
             self._points.admit(now_ns, settings.points.rate)
         return Demand(frozenset(wanted), True)
 

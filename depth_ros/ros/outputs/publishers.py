@@ -17,11 +17,13 @@ from torch import Tensor
 
 from depth_ros.core import encode
 from depth_ros.core.types import DepthMap
-from depth_ros.parameters.settings import Settings
+from depth_ros.parameters.settings import Points, Settings
+from depth_ros.pipeline.filters.free_space import ray_ends
 from depth_ros.ros.inputs import camera_info
+from depth_ros.ros.outputs.clouds import CloudBuffer
 from depth_ros.ros.outputs.demand import Demand
 from depth_ros.ros.outputs.message_buffer import MessageBuffer
-from depth_ros.ros.outputs.messages import cloud_message, image_message
+from depth_ros.ros.outputs.messages import image_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Outputs:
         'depth/image': Image,
         'depth/camera_info': CameraInfo,
         'points': PointCloud2,
+        'points_clearing': PointCloud2,
         'depth/colorized': Image,
         'depth/confidence': Image,
     }
@@ -84,7 +87,9 @@ class Outputs:
                     kind, topic, qos, qos_overriding_options=overrides
                 )
             made.pop_all()
-        self.buffers = {name: MessageBuffer() for name in (*self.topics, 'valid points')}
+        kinds = self.topics.items()
+        self.clouds = {name: CloudBuffer() for name, kind in kinds if kind is PointCloud2}
+        self.buffers = {name: MessageBuffer() for name, kind in kinds if kind is Image}
         self._streams: dict[torch.device, torch.cuda.Stream] = {}
 
     def close(self) -> None:
@@ -92,6 +97,8 @@ class Outputs:
         self._destroy_publishers()
         for buffer in self.buffers.values():
             buffer.free()
+        for cloud in self.clouds.values():
+            cloud.free()
 
     def _destroy_publishers(self) -> None:
         while self.publishers:
@@ -160,7 +167,14 @@ class Outputs:
         if 'depth/camera_info' in wanted:
             yield Outgoing('depth/camera_info', camera_info.to_message(depth.camera, header))
         if 'points' in wanted:
-            yield self._points(depth, header, settings)
+            points = settings.points
+            how = {'color': points.color, 'organized': points.organized}
+            yield self._points('points', depth, header, points, **how)
+        if 'points_clearing' in wanted:
+            points = settings.points
+            ends = replace(depth, z=ray_ends(depth.z, depth.camera, points.clearing_range))
+            how = {'color': False, 'organized': False}
+            yield self._points('points_clearing', ends, header, points, **how)
         if 'depth/colorized' in wanted:
             colors = settings.colorized
             rgb = encode.colorize(depth.z, colors.min, colors.max, colors.colormap)
@@ -175,21 +189,11 @@ class Outputs:
         message = image_message(header, height, width, encoding, values.nbytes // height)
         return Outgoing(topic, message, buffer)
 
-    def _points(self, depth: DepthMap, header: Any, settings: Settings) -> Outgoing:
-        stride, color = settings.points.stride, settings.points.color
-        whole, valid, out = self.buffers['points'], self.buffers['valid points'], None
-        if not depth.z.is_cuda:  # written to the message's own memory
-            out = whole.floats(*encode.cloud_size(depth.camera, stride), 4)
-        points = every = encode.cloud(depth, stride, color, out)
-        if not settings.points.organized:
-            points = encode.dense(every, depth.z, valid.floats)[None]  # one row, all of it finite
-        buffer = whole if points.numel() == every.numel() else valid
-        if depth.z.is_cuda:
-            buffer.copy_from(points)
-        height, width = points.shape[:2]
-        dense = not settings.points.organized
-        message = cloud_message(header, height, width, color=color, dense=dense)
-        return Outgoing('points', message, buffer)
+    def _points(
+        self, topic: str, depth: DepthMap, header: Any, points: Points, **how: bool
+    ) -> Outgoing:
+        message, buffer = self.clouds[topic].fill(depth, header, stride=points.stride, **how)
+        return Outgoing(topic, message, buffer)
 
 
 def record_event(device: torch.device) -> torch.cuda.Event:
