@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from depth_ros import models
-from depth_ros.cli import image_file
+from depth_ros.cli import anchors_file, image_file
+from depth_ros.cli.arguments import positive
 from depth_ros.cli.image_file import ImageFile
 from depth_ros.core import encode
 from depth_ros.core.camera import Camera, check_calibration
@@ -27,6 +28,7 @@ from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.abilities import without_effect
 from depth_ros.pipeline.build import build
 from depth_ros.pipeline.choose_model import resolve
+from depth_ros.pipeline.scaling.anchored import AnchoredScale
 
 #: arguments that define the camera
 CAMERA = ('fx', 'fy', 'cx', 'cy', 'hfov')
@@ -46,6 +48,14 @@ def add_command(commands: Any) -> None:
     parser.add_argument('--cy', type=float, help='default: image centre')
     parser.add_argument('--hfov', type=float, help='horizontal field of view [deg], instead of fx')
     parser.add_argument(
+        '--anchors', type=Path, metavar='FILE',
+        help='pixels of known depth that give the metres: PNG of 16 bits, .npy or .npz',
+    )  # fmt: skip
+    parser.add_argument(
+        '--anchors-per-metre', type=positive, default=1000.0, metavar='VALUE',
+        help='value of that PNG for one metre [%(default)g]',
+    )  # fmt: skip
+    parser.add_argument(
         '-p', dest='parameters', action='append', default=[], metavar='NAME:=VALUE',
         help='a parameter of depth_node that has an effect on one image',
     )  # fmt: skip
@@ -62,6 +72,8 @@ def execute(args: argparse.Namespace) -> None:
     values: dict[str, Any] = {
         'model': args.model, 'weights': args.weights, 'device': args.device,
     }  # fmt: skip
+    if args.anchors is not None:
+        values['scaling.method'] = 'anchors'
     values |= layers.parse(args.parameters)
     described = any(getattr(args, name) is not None for name in CAMERA)
     by_name = values['model'] != 'auto'
@@ -81,6 +93,9 @@ def execute(args: argparse.Namespace) -> None:
     # before the network is chosen and loaded, which takes longer
     _refuse(without_effect(asked, models.get(values['model']) if by_name else None, node=False))
     height, width = image.rgb.shape[:2]
+    anchors = None
+    if args.anchors is not None:
+        anchors = anchors_file.read(args.anchors, (height, width), args.anchors_per_metre)
     if image.orientation != 1:
         print(f'turned upright by EXIF orientation {image.orientation}: now {width}x{height}')
     camera = None if estimated else camera_from_arguments(args, image)
@@ -100,7 +115,12 @@ def execute(args: argparse.Namespace) -> None:
         assert isinstance(pipeline.model, EstimatesCamera)  # `build` refuses others
         camera = pipeline.model.estimate_camera(rgb)
         print(f'camera {camera}, estimated by the network')
-    depth_map = pipeline(Frame(rgb, camera))
+    scale = None
+    if anchors is not None:
+        scale = AnchoredScale(lambda frame, prediction: {args.anchors.name: anchors})
+    depth_map = pipeline(Frame(rgb, camera), scale=scale)
+    if scale is not None:
+        print(scale.state)
     stride = settings.points.stride if 'points.stride' in values else 1  # a file is not a topic
     for path in write_files(depth_map, prefix, settings, stride):
         print(path)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -103,6 +104,12 @@ class Anchors:
     def __len__(self) -> int:
         """Number of anchors."""
         return len(self.z)
+
+    @classmethod
+    def joined(cls, several: Iterable[Anchors]) -> Anchors:
+        """All anchors of several sources."""
+        parts = [(a.u, a.v, a.z, a.sigma) for a in several]
+        return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)

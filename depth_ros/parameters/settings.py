@@ -93,10 +93,11 @@ class ScalingSettings:
         'auto',
         'How the output of the network becomes metres. auto: as_is for metric networks, '
         'canonical_focal for canonical ones, baseline with two_views; other networks need '
-        'constant.',
-        'The network has no metric scale and you measured one (constant).',
+        'constant or anchors. anchors: fitted to pixels of known depth.',
+        'The network has no metric scale and you measured one (constant), or a sensor measures '
+        'depth of some pixels (anchors).',
         live=True,
-        choices=('auto', 'as_is', 'canonical_focal', 'constant', 'baseline'),
+        choices=('auto', 'as_is', 'canonical_focal', 'constant', 'baseline', 'anchors'),
     )
     scale: float = setting(
         1.0,
@@ -113,6 +114,36 @@ class ScalingSettings:
         live=True,
         low=-1e3,
         high=1e3,
+    )
+    max_order: str = setting(
+        'field',
+        'Most complex correction that is fitted to anchors, if it predicts those that were left '
+        'out better than a simpler one. scale: one factor. shift: also a shift of inverse depth. '
+        'spline: a monotone curve of depth. field: a factor that varies over the image.',
+        'The correction must be a single number, or follow the anchors less closely.',
+        live=True,
+        choices=('scale', 'shift', 'spline', 'field'),
+        only_with=('scaling.method', 'anchors', 'auto'),
+    )
+    max_age: float = setting(
+        5.0,
+        'Time without usable anchors for which the scale is held [s].',
+        'The sensor pauses for longer, or the scene changes so fast that an old scale is wrong.',
+        live=True,
+        low=0.0,
+        high=1e6,
+        needs=NODE,
+        only_with=('scaling.method', 'anchors', 'auto'),
+    )
+    after_max_age: str = setting(
+        'stop',
+        'What happens then. stop: no depth is published until there are anchors again. hold: the '
+        'last scale is used on.',
+        'Depth with an uncertain scale is better than none.',
+        live=True,
+        choices=('stop', 'hold'),
+        needs=NODE,
+        only_with=('scaling.method', 'anchors', 'auto'),
     )
 
 

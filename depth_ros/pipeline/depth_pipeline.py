@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depth_ros.core.errors import DepthRosError, InferenceError, ScaleError
+from depth_ros.core.errors import ConfigError, DepthRosError, InferenceError, ScaleError
 from depth_ros.core.geometry import undistort
-from depth_ros.core.types import DepthMap, Frame, Prediction
+from depth_ros.core.types import Anchors, DepthMap, Frame, Prediction
 from depth_ros.models import DepthModel, TakesBatches
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.filters import Filters
 from depth_ros.pipeline.scaling import Scaling
+from depth_ros.pipeline.scaling.anchored import AnchoredScale
 
 T = TypeVar('T')
 
@@ -70,8 +71,17 @@ class Pipeline:
         scaling = Scaling(settings.scaling, self.model.kind, two_views=two_views)
         self.snapshot = Snapshot(settings, scaling)
 
-    def __call__(self, frame: Frame) -> DepthMap:
+    def __call__(
+        self, frame: Frame, anchors: Anchors | None = None, scale: AnchoredScale | None = None
+    ) -> DepthMap:
         """Depth of a frame.
+
+        Args:
+            frame: on the device.
+            anchors: with `scaling.method` 'anchors': pixels of known depth in the undistorted
+                image. They scale this frame alone.
+            scale: instead, for the frames of one camera in their order: where their anchors come
+                from, and the scale that is tracked from frame to frame.
 
         Returns:
             (H, W) metres for the undistorted camera: NaN invalid, +Inf sky or beyond range.max,
@@ -79,9 +89,19 @@ class Pipeline:
 
         Raises:
             InferenceError: the prediction is not of the frame's size, or holds no number.
-            ScaleError: the scale comes from two views (`pipeline.two_views`).
+            ScaleError: the scale comes from two views (`pipeline.two_views`), or these anchors
+                give none.
+            ConfigError: anchors are given, but `scaling.method` does not use them.
         """
-        (depth,) = self.many([frame], self.snapshot, [self.filters])
+        snapshot = self.snapshot
+        if anchors is not None:
+            scale = AnchoredScale(lambda frame, prediction: {'': anchors})
+        if scale is not None and snapshot.scaling.method != 'anchors':
+            raise ConfigError(
+                f'anchors are given, but scaling.method is {snapshot.scaling.method!r}: set it to '
+                "'anchors'"
+            )
+        (depth,) = self.many([frame], snapshot, [self.filters], [scale])
         if isinstance(depth, DepthRosError):
             raise depth
         depth.ensure_finite()
@@ -93,6 +113,7 @@ class Pipeline:
         frames: list[Frame],
         snapshot: Snapshot,
         filters: Sequence[Filters | None] | None = None,
+        scales: Sequence[AnchoredScale | None] | None = None,
     ) -> list[DepthMap | DepthRosError]:
         """Depth of frames of several cameras, in one run of the network where it takes batches.
 
@@ -100,6 +121,7 @@ class Pipeline:
             frames: of any cameras and sizes, on the device.
             snapshot: the settings for all of them.
             filters: those of each camera, with what they remember; None for frames on their own.
+            scales: those of each camera, for `scaling.method` 'anchors'.
 
         Returns:
             For each frame what a call with it alone would return or raise, so that the fault of
@@ -118,13 +140,29 @@ class Pipeline:
             predictions = self.model.predict_many(undistorted)
         else:
             predictions = [_tried(self.model.predict, frame) for frame in undistorted]
-        filters = filters or [None] * len(frames)
+        nothing = [None] * len(frames)
+        owned = zip(filters or nothing, scales or nothing, strict=True)
         return [
             p
             if isinstance(p, DepthRosError)
-            else _tried(self.depth_map, p, frame, snapshot, seen, None, its)
-            for p, (frame, seen), its in zip(predictions, pinholes, filters, strict=True)
+            else _tried(self._scaled, p, frame, snapshot, seen, *its)
+            for p, (frame, seen), its in zip(predictions, pinholes, owned, strict=True)
         ]
+
+    def _scaled(
+        self,
+        prediction: Prediction,
+        frame: Frame,
+        snapshot: Snapshot,
+        seen: Tensor | None,
+        filters: Filters | None,
+        scale: AnchoredScale | None,
+    ) -> DepthMap:
+        if snapshot.scaling.method != 'anchors':
+            scale = None
+        elif scale is None:
+            raise ScaleError("scaling.method is 'anchors', but there are none for this image")
+        return self.depth_map(prediction, frame, snapshot, seen, filters=filters, scale=scale)
 
     def depth_map(
         self,
@@ -134,6 +172,7 @@ class Pipeline:
         seen: Tensor | None = None,
         factor: float | None = None,
         filters: Filters | None = None,
+        scale: AnchoredScale | None = None,
     ) -> DepthMap:
         """A prediction in metres, filtered.
 
@@ -144,14 +183,18 @@ class Pipeline:
             seen: (H, W) bool, False outside the lens's field of view; None for everywhere True.
             factor: [m] per unit of the prediction, where one was measured.
             filters: of the camera, with what they remember; None for a frame on its own.
+            scale: of the camera, by anchors; None leaves their correction out.
 
         Raises:
             InferenceError: the prediction is not of the frame's size.
+            ScaleError: anchors have not given a scale.
         """
         has_finite = _check(prediction, frame)
         z = snapshot.scaling(prediction, frame.camera)
         if factor is not None:
             z = z * factor
+        if scale is not None:
+            z = scale(z, prediction, frame, snapshot.settings.scaling)
         z = (filters or Filters())(z, prediction, frame, snapshot.settings, seen)
         return DepthMap(z, frame.camera, frame.rgb, prediction.confidence, has_finite=has_finite)
 

@@ -12,7 +12,7 @@ from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Kind, Prediction
 from depth_ros.parameters.settings import ScalingSettings
-from depth_ros.pipeline.scaling import as_is, canonical_focal, constant
+from depth_ros.pipeline.scaling import anchors, as_is, canonical_focal, constant
 from depth_ros.pipeline.two_views import baseline
 
 METHODS: dict[str, ModuleType] = {
@@ -20,7 +20,10 @@ METHODS: dict[str, ModuleType] = {
     'canonical_focal': canonical_focal,
     'constant': constant,
     'baseline': baseline,
+    'anchors': anchors,
 }
+#: methods that measure the scale while the pipeline runs
+MEASURED = ('baseline', 'anchors')
 
 
 class Scaling:
@@ -62,10 +65,16 @@ class Scaling:
                 "scaling.method is 'baseline' but two_views.mode is 'off': set it to stereo (a "
                 'second camera) or motion (odometry), with a model that takes two views'
             )
-        if self.method == 'baseline' and settings.scale != 1:
+        if self.method == 'anchors' and two_views:
             raise ConfigError(
-                f"scaling.scale is {settings.scale:g} but scaling.method 'baseline' measures it: "
-                "set scaling.scale to 1, or the method to 'constant'"
+                "scaling.method 'anchors' takes one view: set two_views.mode to 'off', or the "
+                "method to 'baseline'"
+            )
+        if self.method in MEASURED and (settings.scale != 1 or settings.shift):
+            raise ConfigError(
+                f'scaling.scale is {settings.scale:g} and scaling.shift {settings.shift:g}, but '
+                f'scaling.method {self.method!r} measures them: set them to 1 and 0, or the '
+                "method to 'constant'"
             )
         if settings.shift and kind is not Kind.AFFINE_INVERSE:
             raise ConfigError(
@@ -83,12 +92,15 @@ class Scaling:
 
         Returns:
             Z along the optical axis, (H, W) float32 [m]; NaN or not positive where unknown. With
-            method 'baseline' it is still to be multiplied by the measured scale.
+            method 'baseline' it is still to be multiplied by the measured scale, with 'anchors'
+            still to be corrected, and inverse depth stays what it is.
 
         Raises:
             InferenceError: a canonical prediction has no `focal_px`.
         """
         z: Tensor = METHODS[self.method].to_metres(prediction, camera)
+        if self.method == 'anchors':
+            return z
         if self.settings.scale != 1:
             z = z * self.settings.scale
         if prediction.kind is Kind.AFFINE_INVERSE:  # Z = 1 / (scale * value + shift)
@@ -108,6 +120,7 @@ def _automatic(kind: Kind, two_views: bool, takes_pairs: bool) -> str:
     two_views_remedy = "two_views.mode to 'stereo' or 'motion' (a known baseline), or "
     raise ConfigError(
         f'the network is {kind.value}: its output is not metric, and scaling.method is auto. Set '
-        f"{two_views_remedy if takes_pairs else ''}scaling.method to 'constant' and scaling.scale "
-        'to a measured factor, or choose a metric preset such as depth_anything_v3_metric_large.'
+        f"{two_views_remedy if takes_pairs else ''}scaling.method to 'anchors' (pixels of known "
+        "depth), or scaling.method to 'constant' and scaling.scale to a measured factor, or "
+        'choose a metric preset such as depth_anything_v3_metric_large.'
     )

@@ -53,6 +53,7 @@ class Fit:
         used: number of anchors that agree with it.
         refused: number of the others: outliers, outside the image, or without a prediction.
         residual: relative standard deviation of depth at held-out anchors, without outliers.
+        typical: (3,) float64, values of the network in the image: low, median, high.
         reason: why there is no correction; ''.
     """
 
@@ -63,6 +64,7 @@ class Fit:
     used: int = 0
     refused: int = 0
     residual: float = np.nan
+    typical: Floats | None = None
     reason: str = ''
 
 
@@ -215,9 +217,9 @@ def _result(best: _Candidate, samples: Samples) -> Fit:
         correction = replace(correction.scaled(middle), field=field)
         covariance = covariance * min(1.0, variance(samples, residual, used) / covariance[0, 0])
     count = int(used.sum())
-    median = _typical(samples, correction.inverse)[1:2]
+    typical = _typical(samples, correction.inverse)
     with np.errstate(invalid='ignore'):
-        spread = float(np.sqrt(log_variance(correction, covariance, median))[0])
+        spread = float(np.sqrt(log_variance(correction, covariance, typical)[1]))
     return Fit(
         correction,
         best.order,
@@ -226,4 +228,5 @@ def _result(best: _Candidate, samples: Samples) -> Fit:
         count,
         len(samples) - count + samples.dropped,
         robust_std(best.held_out[used]) if count > len(covariance) else np.nan,
+        typical,
     )

@@ -58,6 +58,11 @@ class ScaleTracker:
         self.jumps = self.gated = 0
         self.reset()
 
+    @property
+    def jitter(self) -> float:
+        """Standard deviation of the scale from frame to frame, as far as measured."""
+        return float(np.sqrt(np.max(self._jitter, initial=0.0)))
+
     def reset(self) -> None:
         """Start again without a scale."""
         self.measured_ns: int | None = None

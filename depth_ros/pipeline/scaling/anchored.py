@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Metres of one camera by anchors: each frame's anchors are fitted, and the scale is tracked.
+
+What is carried from one frame to the next:
+
+- scale and shift, by the tracker, as log depth at two fixed values of the network. There the
+  state means the same for every order of fit, and its noise is noise of the published depth;
+- the shape of the newest fit, relative to its scale: a spline belongs to the network and stays; a
+  field belongs to the scene in the image and fades out once no new one comes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from depth_ros.core.errors import ScaleError
+from depth_ros.core.types import Anchors, Frame, Kind, Prediction
+from depth_ros.parameters.settings import ScalingSettings
+from depth_ros.pipeline.scaling.correction import Correction
+from depth_ros.pipeline.scaling.curves import independent_places, robust_std
+from depth_ros.pipeline.scaling.fit import Fit, fit, log_variance
+from depth_ros.pipeline.scaling.samples import Floats
+from depth_ros.pipeline.scaling.tracker import Estimate, ScaleTracker
+
+#: name of a source -> its anchors in this frame; without sources that have nothing new
+Source = Callable[[Frame, Prediction], Mapping[str, Anchors]]
+
+#: for how long anchors are used again, at their pixels, in later frames [s]
+REUSE_S = 0.5
+#: relative change of depth at a pixel in one second, because camera and objects move
+CHANGE = 0.2
+#: a field stays as it is for the first time, and is gone after the second [s]
+FIELD_STAYS_S, FIELD_GONE_S = 0.3, 1.5
+#: jitter of a network below which frames without anchors are not corrected
+STEADY = 0.01
+#: ratio of the two depths at which the scale is tracked, at least
+APART = 1.7
+FARTHEST_M = 1e3  #: depth that stands for infinity in the tracker
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleState:
+    """What is known of the scale of the newest frame.
+
+    Args:
+        scale: as in `Correction`.
+        shift: as in `Correction` [1/m].
+        spread: relative standard deviation of depth that the scale causes.
+        age_s: time since the newest anchors that were used [s].
+        order: of the newest fit.
+        used: anchors of the newest fit that agree with it.
+        refused: its other anchors.
+        residual: relative standard deviation of depth at its held-out anchors.
+        sources: names of the sources of its anchors.
+        reason: why the newest anchors were not used; '' if they were.
+    """
+
+    scale: float = math.nan
+    shift: float = 0.0
+    spread: float = math.nan
+    age_s: float = math.nan
+    order: str = ''
+    used: int = 0
+    refused: int = 0
+    residual: float = math.nan
+    sources: tuple[str, ...] = ()
+    reason: str = 'no anchors yet'
+
+    def __str__(self) -> str:
+        """The scale in one line."""
+        shift = f', shift {self.shift:.3g} 1/m' if self.shift else ''
+        return (
+            f'scale {self.scale:.4g} +- {100 * self.spread:.1f} %{shift}, order {self.order}; '
+            f'{self.used} anchors agree, {self.refused} do not; error at those left out '
+            f'{100 * self.residual:.1f} %'
+        )
+
+
+class AnchoredScale:
+    """Scale of one camera.
+
+    Args:
+        source: gives the anchors of each frame.
+
+    Attributes:
+        state: of the newest frame; replaced as a whole, so that other threads may read it.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.clear()
+
+    def clear(self) -> None:
+        """Start again without a scale."""
+        self.state = ScaleState()
+        self._tracker = ScaleTracker()
+        self._fit: Fit | None = None
+        self._fit_ns = 0
+        self._references: Floats = np.zeros(0)
+        self._recent: dict[str, tuple[int, Anchors]] = {}  # source -> stamp, anchors
+
+    def __call__(
+        self, values: Tensor, prediction: Prediction, frame: Frame, settings: ScalingSettings
+    ) -> Tensor:
+        """Metres of the camera's next frame.
+
+        Args:
+            values: (H, W) float32, of the network, as `Scaling` with method 'anchors' gives them.
+            prediction: of the frame.
+            frame: undistorted.
+            settings: of this frame.
+
+        Returns:
+            (H, W) float32 [m], with what is no depth still to be marked.
+
+        Raises:
+            ScaleError: no scale is known yet, or it is older than allowed.
+        """
+        stamp_ns = frame.stamp_ns
+        if self._tracker.forget_if_back(stamp_ns):
+            self.clear()
+        found = {name: a for name, a in self.source(frame, prediction).items() if len(a)}
+        estimate = None
+        if found:
+            estimate = self._measure(values, prediction.kind, frame, found, settings)
+        if estimate is None:
+            estimate = self._tracker.hold(stamp_ns)
+        if estimate is None or self._fit is None or self._tracker.measured_ns is None:
+            raise ScaleError(
+                f'no depth is published before anchors give its scale: {self.state.reason}'
+            )
+        age_s = max(0, stamp_ns - self._tracker.measured_ns) * 1e-9
+        self._refuse_old(age_s, settings)
+        correction = self._correction(estimate.value, stamp_ns)
+        z = correction(values)
+        if not found and age_s <= REUSE_S and self._tracker.jitter > STEADY:
+            z, estimate = self._again(z, estimate, stamp_ns)
+        self.state = replace(
+            self.state,
+            scale=correction.scale,
+            shift=correction.shift,
+            spread=float(np.sqrt(np.mean(estimate.variance))),
+            age_s=age_s,
+        )
+        return z
+
+    def report(self) -> dict[str, Any]:
+        """State as key and value, for diagnostics."""
+        state = self.state
+        return {
+            'scale': f'{state.scale:.4g}',
+            'shift [1/m]': f'{state.shift:.4g}',
+            'scale spread [%]': f'{100 * state.spread:.1f}',
+            'scale age [s]': f'{state.age_s:.2f}',
+            'order of the fit': state.order,
+            'anchors used': state.used,
+            'anchors refused': state.refused,
+            'residual at held-out anchors [%]': f'{100 * state.residual:.1f}',
+            'sources of anchors': ' '.join(state.sources),
+            'anchors not used': state.reason,
+            'jumps of the scale': self._tracker.jumps,
+        }
+
+    def _measure(
+        self,
+        values: Tensor,
+        kind: Kind,
+        frame: Frame,
+        found: Mapping[str, Anchors],
+        settings: ScalingSettings,
+    ) -> Estimate | None:
+        """Fit the anchors of this frame, together with recent ones of the other sources."""
+        stamp_ns = frame.stamp_ns
+        self._recent |= {name: (stamp_ns, anchors) for name, anchors in found.items()}
+        recent = self._recent_anchors(stamp_ns)
+        before = self._fit.order if self._fit else ''
+        new = fit(
+            values,
+            kind,
+            Anchors.joined(recent.values()),
+            frame.rgb,
+            max_order=settings.max_order,
+            favour=before,
+        )
+        self.state = replace(self.state, refused=new.refused, reason=new.reason)
+        if new.correction is None:
+            return None
+        if self._tracker.measured_ns is None:
+            self._references = _apart(new)
+        measured, variance = self._at_references(new)
+        estimate = self._tracker.update(measured, variance, stamp_ns)
+        if estimate.gated:
+            factor = math.exp(float(np.mean(measured - estimate.value)))
+            reason = f'the scale by the anchors differs by a factor of {factor:.2f} from before'
+            self.state = replace(self.state, reason=f'{reason}; it is used once others agree')
+            return estimate
+        self._fit, self._fit_ns = new, stamp_ns
+        self.state = replace(
+            self.state,
+            order=new.order,
+            used=new.used,
+            residual=new.residual,
+            sources=tuple(recent),
+        )
+        return estimate
+
+    def _recent_anchors(self, stamp_ns: int) -> dict[str, Anchors]:
+        """Anchors that are not too old, with less weight the older they are."""
+        recent = {}
+        for name, (at_ns, anchors) in self._recent.items():
+            age_s = (stamp_ns - at_ns) * 1e-9
+            if 0 <= age_s <= REUSE_S:
+                moved = CHANGE * age_s * anchors.z
+                recent[name] = replace(anchors, sigma=np.hypot(anchors.sigma, moved))
+        return recent
+
+    def _at_references(self, new: Fit) -> tuple[Floats, Floats]:
+        """Log scale at the two references, and its variance."""
+        assert new.correction is not None and new.covariance is not None
+        plain = replace(new.correction, spline=None, field=None)
+        z = np.minimum(plain.at(self._references), FARTHEST_M)
+        variance = log_variance(plain, new.covariance, self._references)
+        measured = np.log(z)
+        if not plain.inverse:
+            measured -= np.log(self._references)
+        return measured, np.where(z < FARTHEST_M, variance, 1.0) + 1e-8
+
+    def _correction(self, log_scale: Floats, stamp_ns: int) -> Correction:
+        """The shape of the newest fit, with the tracked scale and shift."""
+        assert self._fit is not None and self._fit.correction is not None
+        shape = self._fit.correction
+        scale, shift = _line(log_scale, self._references, inverse=shape.inverse)
+        age_s = (stamp_ns - self._fit_ns) * 1e-9
+        remains = (FIELD_GONE_S - age_s) / (FIELD_GONE_S - FIELD_STAYS_S)
+        field = shape.field
+        if field is not None and remains < 1:
+            field = None if remains <= 0 else field ** np.float32(remains)
+        if not scale > 0:  # the two depths changed their order while each followed its own noise
+            return replace(shape, field=field)
+        return replace(shape, scale=scale, shift=shift, field=field)
+
+    def _again(self, z: Tensor, held: Estimate, stamp_ns: int) -> tuple[Tensor, Estimate]:
+        """Depth that agrees in this frame with the anchors of earlier ones, at their pixels."""
+        recent = self._recent_anchors(stamp_ns)
+        if not recent:
+            return z, held
+        anchors = Anchors.joined(recent.values())
+        height, width = z.shape
+        u, v = np.rint(anchors.u), np.rint(anchors.v)
+        inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
+        index = torch.from_numpy((v[inside] * width + u[inside]).astype(np.int64)).to(z.device)
+        now = z.reshape(-1)[index].cpu().numpy().astype(np.float64)
+        there, sigma = anchors.z[inside], anchors.sigma[inside] / anchors.z[inside]
+        known = np.isfinite(now) & (now > 0)
+        if not known.any():
+            return z, held
+        ratio, sigma = np.log(there[known] / now[known]), sigma[known]
+        middle = float(np.median(ratio))
+        count = independent_places(np.stack([u, v], 1)[inside][known] / math.sqrt(height * width))
+        variance = robust_std(ratio - middle) ** 2 / count + float(np.median(sigma)) ** 2
+        estimate = self._tracker.update(
+            held.value + middle, np.full(len(held.value), variance), stamp_ns, again=True
+        )
+        if estimate.gated:
+            return z, held
+        return z * math.exp(float(np.mean(estimate.value - held.value))), estimate
+
+    def _refuse_old(self, age_s: float, settings: ScalingSettings) -> None:
+        """Raise where the scale is older than allowed."""
+        self.state = replace(self.state, age_s=age_s)
+        if settings.after_max_age == 'stop' and age_s > settings.max_age:
+            because = f': {self.state.reason}' if self.state.reason else ''
+            raise ScaleError(
+                f'no depth is published: the newest anchors are {age_s:.1f} s old, and '
+                f'scaling.max_age is {settings.max_age:g} s{because}'
+            )
+
+
+def _apart(new: Fit) -> Floats:
+    """Two values of the network, at different depths in the image of a fit."""
+    assert new.correction is not None and new.typical is not None
+    low, middle, high = new.typical
+    if new.correction.inverse:
+        return np.array([low, high])
+    ratio = max(math.sqrt(APART), math.sqrt(high / low))
+    return np.array([middle / ratio, middle * ratio])
+
+
+def _line(log_scale: Floats, references: Floats, *, inverse: bool) -> tuple[float, float]:
+    """Scale and shift that give the two depths at the two references."""
+    if not inverse and abs(log_scale[0] - log_scale[1]) < 1e-9:
+        return math.exp(log_scale[0]), 0.0
+    log_z = log_scale if inverse else log_scale + np.log(references)
+    x = references if inverse else 1 / references
+    inverse_z = np.exp(-log_z)
+    slope = float((inverse_z[1] - inverse_z[0]) / (x[1] - x[0]))
+    shift = float(inverse_z[0] - slope * x[0])
+    if inverse or slope <= 0:
+        return slope, shift
+    return 1 / slope, shift
