@@ -34,6 +34,7 @@ def test_every_parameter_is_read_somewhere():
         'scaling': {'settings'},
         'points': {'points'},
         'colorized': {'colors'},
+        'compressed_depth': {'compressed'},
         'onnx': {'description'},
         'two_views': {'settings', 'two_views'},
     }

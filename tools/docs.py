@@ -59,6 +59,7 @@ PREFIXES = {
     'two_views': ('Two views', 'See [Two views](two-views.md).'),
     'points': ('Point cloud', 'See [Navigation](navigation.md).'),
     'colorized': ('Colour image', ''),
+    'compressed_depth': ('Compressed depth', 'See [Topics](topics.md#over-wi-fi).'),
     'onnx': ('Your own network', 'See [Your own network](networks.md#your-own-network).'),
 }
 _YAML_HEAD = """\

@@ -2,8 +2,9 @@
 """Filters, switched while the node runs."""
 
 import numpy as np
+from compressed_depth import decoded
 from graph import camera, depth_of, points_of
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
 CAM = camera(64, 48)
 
@@ -107,3 +108,28 @@ def test_both_clouds_have_the_rate_of_clouds(node, source, collect):
     assert len(depths) - counts[0] == 20
     assert 4 <= len(clouds) - counts[1] <= 6 and 4 <= len(ends) - counts[2] <= 6
     assert {m.header.stamp.nanosec for m in clouds} == {m.header.stamp.nanosec for m in ends}
+
+
+def test_compressed_depth_is_the_depth(node, source, collect):
+    running = node(model='fake_holes')
+    depths = collect(Image, 'depth/image')
+    small = collect(CompressedImage, 'depth/image/compressedDepth')
+
+    def answer():
+        return source.answer([depths, small], CAM, scene())
+
+    for form in ('png', 'rvl'):
+        assert running.set(compressed_depth__format=form, compressed_depth__png_level=3) == []
+        depth, message = answer()
+        assert message.header == depth.header
+        assert message.format == f'32FC1; compressedDepth {form}'
+        z = depth_of(depth)
+        out = decoded(message.format, bytes(message.data))
+        assert np.array_equal(np.isfinite(out), np.isfinite(z))
+        np.testing.assert_allclose(out, np.where(np.isfinite(z), z, np.nan), rtol=2e-3)
+        assert running.set(depth_encoding='16UC1') == []
+        depth, message = answer()
+        assert message.format == f'16UC1; compressedDepth {form}'
+        millimetres = np.frombuffer(depth.data, np.uint16).reshape(CAM.size)
+        assert np.array_equal(decoded(message.format, bytes(message.data)), millimetres)
+        assert running.set(depth_encoding='32FC1') == []

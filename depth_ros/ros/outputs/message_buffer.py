@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from depth_ros.core import compress
+
 
 class MessageBuffer:
     """The data of one message at a time: filled from a tensor, then given to the message.
@@ -103,6 +105,29 @@ class MessageBuffer:
             if not self._locked:  # CUDA reports the failure to the next kernel: let it be this one
                 with contextlib.suppress(RuntimeError):
                     torch.ones(1, device=device)
+
+
+class CompressedDepthBuffer(MessageBuffer):
+    """The data of compressedDepth messages: compressed when the values are there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shape = 0, 0
+        self._how: tuple[str, float, float, int] = 'png', 0.0, 0.0, 1
+
+    def fill(
+        self, values: Tensor, form: str, a: float = 0.0, b: float = 0.0, level: int = 1
+    ) -> None:
+        """Copy values (H, W) uint16 from wherever they are; see `compress.compressed`."""
+        self._shape = values.shape[0], values.shape[1]
+        self._how = form, a, b, level
+        self.copy_from(values)
+
+    def give_to(self, message: Any) -> None:
+        """Make the compressed values the data of a CompressedImage; the copy must be done."""
+        super().give_to(message)
+        values = self._as(np.uint16).reshape(self._shape)
+        message._data = array.array('B', compress.compressed(values, *self._how))
 
 
 def _cudart() -> Any:

@@ -12,18 +12,21 @@ import torch
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from torch import Tensor
 
-from depth_ros.core import encode
+from depth_ros.core import compress, encode
 from depth_ros.core.types import DepthMap
 from depth_ros.parameters.settings import Points, Settings
 from depth_ros.pipeline.filters.free_space import ray_ends
 from depth_ros.ros.inputs import camera_info
 from depth_ros.ros.outputs.clouds import CloudBuffer
 from depth_ros.ros.outputs.demand import Demand
-from depth_ros.ros.outputs.message_buffer import MessageBuffer
+from depth_ros.ros.outputs.message_buffer import CompressedDepthBuffer, MessageBuffer
 from depth_ros.ros.outputs.messages import image_message
+
+#: the name under which image_transport looks for it
+COMPRESSED = 'depth/image/compressedDepth'
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Outputs:
 
     topics: ClassVar[dict[str, type]] = {
         'depth/image': Image,
+        COMPRESSED: CompressedImage,
         'depth/camera_info': CameraInfo,
         'points': PointCloud2,
         'points_clearing': PointCloud2,
@@ -89,13 +93,14 @@ class Outputs:
             made.pop_all()
         kinds = self.topics.items()
         self.clouds = {name: CloudBuffer() for name, kind in kinds if kind is PointCloud2}
+        self.compressed = CompressedDepthBuffer()
         self.buffers = {name: MessageBuffer() for name, kind in kinds if kind is Image}
         self._streams: dict[torch.device, torch.cuda.Stream] = {}
 
     def close(self) -> None:
         """Remove the publishers."""
         self._destroy_publishers()
-        for buffer in self.buffers.values():
+        for buffer in (*self.buffers.values(), self.compressed):
             buffer.free()
         for cloud in self.clouds.values():
             cloud.free()
@@ -164,6 +169,8 @@ class Outputs:
             in_millimetres = settings.depth_encoding == '16UC1'
             values = encode.millimetres(depth.z) if in_millimetres else depth.z
             yield self._image('depth/image', header, values, settings.depth_encoding)
+        if COMPRESSED in wanted:
+            yield self._compressed(depth, header, settings)
         if 'depth/camera_info' in wanted:
             yield Outgoing('depth/camera_info', camera_info.to_message(depth.camera, header))
         if 'points' in wanted:
@@ -188,6 +195,18 @@ class Outputs:
         height, width = values.shape[:2]
         message = image_message(header, height, width, encoding, values.nbytes // height)
         return Outgoing(topic, message, buffer)
+
+    def _compressed(self, depth: DepthMap, header: Any, settings: Settings) -> Outgoing:
+        compressed, encoding = settings.compressed_depth, settings.depth_encoding
+        a, b = 0.0, 0.0
+        if encoding == '16UC1':
+            values = encode.millimetres(depth.z)
+        else:
+            a, b = compress.quantization(settings.range.min, settings.range.max or compress.FAR)
+            values = compress.inverse_values(depth.z, a, b)
+        self.compressed.fill(values, compressed.format, a, b, compressed.png_level)
+        name = compress.encoding_name(encoding, compressed.format)
+        return Outgoing(COMPRESSED, CompressedImage(header=header, format=name), self.compressed)
 
     def _points(
         self, topic: str, depth: DepthMap, header: Any, points: Points, **how: bool
