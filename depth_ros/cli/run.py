@@ -28,6 +28,7 @@ from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.abilities import without_effect
 from depth_ros.pipeline.build import build
 from depth_ros.pipeline.choose_model import resolve
+from depth_ros.pipeline.filters.clouds import kept, surfaces
 from depth_ros.pipeline.scaling.anchored import AnchoredScale
 
 #: arguments that define the camera
@@ -200,7 +201,9 @@ def write_files(depth: DepthMap, prefix: Path, settings: Settings, stride: int =
             raise ImageError(
                 f'{files[end]} cannot be written; choose another prefix with --output'
             )
-    points = encode.dense(encode.cloud(depth, stride))
+    points = encode.dense(encode.cloud(surfaces(depth, settings.points, stride), stride))
+    mask = kept(points, settings.points)
+    points = points if mask is None else encode.selected(points, mask)
     files['.ply'].write_bytes(encode_ply(points, settings.points.color))
     return list(files.values())
 

@@ -127,6 +127,11 @@ def with_values(settings: Any, values: Mapping[str, Any]) -> Any:
         least, most = attrgetter(low)(settings), attrgetter(high)(settings)
         if most and least >= most:
             raise ConfigError(f'{low} is {least:g} and {high} is {most:g}; {high} must be greater')
+    if settings.points.ground == 'drop' and not settings.points.camera_height:
+        raise ConfigError(
+            'points.ground is drop, which needs the height of the camera above the floor: set '
+            'points.camera_height [m], and points.camera_pitch [deg] if it looks down'
+        )
     check_cameras(settings)
     return settings
 

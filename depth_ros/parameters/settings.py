@@ -260,6 +260,58 @@ class Points:
         'No consumer reads colours.',
         live=True,
     )
+    voxel: float = setting(
+        0.0,
+        'points: one point of each cube of this size [m]. 0: all points.',
+        'Near surfaces have many more points than the consumer needs.',
+        live=True,
+        low=0.0,
+        high=10.0,
+    )
+    voxel_growth: float = setting(
+        0.0,
+        'points.voxel: smallest size of a cube by its distance [m per m]; sizes are points.voxel '
+        'times a power of two. 0: the same everywhere.',
+        'Far points scatter, as the error of depth grows with the distance (0.02 to 0.1).',
+        live=True,
+        low=0.0,
+        high=1.0,
+    )
+    ground: str = setting(
+        'keep',
+        'drop: points has no points of the floor, where a plane near that of points.camera_height '
+        'and points.camera_pitch fills the lower image.',
+        'The consumer takes the floor for an obstacle.',
+        live=True,
+        choices=('keep', 'drop'),
+    )
+    ground_height: float = setting(
+        0.1,
+        'Height above and below the plane of the floor up to which points are dropped [m].',
+        'Parts of the floor are left (raise it), or low obstacles are lost (lower it).',
+        live=True,
+        low=0.0,
+        high=2.0,
+        only_with=('points.ground', 'drop'),
+    )
+    camera_height: float = setting(
+        0.0,
+        'Height of the camera above the floor [m].',
+        'points.ground is drop.',
+        live=True,
+        low=0.0,
+        high=100.0,
+        only_with=('points.ground', 'drop'),
+    )
+    camera_pitch: float = setting(
+        0.0,
+        'Angle by which the camera looks down [deg].',
+        'points.ground is drop and the camera does not look straight ahead.',
+        live=True,
+        low=-90.0,
+        high=90.0,
+        only_with=('points.ground', 'drop'),
+    )
     clearing_range: float = setting(
         10.0,
         'points_clearing: length of the rays of sky and of what is farther than this [m].',

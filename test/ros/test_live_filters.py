@@ -133,3 +133,39 @@ def test_compressed_depth_is_the_depth(node, source, collect):
         millimetres = np.frombuffer(depth.data, np.uint16).reshape(CAM.size)
         assert np.array_equal(decoded(message.format, bytes(message.data)), millimetres)
         assert running.set(depth_encoding='32FC1') == []
+
+
+def test_cells_and_the_floor_live(node, source, collect):
+    running = node(points__stride=1)
+    clouds = collect(PointCloud2, 'points')
+    cam = camera(160, 120)
+    # red is decimetres above 0.5 m: a floor 1.2 m below the camera, and a wall
+    y = (np.arange(cam.height) - cam.cy) / cam.fy
+    z = np.minimum(1.2 / np.maximum(y, 1e-3), 6.0)
+    rgb = np.zeros((*cam.size, 3), np.uint8)
+    rgb[..., 0] = np.round((z - 0.5) * 10)[:, None]
+    floor = (z < 6.0).sum() * cam.width
+
+    def points():
+        message = source.answer(clouds, cam, rgb)
+        return message, points_of(message)
+
+    assert points()[1].shape == (1, cam.width * cam.height, 4)
+    refused = running.set(points__ground='drop')
+    assert len(refused) == 1 and 'points.camera_height' in refused[0]
+    assert running.set(points__camera_height=1.2, points__ground='drop') == []
+    left = points()[1][0]
+    lost = cam.width * cam.height - len(left)
+    assert 0.9 * floor < lost <= floor + 4 * cam.width  # and the lowest 0.1 m of the wall
+    assert left[:, 1].max() < 1.15
+    assert running.set(points__ground='keep', points__voxel=0.5) == []
+    message, left = points()
+    assert message.is_dense and np.isfinite(left[0, :, :3]).all()
+    cells = {*map(tuple, np.floor(left[0, :, :3] / np.float32(0.5)))}
+    assert len(cells) <= left.shape[1] < 1.05 * len(cells) < 2000
+    assert running.set(points__organized=True) == []
+    message, grid = points()
+    assert grid.shape[:2] == cam.size and not message.is_dense
+    assert np.isfinite(grid[..., 2]).sum() == left.shape[1]
+    assert running.set(points__voxel=0.0, points__organized=False) == []
+    assert points()[1].shape == (1, cam.width * cam.height, 4)

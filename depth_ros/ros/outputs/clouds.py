@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from sensor_msgs.msg import PointCloud2
+from torch import Tensor
 
 from depth_ros.core import encode
 from depth_ros.core.types import DepthMap
@@ -16,14 +19,22 @@ from depth_ros.ros.outputs.messages import cloud_message
 class CloudBuffer:
     """The memory of the clouds of one topic.
 
-    A dense cloud is made of an organised one, which may be the message itself: so there are two.
+    A cloud is made in up to three steps, each of which may be the last: all pixels, the valid
+    ones, one of each cell. Each step has memory of its own.
     """
 
     def __init__(self) -> None:
-        self._whole, self._valid = MessageBuffer(), MessageBuffer()
+        self._whole, self._valid, self._kept = (MessageBuffer() for _ in range(3))
 
     def fill(
-        self, depth: DepthMap, header: Any, *, stride: int, color: bool, organized: bool
+        self,
+        depth: DepthMap,
+        header: Any,
+        *,
+        stride: int,
+        color: bool = False,
+        organized: bool = False,
+        kept: Callable[[Tensor], Tensor | None] = lambda points: None,
     ) -> tuple[PointCloud2, MessageBuffer]:
         """A cloud and where its data are, which on a GPU are still being copied.
 
@@ -33,22 +44,37 @@ class CloudBuffer:
             stride: use every n-th column and row.
             color: include rgb.
             organized: keep the grid of the image, with NaN; else only valid points.
+            kept: of finite points (N, 4), which to keep, (N,) bool; None for all.
         """
-        out = None
-        if not depth.z.is_cuda:  # written to the message's own memory
+        on_cpu, out = not depth.z.is_cuda, None
+        if on_cpu:  # written to the message's own memory
             out = self._whole.floats(*encode.cloud_size(depth.camera, stride), 4)
-        points = every = encode.cloud(depth, stride, color, out)
-        if not organized:
-            # one row, all of it finite
-            points = encode.dense(every, depth.z, self._valid.floats)[None]
-        buffer = self._whole if points.numel() == every.numel() else self._valid
-        if depth.z.is_cuda:
-            buffer.copy_from(points)
-        height, width = points.shape[:2]
-        message = cloud_message(header, height, width, color=color, dense=not organized)
-        return message, buffer
+        buffer, cloud = self._whole, encode.cloud(depth, stride, color, out)
+        if organized:
+            _mark(cloud, kept)
+        else:
+            every, cloud = cloud, encode.dense(cloud, depth.z, self._valid.floats)
+            buffer = self._whole if cloud.numel() == every.numel() else self._valid
+            mask = kept(cloud)
+            if mask is not None:
+                valid, cloud = cloud, encode.selected(cloud, mask, self._kept.floats)
+                buffer = self._kept if cloud is not valid else buffer
+            cloud = cloud[None]  # one row, all of it finite
+        if not on_cpu:
+            buffer.copy_from(cloud)
+        height, width = cloud.shape[:2]
+        return cloud_message(header, height, width, color=color, dense=not organized), buffer
 
     def free(self) -> None:
         """Unlock the pages, before they are returned to the system."""
-        self._whole.free()
-        self._valid.free()
+        for buffer in (self._whole, self._valid, self._kept):
+            buffer.free()
+
+
+def _mark(cloud: Tensor, kept: Callable[[Tensor], Tensor | None]) -> None:
+    """Make the points of an organised cloud NaN that are not kept."""
+    flat = cloud.view(-1, 4)
+    valid = torch.nonzero(flat[:, 2] == flat[:, 2]).squeeze(1)
+    mask = kept(flat[valid])
+    if mask is not None:
+        flat[valid[~mask], :3] = torch.nan

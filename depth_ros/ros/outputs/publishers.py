@@ -18,6 +18,7 @@ from torch import Tensor
 from depth_ros.core import compress, encode
 from depth_ros.core.types import DepthMap
 from depth_ros.parameters.settings import Points, Settings
+from depth_ros.pipeline.filters.clouds import kept, surfaces
 from depth_ros.pipeline.filters.free_space import ray_ends
 from depth_ros.ros.inputs import camera_info
 from depth_ros.ros.outputs.clouds import CloudBuffer
@@ -174,14 +175,9 @@ class Outputs:
         if 'depth/camera_info' in wanted:
             yield Outgoing('depth/camera_info', camera_info.to_message(depth.camera, header))
         if 'points' in wanted:
-            points = settings.points
-            how = {'color': points.color, 'organized': points.organized}
-            yield self._points('points', depth, header, points, **how)
+            yield self._points(depth, header, settings.points)
         if 'points_clearing' in wanted:
-            points = settings.points
-            ends = replace(depth, z=ray_ends(depth.z, depth.camera, points.clearing_range))
-            how = {'color': False, 'organized': False}
-            yield self._points('points_clearing', ends, header, points, **how)
+            yield self._clearing(depth, header, settings.points)
         if 'depth/colorized' in wanted:
             colors = settings.colorized
             rgb = encode.colorize(depth.z, colors.min, colors.max, colors.colormap)
@@ -208,11 +204,21 @@ class Outputs:
         name = compress.encoding_name(encoding, compressed.format)
         return Outgoing(COMPRESSED, CompressedImage(header=header, format=name), self.compressed)
 
-    def _points(
-        self, topic: str, depth: DepthMap, header: Any, points: Points, **how: bool
-    ) -> Outgoing:
-        message, buffer = self.clouds[topic].fill(depth, header, stride=points.stride, **how)
-        return Outgoing(topic, message, buffer)
+    def _points(self, depth: DepthMap, header: Any, points: Points) -> Outgoing:
+        message, buffer = self.clouds['points'].fill(
+            surfaces(depth, points, points.stride),
+            header,
+            stride=points.stride,
+            color=points.color,
+            organized=points.organized,
+            kept=lambda cloud: kept(cloud, points),
+        )
+        return Outgoing('points', message, buffer)
+
+    def _clearing(self, depth: DepthMap, header: Any, points: Points) -> Outgoing:
+        ends = replace(depth, z=ray_ends(depth.z, depth.camera, points.clearing_range))
+        cloud = self.clouds['points_clearing']
+        return Outgoing('points_clearing', *cloud.fill(ends, header, stride=points.stride))
 
 
 def record_event(device: torch.device) -> torch.cuda.Event:

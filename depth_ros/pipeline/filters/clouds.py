@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The filters of point clouds by their parameters: first `ground`, then `voxel`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from torch import Tensor
+
+from depth_ros.core.types import DepthMap
+from depth_ros.parameters.settings import Points
+from depth_ros.pipeline.filters.ground import without_ground
+from depth_ros.pipeline.filters.voxel import is_kept
+
+
+def surfaces(depth: DepthMap, points: Points, stride: int) -> DepthMap:
+    """The depth map of what a cloud of every `stride`-th column and row has points of."""
+    if points.ground == 'keep':
+        return depth
+    pitch = math.radians(points.camera_pitch)
+    z = without_ground(
+        depth.z, depth.camera, points.camera_height, pitch, points.ground_height, stride
+    )
+    return replace(depth, z=z)
+
+
+def kept(cloud: Tensor, points: Points) -> Tensor | None:
+    """(N,) bool, the points of a finite cloud (N, >= 3) that it keeps; None for all."""
+    if points.voxel <= 0:
+        return None
+    return is_kept(cloud, points.voxel, points.voxel_growth)

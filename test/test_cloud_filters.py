@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The filters of point clouds: cells of space, and the floor."""
+
+import numpy as np
+import pytest
+import torch
+
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import ConfigError
+from depth_ros.core.geometry import rays
+from depth_ros.parameters.layers import with_values
+from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.filters import ground, voxel
+
+nan, inf = torch.nan, torch.inf
+
+
+def cells_of(points, size):
+    return np.floor(points[:, :3].numpy() / np.float32(size)).astype(int)
+
+
+def some_points(count=20_000, spread=3.0):
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(count, 4, generator=generator) * 2 * spread - spread
+    points[:, 2] += spread + 0.5
+    return points
+
+
+# Voxels
+
+
+@pytest.mark.parametrize('size', [0.02, 0.1, 0.7])
+def test_each_cell_keeps_one_point_of_its_own(size):
+    points = some_points()
+    kept = voxel.is_kept(points, size)
+    cells, left = cells_of(points, size), cells_of(points[kept], size)
+    assert {*map(tuple, left)} == {*map(tuple, cells)}, 'no cell is lost'
+    assert len(left) <= 1.02 * len({*map(tuple, cells)}), 'rarely one keeps two'
+
+
+def test_cells_grow_with_the_distance():
+    points = some_points(60_000, 10.0)
+    even, grown = voxel.is_kept(points, 0.1), voxel.is_kept(points, 0.1, 0.1)
+    near, far = points[:, 2] <= 1.0, points[:, 2] > 8.0
+    assert torch.equal(even[near], grown[near])
+    # from 8 m on a cell has 1.6 m at least, instead of 0.1 m
+    expected = {*map(tuple, cells_of(points[far & (points[:, 2] <= 16.0)], 1.6))}
+    found = grown[far & (points[:, 2] <= 16.0)].sum()
+    assert len(expected) <= found <= 1.05 * len(expected)
+    assert even[far].sum() > 20 * found
+
+
+def test_far_and_few_points_pass():
+    points = torch.tensor([[1e4, -1e4, 1e4, 0.0], [0.0, 0.0, 1.0, 0.0], [0.001, 0.0, 1.0, 0.0]])
+    assert voxel.is_kept(points, 0.01).tolist() == [True, False, True]
+    assert voxel.is_kept(points[:0], 0.1).shape == (0,)
+    assert voxel.is_kept(points[:1], 0.1, 0.5).tolist() == [True]
+
+
+@pytest.mark.parametrize('growth', [0.0, 0.05])
+def test_cpu_and_gpu_paths_keep_the_same_points(growth):
+    points = some_points(5000)
+    assert torch.equal(voxel._kept(points, 0.1, growth), voxel.is_kept(points, 0.1, growth))
+
+
+# The floor
+
+CAM = Camera(160, 120, 120.0, 120.0, 79.5, 59.5)
+HEIGHT = 1.2
+Z_BOX = 3.0
+
+
+def room(pitch_deg=0.0, wall=6.0):
+    """Depth of a floor 1.2 m below, a wall, and a box of 0.5 m on the floor; and what is floor."""
+    pitch = np.radians(pitch_deg)
+    x, y = (np.asarray(ray) for ray in rays(CAM, 'cpu'))
+    x, y = np.broadcast_arrays(x, y)
+    down = y * np.cos(pitch) + np.sin(pitch)
+    ahead = np.cos(pitch) - y * np.sin(pitch)
+    with np.errstate(divide='ignore'):
+        floor = np.where(down > 0, HEIGHT / down, np.inf)
+        front = wall / ahead
+        box = Z_BOX / ahead
+    on_box = (abs(x * box) < 0.4) & (box * down < HEIGHT) & (box * down > HEIGHT - 0.5)
+    z = np.where(on_box, box, np.minimum(floor, front))
+    return torch.from_numpy(z.astype(np.float32)), torch.from_numpy((floor < front) & ~on_box)
+
+
+def dropped(z, height=HEIGHT, pitch_deg=0.0, above=0.05, stride=1):
+    out = ground.without_ground(z, CAM, height, np.radians(pitch_deg), above, stride)
+    lost = torch.isnan(out) & ~torch.isnan(z)
+    assert torch.equal(out[~lost].nan_to_num(), z[~lost].nan_to_num())
+    return lost
+
+
+@pytest.mark.parametrize('pitch_deg', [0.0, 25.0])
+@pytest.mark.parametrize(
+    ('factor', 'tilt_deg'), [(1.0, 0.0), (1.3, 0.0), (0.75, 0.0), (1.0, 4.0), (1.2, -3.0)]
+)
+def test_the_floor_is_dropped_and_nothing_above_it(pitch_deg, factor, tilt_deg):
+    z, floor = room(pitch_deg)
+    lost = dropped(z * factor, pitch_deg=pitch_deg + tilt_deg)
+    assert lost[floor].float().mean() > 0.99
+    # what touches the floor is lost up to 5 cm above it
+    _, y = rays(CAM, 'cpu')
+    pitch = np.radians(pitch_deg)
+    above = HEIGHT - z * (y * np.cos(pitch) + np.sin(pitch))
+    assert not lost[above * factor > 0.06].any()
+
+
+def test_noise_of_a_network_does_not_matter():
+    z, floor = room()
+    noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+    lost = dropped(z * (1 + 0.01 * noise), above=0.1)
+    assert lost[floor].float().mean() > 0.95
+    assert lost[~floor].float().mean() < 0.06
+
+
+@pytest.mark.parametrize('what', ['wall', 'table', 'ramp', 'sky', 'unknown', 'noise'])
+def test_without_a_floor_all_points_stay(what):
+    _, y = rays(CAM, 'cpu')
+    z = {
+        'wall': torch.full(CAM.size, 1.5),
+        'table': torch.where(y > 0, 0.4 / y.clamp(min=1e-3), inf).expand(CAM.size),  # 0.4 m below
+        'ramp': torch.where(y > -0.2, HEIGHT / (y + 0.25), 50.0).expand(CAM.size),  # 14 deg
+        'sky': torch.full(CAM.size, inf),
+        'unknown': torch.full(CAM.size, nan),
+        'noise': torch.rand(CAM.size, generator=torch.Generator().manual_seed(0)) * 5 + 0.2,
+    }[what].contiguous()
+    assert not dropped(z).any()
+
+
+def test_only_the_pixels_of_the_cloud_are_marked():
+    z, floor = room()
+    lost = dropped(z, stride=4)
+    assert lost[::4, ::4][floor[::4, ::4]].float().mean() > 0.99
+    lost[::4, ::4] = False
+    assert not lost.any()
+
+
+@pytest.mark.parametrize('pitch_deg', [0.0, 25.0])
+def test_cpu_and_gpu_paths_find_the_same_floor(pitch_deg):
+    z, _ = room(pitch_deg)
+    z[20:30, 40:50], z[90:100, 100:120] = inf, nan
+    pitch = np.radians(pitch_deg)
+    x, y = rays(CAM, 'cpu')
+    plane, is_floor = ground._floor(z.numpy(), x.numpy(), y.numpy(), HEIGHT, pitch)
+    plane_t, is_floor_t = ground._floor(z, x, y, HEIGHT, pitch)
+    np.testing.assert_allclose(plane_t, plane, atol=1e-5)
+    assert bool(is_floor) and bool(is_floor_t)
+    _, none = ground._floor(torch.full(CAM.size, 1.5), x, y, HEIGHT, pitch)
+    assert not none
+
+
+def test_the_floor_cannot_be_dropped_without_the_height_of_the_camera():
+    with pytest.raises(ConfigError, match=r'set points\.camera_height'):
+        with_values(Settings(), {'points.ground': 'drop'})
+    with_values(Settings(), {'points.ground': 'drop', 'points.camera_height': 1.0})
