@@ -19,6 +19,7 @@ from depth_ros.cli import image_file, main
 from depth_ros.core.camera import Camera
 from depth_ros.core.types import Kind, Prediction
 from depth_ros.models import PRESETS, Preset
+from depth_ros.models.flat import CAMERA_HEIGHT
 from depth_ros.pipeline.choose_model import WITH_GPU, WITHOUT_GPU
 
 
@@ -109,6 +110,24 @@ def test_run_writes_the_cloud_that_is_asked_for(tmp_path):
     head, _, body = (tmp_path / 'yard.ply').read_bytes().partition(b'end_header\n')
     assert b'element vertex 48' in head and b'red' not in head
     assert len(body) == 6 * 8 * 3 * 4
+
+
+def test_run_filters_the_cloud(tmp_path):
+    path = tmp_path / 'yard.png'
+    cv2.imwrite(str(path), np.zeros((48, 64, 3), np.uint8))
+    command = ['run', str(path), '--model', 'flat_ground', '--fx', '50', '-p', 'range.max:=20']
+
+    def count(*rules):
+        words = [word for rule in rules for word in ('-p', rule)]
+        assert main([*command, *words]) == 0
+        head = (tmp_path / 'yard.ply').read_bytes().partition(b'end_header\n')[0]
+        return int(head.partition(b'element vertex ')[2].split()[0])
+
+    every = count()
+    assert every > 1000
+    assert 20 < count('points.voxel:=1.0') < every / 2
+    floor = ['points.ground:=drop', f'points.camera_height:={CAMERA_HEIGHT}']
+    assert count(*floor) < every / 50
 
 
 class Eye:
