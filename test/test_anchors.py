@@ -61,11 +61,12 @@ class Robot:
         self.found = {}
         self.scale = AnchoredScale(lambda frame, prediction: self.found)
 
-    def __call__(self, values, anchors, t_s):
+    def __call__(self, values, anchors, t_s, rgb=RGB):
         """Depth of a frame at `t_s` [s]; anchors None for no news."""
         self.network.values = values
         self.found = anchors if isinstance(anchors, dict) else {'a': anchors} if anchors else {}
-        return self.pipeline(Frame(RGB, CAM, round(t_s * S)), scale=self.scale).z.numpy()
+        frame = Frame(rgb, CAM, round(t_s * S))
+        return self.pipeline(frame, scale=self.scale).z.numpy()
 
 
 def error(z, true):
@@ -172,6 +173,53 @@ def test_a_jump_is_followed_within_a_second(which):
         found = robot(values, some(true, seed=k) if k % 3 == 0 else None, k / 30)
         if not 45 <= k < 75:
             assert error(found, true) < 0.02, k
+
+
+def noisy(anchors, seed, std=0.02, wrong=0.3):
+    rng = np.random.default_rng(seed)
+    factor = np.exp(rng.normal(0, std, len(anchors)))
+    bad = rng.random(len(anchors)) < wrong
+    factor[bad] = np.exp(rng.uniform(-1.2, 1.1, bad.sum()))
+    return dataclasses.replace(anchors, z=anchors.z * factor)
+
+
+def test_where_nothing_moves_the_fits_are_averaged():
+    """The network's errors of 20 % are seen by other anchors in each frame."""
+    z = scene()
+    robot, depths, fits = Robot(), [], []
+    smooth = cv2.GaussianBlur(np.random.default_rng(0).normal(0, 1, z.shape), (0, 0), 6)
+    values = z / 3 * np.exp(0.2 * smooth / smooth.std())
+    for k in range(60):
+        depths.append(np.log(robot(values, noisy(some(z, 100, k), k), k / 10)))
+        alone = Robot()
+        fits.append(np.log(alone(values, noisy(some(z, 100, k), k), 0)))
+    averaged, single = (np.std(np.array(x)[20:], axis=0).mean() for x in (depths, fits))
+    assert averaged < 0.35 * single
+    wrong = [np.mean([error(np.exp(d), z) for d in x[20:]]) for x in (depths, fits)]
+    assert wrong[0] < 0.9 * wrong[1]
+
+
+def test_depth_of_a_moving_camera_is_not_late():
+    """It drives towards a wall at 30 % of its distance in a second: each image is another one."""
+    rng = np.random.default_rng(0)
+    robot = Robot()
+    for k in range(40):
+        z = scene() * np.exp(-0.03 * k)
+        rgb = torch.from_numpy(rng.integers(0, 255, (H, W, 3), np.uint8))
+        found = robot(z / 3, noisy(some(z, seed=k), k), k / 10, rgb)
+        assert abs(np.log(np.median(found / z))) < 0.015, k
+
+
+def test_one_bad_fit_does_not_move_what_stands_still():
+    z = scene()
+    robot = Robot()
+    for k in range(30):
+        robot(z / 3, noisy(some(z, seed=k), k), k / 10)
+    bad = dataclasses.replace(some(z), z=some(z).z * 1.08)
+    assert error(robot(z / 3, bad, 3.0), z) < 0.02
+    for k in range(1, 10):
+        found = robot(z / 3, bad, 3.0 + k / 10)
+    assert error(found, 1.08 * z) < 0.03, 'but many in turn do'
 
 
 def test_a_silent_source_is_bridged_and_then_stops():

@@ -141,17 +141,17 @@ def test_many_anchors_alone_earn_no_order(seed):
 def test_the_order_before_stays_where_another_is_no_better():
     z = scene()
     rng = np.random.default_rng(1)
-    changes = {'': 0, 'field': 0}
+    changes = {False: 0, True: 0}
     for favour in changes:
-        before = 'field'
+        before = ('scale', 'field')
         for seed in range(20):
             values = z * np.exp(rng.normal(0, 0.1, z.shape)) / 2.5
             found = fit(
-                tensor(values), METRIC, anchors(z, 40, seed), RGB, favour=favour and before
+                tensor(values), METRIC, anchors(z, 40, seed), RGB, favour=before if favour else ()
             )
-            changes[favour] += found.order != before
-            before = found.order
-    assert changes['field'] < changes['']
+            changes[favour] += found.steps != before
+            before = found.steps
+    assert changes[True] < changes[False]
 
 
 # Outliers

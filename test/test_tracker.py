@@ -86,6 +86,15 @@ def test_what_differs_between_two_wrong_ones_is_gated_but_the_right_ones_go_on()
     assert np.mean(np.abs(values) < 0.03) > 0.97
 
 
+def test_what_the_image_shows_too_is_no_surprise():
+    tracker = ScaleTracker()
+    play(tracker, np.zeros(60), 0.01)
+    now = tracker.update(one(0.5), one(1e-4), 6 * S, expected=-0.5)
+    assert now.gated and now.value == pytest.approx(0, abs=1e-9)
+    now = tracker.update(one(0.5), one(1e-4), 6 * S, expected=0.48)
+    assert not now.gated and now.value > 0.4
+
+
 def test_it_holds_and_becomes_less_certain():
     tracker = ScaleTracker()
     play(tracker, np.zeros(50), 0.01)

@@ -14,7 +14,7 @@ from depth_ros.models import PRESETS
 from depth_ros.pipeline.build import DTYPES, choose_device
 
 #: in the order of execution; each is a module with `run(options)`, which returns a dict
-PARTS = ('transport', 'stages', 'networks', 'growth', 'memory')
+PARTS = ('transport', 'stages', 'networks', 'growth', 'memory', 'scale')
 SIZES = ((640, 480), (1280, 720))  #: width and height of images [px]
 
 

@@ -186,12 +186,49 @@ def memory(part: Row) -> Iterator[Table]:
     yield Table('Shared memory', names, ends, note)
 
 
+def scale(part: Row) -> Iterator[Table]:
+    """Tables of metres from anchors."""
+    rows = [
+        (str(row['anchors']), row['max_order'], f'{row["absrel"]:.3f} ± {row["std"]:.3f}',
+         _counts(row['orders']))
+        for row in part['random']
+    ]  # fmt: skip
+    note = f'{_method(part)} Pictures: {", ".join(part["pictures"])}.{_left_out(part)}'
+    head: tuple[str, ...] = ('anchors', 'highest order', 'AbsRel', 'orders taken')
+    yield Table('`nano` in rooms, random anchors, 30 % of them wrong', head, rows, note)
+    rows = [
+        (row['values'], f'{row["absrel"]:.3f}', f'{row["worst"]:.3f}', _counts(row['orders']))
+        for row in part['rings']
+    ]
+    head = ('values', 'AbsRel, mean', 'worst', 'orders taken')
+    yield Table('A street, one ring in eight of a LiDAR as anchors', head, rows)
+    rows = [
+        (row['scene'], row['anchors'], f'{row["rate_hz"]:g} Hz', f'{row["std_percent"]:.2f} %',
+         f'{row["jump_s"]:.2f} s')
+        for row in part['steady']
+    ]  # fmt: skip
+    head = ('network and scene', '150 anchors at 10 Hz, 30 % wrong', 'images', 'std of depth',
+            'jump visible')  # fmt: skip
+    note = 'The scale of the network differs by 10 % from frame to frame, and once by 30 %.'
+    yield Table('Steadiness', head, rows, note)
+    rows = [
+        (str(row['anchors']), row['order'], _n(row['fit_ms'], ' ms'), _n(row['apply_ms'], ' ms'))
+        for row in part['times']
+    ]
+    yield Table('Time at 640x480', ('anchors', 'order', 'fit', 'correction'), rows)
+
+
+def _counts(orders: Row) -> str:
+    return ', '.join(f'{name} {count}' for name, count in orders.items())
+
+
 _TABLES: dict[str, Callable[[Row], Iterator[Table]]] = {
     'transport': transport,
     'stages': stages,
     'networks': networks,
     'growth': growth,
     'memory': memory,
+    'scale': scale,
 }
 
 

@@ -5,8 +5,11 @@ What is carried from one frame to the next:
 
 - scale and shift, by the tracker, as log depth at two fixed values of the network. There the
   state means the same for every order of fit, and its noise is noise of the published depth;
-- the shape of the newest fit, relative to its scale: a spline belongs to the network and stays; a
-  field belongs to the scene in the image and fades out once no new one comes.
+- the shape relative to that scale: a spline belongs to the network and is that of the newest fit;
+  a field belongs to the scene, so it is averaged over time where the image stays the same, is
+  replaced where it changes, and fades out once no new one comes;
+- the depth of the newest frame with anchors, on a coarse grid: where the scale of the network
+  jumps from frame to frame, the frames until the next anchors are scaled to agree with it.
 """
 
 from __future__ import annotations
@@ -17,31 +20,31 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from depth_ros.core.errors import ScaleError
 from depth_ros.core.types import Anchors, Frame, Kind, Prediction
 from depth_ros.parameters.settings import ScalingSettings
 from depth_ros.pipeline.scaling.correction import Correction
-from depth_ros.pipeline.scaling.curves import independent_places, robust_std
+from depth_ros.pipeline.scaling.field_mean import FieldMean
 from depth_ros.pipeline.scaling.fit import Fit, fit, log_variance
 from depth_ros.pipeline.scaling.samples import Floats
-from depth_ros.pipeline.scaling.tracker import Estimate, ScaleTracker
+from depth_ros.pipeline.scaling.tracker import BELIEVED, GATE, Estimate, ScaleTracker
 
 #: name of a source -> its anchors in this frame; without sources that have nothing new
 Source = Callable[[Frame, Prediction], Mapping[str, Anchors]]
 
-#: for how long anchors are used again, at their pixels, in later frames [s]
+#: for how long anchors are used again in later frames [s]
 REUSE_S = 0.5
 #: relative change of depth at a pixel in one second, because camera and objects move
 CHANGE = 0.2
-#: a field stays as it is for the first time, and is gone after the second [s]
-FIELD_STAYS_S, FIELD_GONE_S = 0.3, 1.5
+#: the same where image and anchors show that nothing moves
+NO_CHANGE = 0.02
 #: jitter of a network below which frames without anchors are not corrected
 STEADY = 0.01
 #: ratio of the two depths at which the scale is tracked, at least
 APART = 1.7
+STRIDE = 16  #: of the grid on which frames are compared [px]
 FARTHEST_M = 1e3  #: depth that stands for infinity in the tracker
 
 
@@ -103,6 +106,11 @@ class AnchoredScale:
         self._tracker = ScaleTracker()
         self._fit: Fit | None = None
         self._fit_ns = 0
+        self._field = FieldMean()
+        #: depth of the newest frame with anchors, on a coarse grid, and the variance of its scale
+        self._before: Tensor | None = None
+        self._variance: Floats = np.zeros(0)
+        self._contradictions = 0  # fits in turn that contradict it while nothing moves
         self._references: Floats = np.zeros(0)
         self._recent: dict[str, tuple[int, Anchors]] = {}  # source -> stamp, anchors
 
@@ -127,11 +135,13 @@ class AnchoredScale:
         if self._tracker.forget_if_back(stamp_ns):
             self.clear()
         found = {name: a for name, a in self.source(frame, prediction).items() if len(a)}
-        estimate = None
+        estimate = held = self._tracker.hold(stamp_ns)
+        coarse = values[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
         if found:
-            estimate = self._measure(values, prediction.kind, frame, found, settings)
-        if estimate is None:
-            estimate = self._tracker.hold(stamp_ns)
+            estimate = self._measure(values, coarse, prediction.kind, frame, found, settings, held)
+            estimate = estimate or held
+        elif self._tracker.jitter > STEADY:
+            estimate = self._again(coarse, held, stamp_ns)
         if estimate is None or self._fit is None or self._tracker.measured_ns is None:
             raise ScaleError(
                 f'no depth is published before anchors give its scale: {self.state.reason}'
@@ -140,8 +150,8 @@ class AnchoredScale:
         self._refuse_old(age_s, settings)
         correction = self._correction(estimate.value, stamp_ns)
         z = correction(values)
-        if not found and age_s <= REUSE_S and self._tracker.jitter > STEADY:
-            z, estimate = self._again(z, estimate, stamp_ns)
+        if found and not estimate.gated:
+            self._before, self._variance = correction(coarse).clone(), estimate.variance
         self.state = replace(
             self.state,
             scale=correction.scale,
@@ -171,23 +181,24 @@ class AnchoredScale:
     def _measure(
         self,
         values: Tensor,
+        coarse: Tensor,
         kind: Kind,
         frame: Frame,
         found: Mapping[str, Anchors],
         settings: ScalingSettings,
+        held: Estimate | None,
     ) -> Estimate | None:
         """Fit the anchors of this frame, together with recent ones of the other sources."""
         stamp_ns = frame.stamp_ns
         self._recent |= {name: (stamp_ns, anchors) for name, anchors in found.items()}
         recent = self._recent_anchors(stamp_ns)
-        before = self._fit.order if self._fit else ''
         new = fit(
             values,
             kind,
             Anchors.joined(recent.values()),
             frame.rgb,
             max_order=settings.max_order,
-            favour=before,
+            favour=self._fit.steps if self._fit else (),
         )
         self.state = replace(self.state, refused=new.refused, reason=new.reason)
         if new.correction is None:
@@ -195,12 +206,15 @@ class AnchoredScale:
         if self._tracker.measured_ns is None:
             self._references = _apart(new)
         measured, variance = self._at_references(new)
-        estimate = self._tracker.update(measured, variance, stamp_ns)
+        change = self._change(coarse, held, stamp_ns)
+        estimate = self._tracker.update(measured, variance, stamp_ns, expected=change)
         if estimate.gated:
             factor = math.exp(float(np.mean(measured - estimate.value)))
             reason = f'the scale by the anchors differs by a factor of {factor:.2f} from before'
             self.state = replace(self.state, reason=f'{reason}; it is used once others agree')
             return estimate
+        passed_s = (stamp_ns - self._fit_ns) * 1e-9
+        self._field.add(new, stamp_ns)
         self._fit, self._fit_ns = new, stamp_ns
         self.state = replace(
             self.state,
@@ -209,7 +223,21 @@ class AnchoredScale:
             residual=new.residual,
             sources=tuple(recent),
         )
-        return estimate
+        if change is None or held is None or not self._field.still:
+            return estimate
+        # nothing moves: depth is that of before, too
+        variance = self._variance + (NO_CHANGE * passed_s) ** 2
+        value = held.value + change
+        total = estimate.variance + variance
+        contradicts = (np.abs(estimate.value - value) > GATE * np.sqrt(total)).any()
+        self._contradictions = self._contradictions + 1 if contradicts else 0
+        if self._contradictions == BELIEVED:
+            self._contradictions = 0
+            return estimate
+        if contradicts:  # the errors of fits have long tails
+            return Estimate(value, total)
+        weight = variance / total
+        return Estimate(value + weight * (estimate.value - value), weight * estimate.variance)
 
     def _recent_anchors(self, stamp_ns: int) -> dict[str, Anchors]:
         """Anchors that are not too old, with less weight the older they are."""
@@ -237,40 +265,36 @@ class AnchoredScale:
         assert self._fit is not None and self._fit.correction is not None
         shape = self._fit.correction
         scale, shift = _line(log_scale, self._references, inverse=shape.inverse)
-        age_s = (stamp_ns - self._fit_ns) * 1e-9
-        remains = (FIELD_GONE_S - age_s) / (FIELD_GONE_S - FIELD_STAYS_S)
-        field = shape.field
-        if field is not None and remains < 1:
-            field = None if remains <= 0 else field ** np.float32(remains)
+        field = self._field.at(stamp_ns)
         if not scale > 0:  # the two depths changed their order while each followed its own noise
             return replace(shape, field=field)
         return replace(shape, scale=scale, shift=shift, field=field)
 
-    def _again(self, z: Tensor, held: Estimate, stamp_ns: int) -> tuple[Tensor, Estimate]:
-        """Depth that agrees in this frame with the anchors of earlier ones, at their pixels."""
-        recent = self._recent_anchors(stamp_ns)
-        if not recent:
-            return z, held
-        anchors = Anchors.joined(recent.values())
-        height, width = z.shape
-        u, v = np.rint(anchors.u), np.rint(anchors.v)
-        inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
-        index = torch.from_numpy((v[inside] * width + u[inside]).astype(np.int64)).to(z.device)
-        now = z.reshape(-1)[index].cpu().numpy().astype(np.float64)
-        there, sigma = anchors.z[inside], anchors.sigma[inside] / anchors.z[inside]
-        known = np.isfinite(now) & (now > 0)
-        if not known.any():
-            return z, held
-        ratio, sigma = np.log(there[known] / now[known]), sigma[known]
-        middle = float(np.median(ratio))
-        count = independent_places(np.stack([u, v], 1)[inside][known] / math.sqrt(height * width))
-        variance = robust_std(ratio - middle) ** 2 / count + float(np.median(sigma)) ** 2
-        estimate = self._tracker.update(
-            held.value + middle, np.full(len(held.value), variance), stamp_ns, again=True
-        )
-        if estimate.gated:
-            return z, held
-        return z * math.exp(float(np.mean(estimate.value - held.value))), estimate
+    def _change(self, coarse: Tensor, held: Estimate | None, stamp_ns: int) -> float | None:
+        """Log scale by which most pixels agree with the newest frame with anchors.
+
+        Args:
+            coarse: (h, w) values of the network on the coarse grid.
+            held: the scale as it would be without this.
+            stamp_ns: of the frame.
+        """
+        if held is None or self._before is None or self._before.shape != coarse.shape:
+            return None
+        if stamp_ns - (self._tracker.measured_ns or 0) > REUSE_S * 1e9:
+            return None
+        ratio = (self._before / self._correction(held.value, stamp_ns)(coarse)).log()
+        change = float(ratio[ratio.isfinite()].nanmedian())
+        return change if math.isfinite(change) else None
+
+    def _again(self, coarse: Tensor, held: Estimate | None, stamp_ns: int) -> Estimate | None:
+        """The scale of a frame without anchors, by agreement with the newest one with anchors."""
+        change = self._change(coarse, held, stamp_ns)
+        if held is None or change is None:
+            return held
+        assert self._tracker.measured_ns is not None  # there is a frame with anchors
+        moved = CHANGE * (stamp_ns - self._tracker.measured_ns) * 1e-9
+        variance = np.full(len(held.value), moved**2)
+        return self._tracker.update(held.value + change, variance, stamp_ns, again=True)
 
     def _refuse_old(self, age_s: float, settings: ScalingSettings) -> None:
         """Raise where the scale is older than allowed."""

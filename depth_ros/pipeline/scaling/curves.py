@@ -65,13 +65,8 @@ def robust_std(x: NDArray[Any]) -> float:
 
 
 def independent(samples: Samples, used: Used) -> int:
-    """Number of independent measurements among the used anchors."""
-    return independent_places(samples.places.uv[used])
-
-
-def independent_places(uv: Floats) -> int:
-    """Of places in the picture (N, 2), those within a seventh of it count as one."""
-    cells = np.floor(7 * uv) @ np.array([1.0, 1e4])
+    """Number of independent measurements: the used anchors within 1/7 of the picture are one."""
+    cells = np.floor(7 * samples.places.uv[used]) @ np.array([1.0, 1e4])
     return max(1, len(set(cells.tolist())))
 
 

@@ -53,7 +53,9 @@ class Fit:
         used: number of anchors that agree with it.
         refused: number of the others: outliers, outside the image, or without a prediction.
         residual: relative standard deviation of depth at held-out anchors, without outliers.
+        steps: the orders that were earned on the way to this one, from the lowest.
         typical: (3,) float64, values of the network in the image: low, median, high.
+        rgb: (h, w, 3) float64, 0..1, the image on the grid of the field.
         reason: why there is no correction; ''.
     """
 
@@ -64,13 +66,15 @@ class Fit:
     used: int = 0
     refused: int = 0
     residual: float = np.nan
+    steps: tuple[str, ...] = ()
     typical: Floats | None = None
+    rgb: Floats | None = None
     reason: str = ''
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    order: str
+    steps: tuple[str, ...]
     curve: Curve
     field: Field | None = None
 
@@ -86,7 +90,7 @@ def fit(
     rgb: Tensor,
     *,
     max_order: str = 'field',
-    favour: str = '',
+    favour: tuple[str, ...] = (),
 ) -> Fit:
     """Fit a map at anchors.
 
@@ -96,7 +100,7 @@ def fit(
         anchors: in the pixels of `values`.
         rgb: (H, W, 3) uint8, the image, on the same device.
         max_order: one of `ORDERS`.
-        favour: the order of the fit before; it is left only for a clearly better one.
+        favour: the steps of the fit before; each is left only for a clearly better one.
 
     Returns:
         The fit, or the reason why these anchors give none.
@@ -124,37 +128,42 @@ def fit(
     return _result(best, samples)
 
 
-def _best(samples: Samples, curve: Curve, order: str, max_order: str, favour: str) -> _Candidate:
+def _best(
+    samples: Samples, curve: Curve, order: str, max_order: str, favour: tuple[str, ...]
+) -> _Candidate:
     """The order that predicts held-out anchors best."""
-    best = _Candidate(order, curve)
+    first = best = _Candidate((order,), curve)
     inverse, highest = curve.correction.inverse, ORDERS.index(max_order)
     cap = K * max(robust_std(curve.held_out), 1e-3)
     if highest >= ORDERS.index('shift') and not inverse:
         shifted = _shift(samples, inverse=False)
         if isinstance(shifted, Curve):
-            best = _better(best, _Candidate('shift', shifted), cap, favour)
+            best = _better(best, _Candidate((*best.steps, 'shift'), shifted), cap, favour)
     if highest >= ORDERS.index('spline'):
         bent = fit_spline(samples, best.curve)
         if bent is not None:
-            best = _better(best, _Candidate('spline', bent), cap, favour)
+            best = _better(best, _Candidate((*best.steps, 'spline'), bent), cap, favour)
     if highest >= ORDERS.index('field'):
-        curve = best.curve
+        # of the first curve: a field contains what a curve can do where there are anchors, and
+        # curves below it would differ from frame to frame
         with np.errstate(divide='ignore'):
             log_z_grid = np.log(curve.correction.at(samples.grid.values))
         field = fit_field(samples, curve.residual, samples.log_z - curve.residual, log_z_grid)
         if field is not None:
-            best = _better(best, _Candidate('field', curve, field), cap, favour)
+            best = _better(best, _Candidate((*first.steps, 'field'), curve, field), cap, favour)
     return best
 
 
-def _better(lower: _Candidate, higher: _Candidate, cap: float, favour: str) -> _Candidate:
+def _better(
+    lower: _Candidate, higher: _Candidate, cap: float, favour: tuple[str, ...]
+) -> _Candidate:
     """The higher order where its errors on held-out anchors are smaller, beyond chance."""
     before, after = (np.minimum(np.abs(c.held_out), cap) for c in (lower, higher))
     gain = before - after
     doubt = EARNED * float(np.std(gain)) / np.sqrt(len(gain)) + GAIN
-    # the order of the fit before stays unless the other is clearly better: no flicker
-    needed = {higher.order: -doubt, lower.order: 2 * doubt}.get(favour, doubt)
-    return higher if np.mean(gain) > needed else lower
+    if favour:  # what the fit before had stays unless the other is clearly better: no flicker
+        doubt *= -1 if higher.steps[-1] in favour else 2
+    return higher if np.mean(gain) > doubt else lower
 
 
 def _shift(samples: Samples, *, inverse: bool) -> Curve | str:
@@ -212,21 +221,24 @@ def _result(best: _Candidate, samples: Samples) -> Fit:
     if best.field is not None:
         used, residual = best.field.used, best.held_out
         # the field varies around 1, so that the scale is what remains when it fades
-        middle = float(np.exp(np.mean(best.field.at_anchors[used])))
+        middle = float(np.exp(np.mean(np.log(best.field.factor))))
         field = (best.field.factor / middle).astype(np.float32)
         correction = replace(correction.scaled(middle), field=field)
-        covariance = covariance * min(1.0, variance(samples, residual, used) / covariance[0, 0])
+        certain = variance(samples, residual, used) / variance(samples, curve.residual, curve.used)
+        covariance = covariance * min(1.0, certain)
     count = int(used.sum())
     typical = _typical(samples, correction.inverse)
     with np.errstate(invalid='ignore'):
         spread = float(np.sqrt(log_variance(correction, covariance, typical)[1]))
     return Fit(
         correction,
-        best.order,
+        best.steps[-1],
         spread,
         covariance,
         count,
         len(samples) - count + samples.dropped,
         robust_std(best.held_out[used]) if count > len(covariance) else np.nan,
+        best.steps,
         typical,
+        samples.grid.rgb.reshape(*samples.shape, 3),
     )

@@ -24,6 +24,8 @@ DRIFT = 0.05
 JITTER, LEARNING = 0.05, 0.1
 #: standard deviations, and log scale in addition, beyond which a measurement is a jump or wrong
 GATE, STEP = 3.0, 0.05
+#: a difference of log scale that is no jitter
+LARGEST = 0.4
 #: a jump is believed after so many measurements that agree, or two that are so far apart [ns]
 BELIEVED, APART_NS = 3, 500_000_000
 
@@ -73,7 +75,13 @@ class ScaleTracker:
         self._doubtful: list[tuple[int, Floats, Floats]] = []  # stamp, measured, variance
 
     def update(
-        self, measured: Floats, variance: Floats, stamp_ns: int, *, again: bool = False
+        self,
+        measured: Floats,
+        variance: Floats,
+        stamp_ns: int,
+        *,
+        expected: float | None = None,
+        again: bool = False,
     ) -> Estimate:
         """Use a measurement.
 
@@ -81,8 +89,10 @@ class ScaleTracker:
             measured: (D,) log scale of the frame at `stamp_ns`.
             variance: (D,) its variance.
             stamp_ns: of the frame.
-            again: by anchors that an earlier measurement used: it says how this frame differs, and
-                nothing new about the level.
+            expected: difference from the level that the frame itself shows; a measurement that
+                agrees with it is used for this frame, however large the difference.
+            again: without new anchors: it says how this frame differs, and nothing new about the
+                level.
 
         Returns:
             The log scale of this frame.
@@ -92,18 +102,23 @@ class ScaleTracker:
             return self._begin(measured, variance, stamp_ns)
         self._predict(stamp_ns)
         innovation = measured - self._level
-        expected = self._variance + np.maximum(self._jitter, 0) + variance
-        if (np.abs(innovation) > GATE * np.sqrt(expected) + STEP).any():
-            return self._jump(measured, variance, stamp_ns, again)
         own = self._variance + np.maximum(self._jitter, 0)
-        gain = own / expected
+        limit = GATE * np.sqrt(own + variance) + STEP
+        if (np.abs(innovation) > (np.maximum(limit, LARGEST) if again else limit)).any():
+            held = self._jump(measured, variance, stamp_ns, again)
+            if expected is None or (np.abs(innovation - expected) > limit).any():
+                return held
+            self.measured_ns = max(self.measured_ns, stamp_ns)
+            return Estimate(measured, variance)
+        total = own + variance
+        gain = own / total
         estimate = Estimate(self._level + gain * innovation, (1 - gain) * own)
         if not again:
             self._doubtful = []
             self.measured_ns = max(self.measured_ns, stamp_ns)
             beyond = innovation**2 - self._variance - variance
             self._jitter += LEARNING * (beyond - self._jitter)
-            gain = self._variance / expected
+            gain = self._variance / total
             self._level = self._level + gain * innovation
             self._variance = (1 - gain) * self._variance
         return estimate
@@ -143,10 +158,14 @@ class ScaleTracker:
         if again:
             return held
         self.gated += 1
+        # without this, jitter far larger than expected would never be learnt
+        moderate = np.abs(measured - self._level) < LARGEST
+        beyond = (measured - self._level) ** 2 - self._variance - variance
+        self._jitter += np.where(moderate, LEARNING, 0) * (beyond - self._jitter)
         agreeing = []
         for before in self._doubtful:
-            expected = before[2] + variance + 2 * np.maximum(self._jitter, 0)
-            if (np.abs(measured - before[1]) <= GATE * np.sqrt(expected) + STEP).all():
+            total = before[2] + variance + 2 * np.maximum(self._jitter, 0)
+            if (np.abs(measured - before[1]) <= GATE * np.sqrt(total) + STEP).all():
                 agreeing.append(before)
         self._doubtful = [*agreeing, (stamp_ns, measured, variance)]
         apart_ns = stamp_ns - self._doubtful[0][0]
