@@ -154,6 +154,19 @@ def test_the_order_before_stays_where_another_is_no_better():
     assert changes[True] < changes[False]
 
 
+@pytest.mark.parametrize('seed', range(20))
+def test_no_shift_moves_depth_of_the_picture_to_infinity(seed):
+    """A few anchors that are near, and a wall that is far."""
+    z = scene()
+    z[:10] = 30.0
+    near = np.zeros_like(z, bool)
+    near[30:] = True
+    noise = np.exp(np.random.default_rng(seed).normal(0, 0.2, z.shape))
+    found = fit(tensor(z * noise), METRIC, anchors(z, 5, seed, where=near), RGB)
+    if found.correction is not None:
+        assert found.correction(tensor(z)).isfinite().all()
+
+
 # Outliers
 
 

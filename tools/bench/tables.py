@@ -188,7 +188,7 @@ def memory(part: Row) -> Iterator[Table]:
 
 def scale(part: Row) -> Iterator[Table]:
     """Tables of metres from anchors."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (str(row['anchors']), row['max_order'], f'{row["absrel"]:.3f} ± {row["std"]:.3f}',
          _counts(row['orders']))
         for row in part['random']

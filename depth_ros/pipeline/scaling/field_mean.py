@@ -11,7 +11,7 @@ from depth_ros.pipeline.scaling.fit import Fit
 from depth_ros.pipeline.scaling.samples import Floats
 
 #: time over which fields are averaged [s], where camera and scene move and where they stand still
-MOVING_S, STANDING_S = 0.5, 1.5
+MOVING_S, STANDING_S = 0.15, 1.5
 COLOR = 0.1  #: change of colour from which a cell is replaced
 #: camera and scene stand still where at most the second part of the cells changes by the first
 STILL, MOVING_CELLS = 0.04, 0.05

@@ -38,6 +38,9 @@ AGREEMENT = 0.4
 #: a higher order must gain this many standard errors of the mean gain, and this much of log depth
 EARNED, GAIN = 0.5, 1e-3
 _QUANTILES = 0.1, 0.5, 0.9  #: of the map, where the shift must be determined
+#: anchors for a shift of depth, which can do without; and depth in the image that it may move to
+#: infinity
+FEWEST_FOR_DEPTH, LOST = 8, 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ def _best(
     first = best = _Candidate((order,), curve)
     inverse, highest = curve.correction.inverse, ORDERS.index(max_order)
     cap = K * max(robust_std(curve.held_out), 1e-3)
-    if highest >= ORDERS.index('shift') and not inverse:
+    if highest >= ORDERS.index('shift') and not inverse and len(samples) >= FEWEST_FOR_DEPTH:
         shifted = _shift(samples, inverse=False)
         if isinstance(shifted, Curve):
             best = _better(best, _Candidate((*best.steps, 'shift'), shifted), cap, favour)
@@ -178,6 +181,10 @@ def _shift(samples: Samples, *, inverse: bool) -> Curve | str:
     at = _typical(samples, correction.inverse)
     z = correction.at(at)
     at, z = at[np.isfinite(z)], z[np.isfinite(z)]
+    if not inverse:
+        everywhere = samples.grid.values[samples.grid.values > 0]  # NaN is not
+        if np.mean(np.isinf(correction.at(everywhere))) > LOST:
+            return 'the shift moves depth of the picture to infinity'
     std = np.sqrt(log_variance(correction, curve.covariance, at))
     worst = float(np.max(std, initial=0.0 if len(z) else np.inf))
     if worst > MAX_STD:
