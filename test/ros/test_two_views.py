@@ -320,7 +320,7 @@ def test_odometry_without_a_rotation_is_named(node, robot, collect):
             ['two_views.camera_pose', 'it must be 1'],
         ),
         ({**MOTION, 'two_views__camera_pose': [1.0, 2.0]}, ['x y z qx qy qz qw']),
-        ({**MOTION, 'scaling__scale': 2.0}, ['scaling.scale is 2', 'measures it']),
+        ({**MOTION, 'scaling__scale': 2.0}, ['scaling.scale is 2', 'measures them']),
         pytest.param(
             {'model': 'fake_two_eyes', 'two_views__mode': 'stereo'},
             ['tf2_ros is not installed', 'set two_views.baseline'],
