@@ -22,6 +22,7 @@ from depth_ros.core.errors import CameraError
 from depth_ros.core.types import Frame
 
 Array = TypeVar('Array', Tensor, NDArray[np.float64])
+Floats = NDArray[np.float64]
 
 #: of the undistorted image's pixels, those with a source; and of the original image, the part
 #: that the undistorted one shows: with less the coefficients are wrong
@@ -86,6 +87,29 @@ def project(points: Array, camera: Camera) -> tuple[Array, Array]:
     """
     x, y, z = points[..., 0], points[..., 1], points[..., 2]
     return camera.fx * x / z + camera.cx, camera.fy * y / z + camera.cy
+
+
+def pixel_rays(u: Floats, v: Floats, camera: Camera) -> Floats:
+    """Viewing rays of some pixels, scaled to Z = 1.
+
+    Args:
+        u: (...) columns [px].
+        v: (...) rows [px].
+        camera: undistorted.
+
+    Returns:
+        (..., 3) float64.
+    """
+    x, y = (u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy
+    return np.stack((x, y, np.ones_like(x)), -1)
+
+
+def is_inside(u: Floats, v: Floats, camera: Camera) -> NDArray[np.bool_]:
+    """(...) bool, whether columns u and rows v [px] are in the image; NaN is not."""
+    inside: NDArray[np.bool_] = (np.abs(u - (camera.width - 1) / 2) < camera.width / 2) & (
+        np.abs(v - (camera.height - 1) / 2) < camera.height / 2
+    )
+    return inside
 
 
 def undistort(frame: Frame) -> tuple[Frame, Tensor | None]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ScaleError
+from depth_ros.core.geometry import is_inside, project
 from depth_ros.core.types import Anchors
 from depth_ros.pipeline.two_views.poses import Pose4x4
 
@@ -47,10 +48,9 @@ def from_beam(
     points = distance * np.stack((np.cos(np.hypot(y, z)), np.sin(y), np.sin(z)), 1)
     points = points @ T_camera_sensor[:3, :3].T + T_camera_sensor[:3, 3]
     points = points[points[:, 2] > 1e-3]
-    u = camera.fx * points[:, 0] / points[:, 2] + camera.cx
-    v = camera.fy * points[:, 1] / points[:, 2] + camera.cy
-    inside = (u > -0.5) & (v > -0.5) & (u < camera.width - 0.5) & (v < camera.height - 0.5)
-    if inside.mean() <= 0.5 if len(inside) else True:
+    u, v = project(points, camera)
+    inside = is_inside(u, v, camera)
+    if not len(inside) or inside.mean() <= 0.5:
         raise ScaleError('the beam of the range sensor is outside of the image')
     u, v, depth = u[inside].round(), v[inside].round(), points[inside, 2]
     rows, columns = (torch.from_numpy(a.astype(np.int64)).to(values.device) for a in (v, u))

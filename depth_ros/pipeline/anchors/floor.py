@@ -17,6 +17,7 @@ from torch import Tensor
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ScaleError
+from depth_ros.core.geometry import pixel_rays
 from depth_ros.core.types import Anchors, Kind
 
 Array = NDArray[np.float64]
@@ -60,7 +61,7 @@ def from_floor(values: Tensor, kind: Kind, camera: Camera, floor: Floor) -> Anch
     Raises:
         ScaleError: no plane with the direction of the floor dominates the lower image.
     """
-    u, v = _grid(camera, floor)
+    u, v, rays = _grid(camera, floor)
     rows, columns = (torch.from_numpy(axis.astype(np.int64)) for axis in (v, u))
     sampled = values[rows.to(values.device), columns.to(values.device)].cpu().numpy()
     sampled = sampled.astype(np.float64)
@@ -69,7 +70,6 @@ def from_floor(values: Tensor, kind: Kind, camera: Camera, floor: Floor) -> Anch
     known = np.isfinite(inverse)
     if kind is not Kind.AFFINE_INVERSE:
         known &= inverse > 0
-    rays = np.stack(((u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones_like(u)), 1)
     on_floor = _largest_plane(rays[known], inverse[known], kind, floor.down)
     share = on_floor.sum() / max(len(on_floor), 1)
     if share < MIN_SHARE:
@@ -84,15 +84,14 @@ def from_floor(values: Tensor, kind: Kind, camera: Camera, floor: Floor) -> Anch
     return Anchors(u, v, z, z * relative)
 
 
-def _grid(camera: Camera, floor: Floor) -> tuple[Array, Array]:
-    """Columns and rows of the pixels [px] in the lower half that look down by 2 deg at least."""
+def _grid(camera: Camera, floor: Floor) -> tuple[Array, Array, Array]:
+    """Columns, rows [px] and rays of pixels in the lower half that look down by 2 deg at least."""
     u = (np.arange(COLUMNS) + 0.5) / COLUMNS * camera.width - 0.5
     v = (1 + (np.arange(ROWS) + 0.5) / ROWS) / 2 * camera.height - 0.5
     u, v = (axis.ravel().round() for axis in np.meshgrid(u, v))
-    x, y = (u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy
-    towards = (x * floor.down[0] + y * floor.down[1] + floor.down[2]) / np.sqrt(1 + x**2 + y**2)
-    below = towards > np.sin(np.radians(2))
-    return u[below], v[below]
+    rays = pixel_rays(u, v, camera)
+    below = rays @ floor.down / np.linalg.norm(rays, axis=1) > np.sin(np.radians(2))
+    return u[below], v[below], rays[below]
 
 
 def _largest_plane(rays: Array, inverse: Array, kind: Kind, down: Array) -> NDArray[np.bool_]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depth_ros.core.camera import Camera
-from depth_ros.core.geometry import project
+from depth_ros.core.geometry import is_inside, pixel_rays, project
 from depth_ros.core.types import Anchors
 from depth_ros.pipeline.two_views.poses import Pose4x4
 
@@ -60,9 +60,7 @@ def from_points(
     z = seen[:, 2]
     seen = seen[(z >= max(near, 1e-3)) & (z <= far)]
     u, v = project(seen, camera)
-    inside = (np.abs(u - (camera.width - 1) / 2) < camera.width / 2) & (
-        np.abs(v - (camera.height - 1) / 2) < camera.height / 2
-    )
+    inside = is_inside(u, v, camera)
     u, v, z = u[inside], v[inside], seen[inside, 2]
     rows, columns = ((axis + 0.5).astype(np.intp) // CELL_PX for axis in (v, u))
     kept = _nearest_of_cells(rows, columns, z)
@@ -101,8 +99,7 @@ def depth_points(z: NDArray[np.float32], camera: Camera) -> Points:
     """
     rows, columns = np.nonzero(np.isfinite(z) & (z > 0))
     depth = z[rows, columns].astype(np.float64)
-    x, y = (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
-    return np.stack((x * depth, y * depth, depth), 1)
+    return pixel_rays(columns.astype(np.float64), rows.astype(np.float64), camera) * depth[:, None]
 
 
 def _nearest_of_cells(
@@ -121,7 +118,7 @@ def _hidden(
     camera: Camera,
     offset_px: float,
 ) -> NDArray[np.bool_]:
-    """(N,) bool, whether something nearer may hide the point from the camera.
+    """(N,) bool, whether something closer may hide the point from the camera.
 
     Seen from the camera instead of the sensor, a near and a far point move against each other by
     `offset_px` (1 / z_near - 1 / z_far). So a far point may be hidden if a near one is that close.

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depth_ros.core.camera import Camera
+from depth_ros.core.geometry import pixel_rays
 from depth_ros.core.stamps import went_back
 from depth_ros.core.types import Anchors
 from depth_ros.pipeline.two_views.keyframes import relative_pose
@@ -133,7 +134,10 @@ class Tracks:
         parts = [np.empty((0, 4))]
         for track in self._tracks:
             T = relative_pose(T_odom_camera, track.T_odom_first)
-            now, first = (_rays(pixels, small) for pixels in (track.now, track.first))
+            now, first = (
+                pixel_rays(pixels[:, 0].astype(float), pixels[:, 1].astype(float), small)
+                for pixels in (track.now, track.first)
+            )
             turned = first @ T[:3, :3].T
             across = np.cross(now, turned)
             sine2 = np.maximum((across**2).sum(1), 1e-18)
@@ -164,10 +168,3 @@ def _flow(
         before, after, pixels, nothing, winSize=(15, 15), maxLevel=3
     )
     return np.asarray(moved, np.float32), np.asarray(found).ravel().astype(bool)
-
-
-def _rays(pixels: NDArray[np.float32], camera: Camera) -> NDArray[np.float64]:
-    """(N, 3) rays of pixels (N, 2), scaled to Z = 1."""
-    x = (pixels[:, 0].astype(np.float64) - camera.cx) / camera.fx
-    y = (pixels[:, 1].astype(np.float64) - camera.cy) / camera.fy
-    return np.stack((x, y, np.ones_like(x)), 1)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from depth_ros.core.camera import Camera
-from depth_ros.core.geometry import project
+from depth_ros.core.geometry import pixel_rays, project
 from depth_ros.core.stamps import went_back
 from depth_ros.core.types import Frame
 from depth_ros.pipeline.two_views.poses import Pose4x4
@@ -175,8 +175,8 @@ def _match(keyframe: Keyframe, camera: Camera, T_odom_camera: Pose4x4, depth: fl
     """Parallax and overlap of a frame of `camera` and `keyframe` for a scene at `depth` [m]."""
     T = relative_pose(T_odom_camera, keyframe.T_odom_camera)
     u, v = np.meshgrid(_GRID * camera.width - 0.5, _GRID * camera.height - 0.5)
-    rays = np.stack(((u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones_like(u)), 2)
-    points = (rays * depth).reshape(-1, 3)  # (25, 3) in the present optical frame
+    # (25, 3) in the present optical frame
+    points = (pixel_rays(u, v, camera) * depth).reshape(-1, 3)
     offset = points - T[:3, 3]  # from the camera of the keyframe
     cosine = (points * offset).sum(1) / np.maximum(
         np.linalg.norm(points, axis=1) * np.linalg.norm(offset, axis=1), 1e-12

@@ -23,7 +23,7 @@ from depth_ros.pipeline.two_views.poses import Pose4x4
 from depth_ros.ros.inputs.odometry import CameraPoses
 from depth_ros.ros.inputs.sensors import cloud_points, depth_image_points, laser_points
 from depth_ros.ros.inputs.subscription import Input
-from depth_ros.ros.inputs.tf import Transforms, fixed_pose
+from depth_ros.ros.inputs.tf import PoseSource, Transforms
 
 
 class AnchorSources:
@@ -95,12 +95,8 @@ class _Sensor:
         self.topic = f'anchors/{name}'
         self.own: Any = getattr(settings, name)
         self.max_offset_s = settings.max_offset
-        parameter = f'anchors.{name}.pose'
-        self._T_camera_sensor = fixed_pose(parameter, self.own.pose)
-        self._transforms: Transforms | None = None
-        if self._T_camera_sensor is None:
-            instead = f"{parameter} to the sensor's pose in the optical frame of the camera"
-            self._transforms = Transforms(node, instead)
+        meaning = "the sensor's pose in the optical frame of the camera"
+        self._sensor_pose = PoseSource(node, f'anchors.{name}.pose', self.own.pose, meaning)
         self._newest: Any = None
         self._info: Any = None
         self._used: Any = None
@@ -156,16 +152,12 @@ class _Sensor:
         return from_beam(values, message.range, angle, T, frame.camera, sigma=self.own.sigma)
 
     def _pose(self, frame: Frame, sensor_frame: str) -> Pose4x4:
-        if self._T_camera_sensor is not None:
-            return self._T_camera_sensor
-        assert self._transforms is not None  # without the parameter `__init__` listens to TF
-        if frame.frame_id == sensor_frame:
+        if self._sensor_pose.fixed is None and frame.frame_id == sensor_frame:
             return np.eye(4)
-        return self._transforms.between(frame.frame_id, sensor_frame, frame.stamp_ns)
+        return self._sensor_pose.between(frame.frame_id, sensor_frame, frame.stamp_ns)
 
     def close(self) -> None:
-        if self._transforms is not None:
-            self._transforms.close()
+        self._sensor_pose.close()
 
 
 class _Height:

@@ -13,7 +13,7 @@ from depth_ros.core.errors import ConfigError, ScaleError
 from depth_ros.core.stamps import nanoseconds
 from depth_ros.pipeline.two_views.poses import Pose4x4, PoseBuffer
 from depth_ros.ros.inputs.subscription import Input
-from depth_ros.ros.inputs.tf import Transforms, fixed_pose, pose_of
+from depth_ros.ros.inputs.tf import PoseSource, pose_of
 
 TOPIC = 'odom'
 #: how long an image waits for the odometry of its stamp [s]
@@ -47,11 +47,8 @@ class CameraPoses:
                 'ros-$ROS_DISTRO-nav-msgs, pip: ros-nav-msgs)'
             ) from None
         self._message_type = Odometry
-        self._T_base_camera = fixed_pose(parameter, camera_pose)
-        self._transforms: Transforms | None = None
-        if self._T_base_camera is None:
-            instead = f"{parameter} to the camera's pose in the child frame of odom"
-            self._transforms = Transforms(node, instead)
+        meaning = "the camera's pose in the child frame of odom"
+        self._camera_pose = PoseSource(node, parameter, camera_pose, meaning)
         self.start_again()
 
     def start_again(self) -> None:
@@ -93,10 +90,7 @@ class CameraPoses:
         T_odom_base, why = self._base_at(stamp_ns)
         if T_odom_base is None:
             raise ScaleError(why)
-        if self._T_base_camera is not None:
-            return T_odom_base @ self._T_base_camera
-        assert self._transforms is not None  # without the parameter `__init__` listens to TF
-        return T_odom_base @ self._transforms.between(self._child, frame_id)
+        return T_odom_base @ self._camera_pose.between(self._child, frame_id)
 
     def _base_at(self, stamp_ns: int) -> tuple[Pose4x4 | None, str]:
         """T_odom_base of that time, or None and why."""
@@ -121,5 +115,4 @@ class CameraPoses:
 
     def close(self) -> None:
         """Unsubscribe from TF."""
-        if self._transforms is not None:
-            self._transforms.close()
+        self._camera_pose.close()

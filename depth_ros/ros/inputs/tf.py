@@ -59,6 +59,45 @@ class Transforms:
         self._listener.unregister()
 
 
+class PoseSource:
+    """A pose that is a parameter, or else comes from TF.
+
+    Args:
+        node: owner of the subscription to TF.
+        parameter: name of the parameter, for messages.
+        values: its value, x y z [m] qx qy qz qw; zeros for TF.
+        meaning: what the parameter holds, for messages.
+
+    Attributes:
+        fixed: (4, 4) float64 [m], the parameter; None where TF has the pose.
+
+    Raises:
+        ConfigError: the value is no pose, or TF is needed and tf2_ros is not installed.
+    """
+
+    def __init__(self, node: Node, parameter: str, values: list[float], meaning: str) -> None:
+        self.fixed = fixed_pose(parameter, values)
+        self._transforms: Transforms | None = None
+        if self.fixed is None:
+            self._transforms = Transforms(node, f'{parameter} to {meaning}')
+
+    def between(self, target: str, source: str, stamp_ns: int = 0) -> Pose4x4:
+        """T_target_source, (4, 4) float64 [m]; see `Transforms.between`.
+
+        Raises:
+            ScaleError: TF does not connect the two.
+        """
+        if self.fixed is not None:
+            return self.fixed
+        assert self._transforms is not None  # without the parameter `__init__` listens to TF
+        return self._transforms.between(target, source, stamp_ns)
+
+    def close(self) -> None:
+        """Unsubscribe from TF."""
+        if self._transforms is not None:
+            self._transforms.close()
+
+
 def fixed_pose(parameter: str, values: list[float]) -> Pose4x4 | None:
     """A pose given as a parameter, (4, 4); None for zeros, which mean TF.
 

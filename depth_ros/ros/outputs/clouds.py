@@ -20,7 +20,7 @@ class CloudBuffer:
     """The memory of the clouds of one topic.
 
     A cloud is made in up to three steps, each of which may be the last: all pixels, the valid
-    ones, one of each cell. Each step has memory of its own.
+    ones, one of each cell. Each step has its own memory.
     """
 
     def __init__(self) -> None:
