@@ -4,7 +4,8 @@
 import threading
 
 import pytest
-from graph import NodeProcess, Source, camera
+from graph import UNCONFIGURED, NodeProcess, Source, camera
+from lifecycle_msgs.msg import Transition
 
 
 @pytest.mark.parametrize('there', [True, False])
@@ -18,8 +19,12 @@ def test_the_comparison_is_at_the_size_of_the_running_camera(graph, there):
     film = threading.Thread(target=run)
     if there:
         film.start()
-    node = NodeProcess(graph, model='nano', precision='bf16')
+    node = NodeProcess(graph, model='nano', precision='bf16', autostart=False)
     try:
+        # an answer shows that node and camera know each other, which takes DDS up to 3 s; a node
+        # that configures at once waits for a camera_info no longer than a second
+        assert node.state == UNCONFIGURED
+        assert node.configure() and node.change(Transition.TRANSITION_ACTIVATE)
         node.said('% from fp32')
         size = '200x150' if there else '640x480'
         assert f'on a trial image of {size}' in node.log
