@@ -10,7 +10,17 @@ import torch
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.pipeline.build import trial_frame
 from tools import machine
-from tools.bench import command, memory, one_network, options, other_runtimes, plot, stages, tables
+from tools.bench import (
+    command,
+    memory,
+    one_network,
+    options,
+    other_runtimes,
+    plot,
+    scale,
+    stages,
+    tables,
+)
 from tools.bench import networks as networks_part
 from tools.bench.__main__ import main
 from tools.bench.growth import inputs
@@ -148,6 +158,38 @@ def test_a_steady_leak_has_its_slope():
 def test_a_series_is_drawn(tmp_path):
     plot.write(tmp_path / 'm.png', 'MB', {'resident': [1.0, 2.0, 3.0], 'device': [5.0]}, 1.0)
     assert (tmp_path / 'm.png').stat().st_size > 1000
+
+
+def test_metres_from_anchors_are_measured(monkeypatch, tmp_path):
+    """On a picture of a slope; a LiDAR's rings need KITTI."""
+    for name, value in {'COUNTS': (60,), 'SEEDS': 2, 'SECONDS': 2.6, 'JUMP_AT_S': 2.3}.items():
+        monkeypatch.setattr(scale, name, value)
+    monkeypatch.setattr(scale, 'REPEATS', 2)
+    frame = trial_frame(CPU)
+    z = torch.linspace(1, 5, 480)[:, None].expand(480, 640).clone()
+    pictures = [('nyu_raw_00000', frame, z)]
+    monkeypatch.setattr(scale.real, 'load_images', lambda *_, **__: iter(pictures))
+    monkeypatch.setattr(scale.real, 'data_folder', lambda: tmp_path)
+    part = {**scale.run(Options()), 'conditions': {'load': 0.1}}
+    assert part['left_out'] == ['LiDAR rings: no kitti_object_000000']
+    none, by_scale, by_field = part['random']
+    assert 0 < by_field['absrel'] < none['absrel'] and none['max_order'] == 'none'
+    assert sum(by_scale['orders'].values()) == 2
+    assert {row['scene'] for row in part['steady']} == {'nano, nyu_raw_00000', 'a wall'}
+    assert all(0 < row['std_percent'] < 10 and row['jump_s'] < 1 for row in part['steady'])
+    assert all(row['fit_ms'] > 0 and row['apply_ms'] > 0 for row in part['times'])
+    text = ''.join(table.text() for table in tables.scale(part))
+    assert 'Left out: LiDAR rings' in text and 'Steadiness' in text
+
+
+def test_one_ring_in_eight_of_a_lidar(data):
+    folder = data / 'images' / 'kitti_object_000000'
+    depth, ring = scale.velodyne(folder)
+    seen = depth == depth
+    assert ring[seen].max() < 64 and 15000 < seen.sum() < 25000
+    # a ring is a line in the picture: its rows spread far less than those of all points
+    rows = [row for row in range(20, 50) if (seen & (ring == row)).sum() > 100]
+    assert max(abs((seen & (ring == r)).nonzero()[0].std()) for r in rows) < 25
 
 
 def test_a_part_measured_again_replaces_only_itself(tmp_path, monkeypatch):

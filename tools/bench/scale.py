@@ -105,8 +105,8 @@ def random_anchors(nano: Pipeline, pictures: list[tuple[str, Frame, Tensor]]) ->
                         errors.append(abs_rel(found.correction(p), z, given))
                 means.append(_mean(errors))
             rows.append({
-                'anchors': count, 'max_order': max_order, 'absrel': _mean(means),
-                'std': float(np.std(means)), 'orders': dict(orders),
+                'anchors': count, 'max_order': max_order, 'absrel': float(np.nanmean(means)),
+                'std': float(np.nanstd(means)), 'orders': dict(orders),
             })  # fmt: skip
             print(rows[-1], flush=True)
     return rows
