@@ -3,23 +3,26 @@
 
 from __future__ import annotations
 
+import gc
 import signal
-import sys
+from typing import NoReturn
 
 from depth_ros.ros.process.malloc import keep_freed_memory
 
 
-def main() -> int:
-    """Tune malloc for this process, then run the node; returns the exit code.
+def main() -> NoReturn:
+    """Tune malloc for this process, run the node, and end the process with its exit code.
 
     In this order: `depth_ros.ros.node` imports numpy and torch, which start threads.
     """
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback out of an import
     from depth_ros.ros import node
+    from depth_ros.ros.process.init import end
 
-    return node.main()
+    gc.freeze()  # modules are never garbage: to look through torch's takes 0.1 s each time
+    end(node.main())
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

@@ -7,7 +7,6 @@ publishes.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -30,7 +29,7 @@ from depth_ros.ros.inputs.subscription import camera_size
 from depth_ros.ros.parameters import Parameters
 from depth_ros.ros.process import fastdds
 from depth_ros.ros.process.command_line import refuse_others
-from depth_ros.ros.process.init import init, interruptible, shutdown
+from depth_ros.ros.process.init import end, init, interruptible, shutdown
 from depth_ros.ros.process.log import forward_to_ros
 from depth_ros.ros.session import Session
 from depth_ros.ros.worker import THREAD_NAME
@@ -232,8 +231,5 @@ def main(args: list[str] | None = None) -> int:
             node = None
         shutdown()
     if any(thread.name == THREAD_NAME for thread in threading.enumerate()):
-        # a network cannot be interrupted, and the interpreter would wait for it
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(exit_code)
+        end(exit_code)  # a network cannot be interrupted, and the interpreter would wait for it
     return exit_code

@@ -139,6 +139,7 @@ if __name__ == '__main__':
     register()
     assert models.PRESETS is PRESETS
     from depth_ros.ros.node import main
+    from depth_ros.ros.process.init import end
     from depth_ros.ros.stream import Stream
 
     if 'AHEAD' in os.environ:  # a frame is begun before the last one is sent, as on a GPU
@@ -154,4 +155,4 @@ if __name__ == '__main__':
 
         worker._gpu_is_lost = lambda device: True
 
-    sys.exit(main())
+    end(main())

@@ -180,6 +180,51 @@ def test_a_node_that_is_stopped_in_a_callback_leaves_the_graph(graph):
     assert running.returncode == 0
 
 
+SLOW_TO_END = """
+import atexit, threading, time
+from depth_ros.ros.__main__ import main
+
+atexit.register(time.sleep, 600)
+threading.Thread(target=time.sleep, args=(600,)).start()
+main()
+"""
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_node_waits_for_nothing_of_the_interpreter_and_its_log_is_complete(
+    graph, tmp_path, number
+):
+    """The interpreter takes seconds to free what torch has made."""
+    words = ['-p', 'model:=flat_wall', '-p', 'device:=cpu', '-r', '__node:=ending']
+    running = subprocess.Popen(
+        [sys.executable, '-c', SLOW_TO_END, '--ros-args', *words],
+        env={
+            **os.environ,
+            'ROS_LOG_DIR': str(tmp_path),
+            'RCUTILS_LOGGING_USE_STDOUT': '1',
+            'RCUTILS_LOGGING_BUFFERED_STREAM': '1',
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=end_with_parent,
+    )
+
+    def active():
+        names = graph.node.get_service_names_and_types_by_node('ending', '/')
+        return names and graph.node.count_subscribers('/image')
+
+    try:
+        graph.wait(lambda: 'ending' in graph.node.get_node_names() and active(), 'the node')
+        time.sleep(0.5)
+        running.send_signal(number)
+        log, _ = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert running.returncode == 0
+    (file,) = tmp_path.iterdir()
+    assert 'listening to /image' in log and 'listening to /image' in file.read_text()
+
+
 def test_stopping_does_not_wait_for_a_slow_network(start, graph, collect):
     running = start(model='fake_late_slow20')
     source = Source(graph)

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 from depth_ros.ros import __main__ as depth_node
 from depth_ros.ros.process.malloc import keep_freed_memory
@@ -82,14 +82,14 @@ def _write_counters(path: str) -> None:
         time.sleep(PERIOD_S)
 
 
-def main() -> int:
-    """Run the node; returns the exit code."""
+def main() -> NoReturn:
+    """Run the node, and end the process with its exit code."""
     keep_freed_memory()  # before the imports of `register`
     register()
     if path := os.environ.get(ALLOCATOR):
         threading.Thread(target=_write_counters, args=(path,), daemon=True).start()
-    return depth_node.main()
+    depth_node.main()
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()
