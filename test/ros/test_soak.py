@@ -11,16 +11,19 @@ from std_msgs.msg import Header
 
 from depth_ros.ros.inputs.images import to_rgb
 from tools.soak import checks
-from tools.soak.camera import BYTES_PER_PIXEL, Look, image
+from tools.soak.camera import BYTES_PER_PIXEL, Look, compressed, image, level_in
 from tools.soak.schedule import EVENTS
 
 
+@pytest.mark.parametrize('make', [image, compressed])
 @pytest.mark.parametrize('encoding', BYTES_PER_PIXEL)
-def test_a_flat_image_keeps_its_level(encoding):
+def test_a_flat_image_keeps_its_level(encoding, make):
+    error = checks.LEVEL_ERROR.get(encoding, 0) if make is image else checks.JPEG_ERROR
     for level in range(0, 256, 5):
-        rgb = to_rgb(image(Look(16, 8, encoding), level, Header())).astype(float)
+        level = level_in(encoding, level)
+        rgb = to_rgb(make(Look(16, 8, encoding), level, Header())).astype(float)
         assert rgb.shape == (8, 16, 3)
-        assert np.abs(rgb - level).max() <= checks.LEVEL_ERROR.get(encoding, 0)
+        assert np.abs(rgb - level).max() <= error
 
 
 def soak(tmp_path, *arguments: str, timeout: float) -> dict:

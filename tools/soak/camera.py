@@ -15,25 +15,29 @@ import sys
 import time
 from array import array
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from depth_ros.ros.process.fastdds import prepare
 from depth_ros.ros.process.init import init, shutdown
 
-#: those in which a flat grey image keeps its level; in 16 bits the level is relative to the
-#: sensor's depth, which the node has to estimate from many images
+#: those in which a flat grey image keeps its level
 BYTES_PER_PIXEL = {
     'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1, 'bayer_rggb8': 1, 'bayer_gbrg8': 1,
-    'yuv422_yuy2': 2, 'nv12': 1,
+    'yuv422_yuy2': 2, 'nv12': 1, 'mono16': 2, 'rgb16': 6,
 }  # fmt: skip
+#: least level of an image of 16 bits: it needs all of them, so that the node divides it by 256
+LEAST_OF_16_BITS = 65
 DISTORTION = (-0.05, 0.01, 0.0, 0.0, 0.0)
 LEVELS = 51  #: that are used; neighbours are 5 apart
 LONGEST_SLEEP_S = 0.02
@@ -72,10 +76,17 @@ class Look:
         new.replace(path)
 
 
+def level_in(encoding: str, level: int) -> int:
+    """The level, or the least one that the encoding shows as it is."""
+    return max(level, LEAST_OF_16_BITS) if encoding.endswith('16') else level
+
+
 def image(look: Look, level: int, header: Any) -> Image:
     """A flat grey image; `level` is 0..255."""
     step = look.width * BYTES_PER_PIXEL[look.encoding]
     data = bytes([level]) * (step * look.height)
+    if look.encoding.endswith('16'):
+        data = bytes([0, level]) * (step * look.height // 2)
     luma = round(16 + level * 219 / 255)
     if look.encoding == 'yuv422_yuy2':
         data = bytes([luma, 128]) * (look.width * look.height)
@@ -84,6 +95,24 @@ def image(look: Look, level: int, header: Any) -> Image:
     message = Image(header=header, height=look.height, width=look.width, encoding=look.encoding)
     message.step, message.data = step, array('B', data)
     return message
+
+
+def compressed(look: Look, level: int, header: Any) -> CompressedImage:
+    """The same image as JPEG, or PNG if it has 16 bits."""
+    codec = 'png' if look.encoding.endswith('16') else 'jpeg'
+    message = CompressedImage(header=header, format=f'{look.encoding}; {codec} compressed bgr8')
+    message.data = array('B', _file(look.width, look.height, look.encoding, level, codec))
+    return message
+
+
+@lru_cache(maxsize=256)
+def _file(width: int, height: int, encoding: str, level: int, codec: str) -> bytes:
+    grey = (height, width) if encoding.startswith('mono') else (height, width, 3)
+    pixels = (
+        np.full(grey, level << 8, np.uint16) if codec == 'png' else np.full(grey, level, np.uint8)
+    )
+    content: bytes = cv2.imencode(f'.{codec}', pixels)[1].tobytes()
+    return content
 
 
 def info(look: Look, header: Any) -> CameraInfo:
@@ -107,6 +136,7 @@ def run(node: Node) -> None:
     reliability = ReliabilityPolicy['RELIABLE' if look.reliable else 'BEST_EFFORT']
     qos = QoSProfile(depth=5, reliability=reliability)
     images = node.create_publisher(Image, 'image', qos)
+    small = node.create_publisher(CompressedImage, 'image/compressed', qos)
     infos = node.create_publisher(CameraInfo, 'camera_info', qos)
     read_ns, due_s, level = 0, time.monotonic(), 5 * random.randrange(LEVELS)
     while rclpy.ok():
@@ -120,13 +150,16 @@ def run(node: Node) -> None:
         stamp_ns, level = time.time_ns() + round(look.offset_s * 1e9), (level + 35) % (5 * LEVELS)
         stamp = Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
         header = Header(stamp=stamp, frame_id=f'{name}_optical_frame')
-        message, description = image(look, level, header), info(look, header)
-        line = {'stamp': stamp_ns, 'at': time.monotonic(), 'level': level, 'focal': look.focal}
-        text = json.dumps({**line, 'encoding': look.encoding})
+        shown, jpeg = level_in(look.encoding, level), small.get_subscription_count() > 0
+        description = info(look, header)
+        line = {'stamp': stamp_ns, 'at': time.monotonic(), 'level': shown, 'focal': look.focal}
+        text = json.dumps({**line, 'encoding': look.encoding, 'compressed': jpeg})
         os.write(record, f'{text}\n'.encode())
         for _ in range(look.infos):
             infos.publish(description)
-        images.publish(message)
+        images.publish(image(look, shown, header))
+        if jpeg:
+            small.publish(compressed(look, shown, header))
 
 
 def main() -> int:

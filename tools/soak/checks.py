@@ -19,6 +19,7 @@ SCALES = (1.0, 1.37)  #: of the parameter scaling.scale; the schedule sets no ot
 IN_PROGRESS = 2
 #: levels by which an encoding may change a flat grey image
 LEVEL_ERROR = {'yuv422_yuy2': 2.0, 'nv12': 2.0}
+JPEG_ERROR = 1.0  #: the same for compressed images
 SHOWN = 5  #: of problems of one kind
 FORGET_S = 10.0  #: an older camera_info than this is a fault
 
@@ -85,7 +86,10 @@ def fits(s: Seen, line: Mapping[str, Any], focal: float) -> bool:
     """Whether an output is that of an image with this focal length (by the width)."""
     if s.output == 'depth/camera_info':
         return abs(s.low - focal) < 1e-6 and abs(s.high - focal) < 1e-6
-    error = LEVEL_ERROR.get(line['encoding'], 0.0)
+    # where images are sent both ways, which one the node took is not known
+    error = max(
+        LEVEL_ERROR.get(line['encoding'], 0.0), JPEG_ERROR if line.get('compressed') else 0.0
+    )
     for scale in SCALES:
         low, high = (scale * depth_m(line['level'] + e, focal) for e in (-error, error))
         if low * 0.999 - 1e-3 <= s.low <= s.high <= high * 1.001 + 1e-3:

@@ -194,6 +194,7 @@ class Soak:
         names = f'[{",".join(self.options.cameras)}]'
         parameters: dict[str, Any] = {'model': MODEL, 'cameras': names, 'device': 'cpu'}
         parameters |= {'scaling.method': 'constant'}
+        parameters['image_transport'] = self.random.choice(('raw', 'raw', 'compressed'))
         parameters['use_sim_time'] = sim_time = self.random.choice((True, False))
         life = {'life': len(self.lives) + 1, 'use_sim_time': sim_time, 'quiet': {}}
         self.lives.append(life | {'start_s': time.monotonic(), 'end_s': float('inf')})
