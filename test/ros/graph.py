@@ -4,22 +4,18 @@
 from __future__ import annotations
 
 import array
-import contextlib
 import os
 import signal
 import subprocess
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
-import rclpy
 from builtin_interfaces.msg import Time
 from forked import Forked
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import GetParameters, ListParameters, SetParameters
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
@@ -29,6 +25,7 @@ from depth_ros.core.camera import Camera
 from depth_ros.core.stamps import nanoseconds  # noqa: F401  (for the tests)
 from depth_ros.ros.process import fastdds
 from tools.demo.processes import own_domain
+from tools.spun_node import SpunNode
 
 FRAME = 'camera_optical_frame'
 UNCONFIGURED, INACTIVE, ACTIVE = 1, 2, 3
@@ -96,22 +93,10 @@ class Graph:
         os.environ['ROS_DOMAIN_ID'] = str(own_domain())
         os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
         fastdds.prepare()
-        self.context = rclpy.Context()
-        rclpy.init(context=self.context)
-        self.node = rclpy.create_node('tester', context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
-        self.thread = threading.Thread(target=self._spin, daemon=True)
-        self.thread.start()
-
-    def _spin(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            self.executor.spin()
+        self.node = SpunNode('tester')
 
     def close(self) -> None:
-        self.context.try_shutdown()
-        self.thread.join(5)
-        self.node.destroy_node()
+        self.node.close()
 
     def publisher(self, kind, topic: str, reliability: str = 'reliable', depth: int = 10):
         return self.node.create_publisher(kind, topic, qos(reliability, depth))
@@ -128,6 +113,7 @@ class Graph:
             result = condition()
             if result:
                 return result
+            assert self.node.spins, 'the thread that receives messages has ended'
             time.sleep(0.005)
         raise AssertionError(f'waited {timeout} s in vain: {what}')
 

@@ -528,7 +528,7 @@ def test_the_size_of_a_camera_is_received_latched_or_not(graph, latched):
         depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy[durability]
     )
     publisher = graph.node.create_publisher(CameraInfo, '/early/camera_info', profile)
-    node = rclpy.create_node('configuring', context=graph.context)
+    node = rclpy.create_node('configuring', context=graph.node.context)
     halt = threading.Event()
 
     def run():
@@ -553,7 +553,7 @@ def test_the_size_of_a_silent_camera_is_waited_for_no_longer_than_a_second(
 ):
     if has_publisher:
         publisher = graph.publisher(CameraInfo, '/silent/camera_info')
-    node = rclpy.create_node('configuring', context=graph.context)
+    node = rclpy.create_node('configuring', context=graph.node.context)
     if has_publisher:
         graph.wait(lambda: node.count_publishers('/silent/camera_info'), 'the publisher')
     clock_s, end_s = [0.0], INFO_PATIENCE_S

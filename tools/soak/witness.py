@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import itertools
 import threading
 import time
@@ -12,10 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.srv import SetParameters
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
@@ -25,6 +21,7 @@ from depth_ros.core.stamps import nanoseconds
 from depth_ros.ros.process.fastdds import prepare
 from depth_ros.ros.statistics import Counters
 from tools.soak.checks import Seen
+from tools.spun_node import SpunNode
 
 NODE = 'depth_node'
 OUTPUTS = {'depth/image': Image, 'depth/camera_info': CameraInfo, 'points': PointCloud2}
@@ -47,33 +44,17 @@ class Witness:
         self.clock_offset_s = 0.0  #: of /clock against the time
         self._lock = threading.Lock()
         prepare()
-        self.context = rclpy.Context()
-        rclpy.init(context=self.context)
-        self.node = rclpy.create_node('witness', context=self.context)
+        self.node = SpunNode('witness')
         self._set: Any = self.node.create_client(SetParameters, f'/{NODE}/set_parameters')
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
         self._clock = self.node.create_publisher(Clock, '/clock', 1)
         self.node.create_timer(CLOCK_S, self._tick)
         self._subscriptions: list[Any] = []
         self.watch(True)
-        self._executor = SingleThreadedExecutor(context=self.context)
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._spin, daemon=True)
-        self._thread.start()
-
-    def _spin(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
 
     def close(self) -> None:
         """Leave the graph."""
-        self.context.try_shutdown()
-        self._thread.join(5)
-        self._executor.shutdown()
-        self.node.destroy_node()
-        del self.node, self._executor, self._set, self._clock, self._subscriptions
-        gc.collect()
-        self.context.destroy()
+        self.node.close()
 
     def watch(self, on: bool) -> None:
         """Subscribe to all outputs, or unsubscribe."""
