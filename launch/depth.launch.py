@@ -20,6 +20,8 @@ FIXED_FRAME = (
     'points: start with fixed_frame:= the frame that depth_node logs ("camera ..., frame ...")'
 )
 SWITCH = ['true', 'false']
+#: inputs that all cameras share
+SENSORS = ('anchors/points', 'anchors/scan', 'anchors/range', 'anchors/depth', 'odom')
 # name: (default, description, choices, type of a parameter); empty: file, preset or default decide
 ARGUMENTS = {
     'image': ('image', 'Image topic; may end in /compressed.', None, None),
@@ -37,6 +39,17 @@ ARGUMENTS = {
     'accept_licence': ('', 'true: you accept a restrictive licence.', ['', *SWITCH], bool),
     'device': ('', 'auto, cpu or cuda:N.', None, str),
     'intrinsics': ('', 'Source of K.', ['', 'camera_info', 'estimated'], str),
+    'anchors.sources': (
+        '',
+        'Sources of metres, [points,height]: docs/metres.md.',
+        None,
+        list[str],
+    ),
+    'anchors/points': ('', 'PointCloud2 topic of the source points.', None, None),
+    'anchors/scan': ('', 'LaserScan topic of the source scan.', None, None),
+    'anchors/range': ('', 'Range topic of the source range.', None, None),
+    'anchors/depth': ('', 'Depth image topic of the source depth.', None, None),
+    'odom': ('', 'Odometry topic.', None, None),
     'rate': ('', 'Maximum rate of depth images [Hz]; 0: no limit.', None, float),
     'autostart': ('', 'false: wait for a lifecycle manager.', ['', *SWITCH], bool),
     'use_sim_time': ('', 'true: use the time from /clock.', ['', *SWITCH], bool),
@@ -71,8 +84,9 @@ def checked(given: dict[str, str]) -> dict[str, str]:
                 f'{name}:={given[name]} is one topic for all of cameras:={given["cameras"]}; give '
                 f'a name below each of them, such as {name}:={given[name].rpartition("/")[2]}'
             )
-    if given['cameras']:
-        given = {**given, 'cameras': f'[{", ".join(names_of(given))}]'}
+    for name in ('cameras', 'anchors.sources'):
+        if given[name]:
+            given = {**given, name: f'[{", ".join(names_of(given, name))}]'}
     return given
 
 
@@ -106,9 +120,9 @@ def installed(package: str) -> bool:
         return False
 
 
-def names_of(given: dict[str, str]) -> list[str]:
+def names_of(given: dict[str, str], argument: str = 'cameras') -> list[str]:
     """Names in [front,left]; [''] for a single camera without one."""
-    return [name.strip(' \'"') for name in given['cameras'].strip('[]').split(',')]
+    return [name.strip(' \'"') for name in given[argument].strip('[]').split(',')]
 
 
 def title(given: dict[str, str], camera: str) -> str:
@@ -129,6 +143,10 @@ def actions(context: LaunchContext) -> list[Node | LogInfo]:
     info = given['camera_info'] or ''.join(image.rpartition('/')[:2]) + 'camera_info'
     topics = {'image': image, 'image/compressed': f'{image}/compressed', 'camera_info': info}
     remaps = [(str(Path(n, own)), str(Path(n, at))) for n in names for own, at in topics.items()]
+    remaps += [(topic, given[topic]) for topic in SENSORS if given[topic]]
+    if given['anchors/depth']:
+        beside = ''.join(given['anchors/depth'].rpartition('/')[:2])
+        remaps.append(('anchors/depth/camera_info', f'{beside}camera_info'))
     config = [FindPackageShare('depth_ros'), '/config/depth.rviz']
     frame = ['-f', given['fixed_frame']] if given['fixed_frame'] else []  # else of the config
     windows = [

@@ -652,7 +652,7 @@ PARAMETERS = (
     BadInput(
         'a network without metres, and no method that makes them',
         REFUSED,
-        "its output is not metric, and scaling.method is auto. Set scaling.method to 'anchors'",
+        'its output is not metric, and scaling.method is auto. Set anchors.sources',
         {'model': 'depth_anything_v2_small'},
     ),
     BadInput(

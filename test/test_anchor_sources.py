@@ -249,6 +249,17 @@ def test_turning_on_the_spot_measures_nothing():
     assert len(found) == 0
 
 
+def test_what_was_measured_stays_while_the_camera_rests():
+    path = poses(8, (0.05, 0.0, 0.0))
+    found, z = follow(tracks.Tracks(), path + [path[-1]] * 80)  # 8 s
+    assert len(found) > 60 and abs(np.median(found.z / at(z, found)) - 1) < 0.01
+    # after so much motion, corners that are still seen are dropped with the poses they came from
+    back_and_forth = (path[:4] + path[3:0:-1]) * 10
+    seen = tracks.Tracks()
+    follow(seen, back_and_forth)
+    assert max(seen._moved_s - track.moved_s for track in seen._tracks) <= tracks.MAX_AGE_S
+
+
 def test_wrong_odometry_does_not_look_right():
     """Odometry sideways, but the camera moved up: no corner is on its epipolar line."""
     seen = tracks.Tracks()

@@ -317,13 +317,11 @@ def test_scale_and_shift_hold_for_affine_inverse_depth():
 
 def test_the_report_has_numbers_and_words():
     robot = Robot()
-    assert robot.scale.report()['anchors not used'] == 'no anchors yet'
+    assert robot.scale.state.named()['anchors not used'] == 'no anchors yet'
     robot(scene() / 3, some(scene()), 0)
-    report = robot.scale.report()
-    assert (
-        report['scale'] == '3' and report['anchors used'] == 60 and report['anchors refused'] == 0
-    )
-    assert report['sources of anchors'] == 'a' and report['order of the fit'] == 'scale'
+    named = robot.scale.state.named()
+    assert (named['scale'], named['anchors used'], named['anchors refused']) == ('3', '60', '0')
+    assert named['sources of anchors'] == 'a' and named['order of the fit'] == 'scale'
 
 
 # Files

@@ -79,7 +79,7 @@ def test_auto_is_a_device_the_family_can_use(monkeypatch, caplog):
     ('model', 'remedy'),
     [
         ('dust3r_512_dpt', "two_views.mode to 'stereo' or 'motion'"),
-        ('depth_anything_v2_small', "Set scaling.method to 'anchors'"),
+        ('depth_anything_v2_small', 'Set anchors.sources to what measures depth'),
     ],
 )
 def test_what_has_no_metres_is_refused_before_anything_is_downloaded(monkeypatch, model, remedy):

@@ -37,6 +37,9 @@ def test_every_parameter_is_read_somewhere():
         'compressed_depth': {'compressed'},
         'onnx': {'description'},
         'two_views': {'settings', 'two_views'},
+        'anchors': {'anchors', 'settings'},
+        **{f'anchors.{name}': {'own'} for name in ('points', 'scan', 'range', 'depth', 'height')},
+        'anchors.odometry': {'odometry'},
     }
     read = set(attributes_read())
     unread = [

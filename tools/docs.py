@@ -56,6 +56,11 @@ PREFIXES = {
     'range': ('Depth range', ''),
     'filters': ('Filters', 'See [Filters](filters.md).'),
     'scaling': ('Metres', 'See [Metres](metres.md).'),
+    'anchors': ('Anchors', 'See [Metres](metres.md#metres-from-anchors).'),
+    **{
+        f'anchors.{source}': (f'Anchors: {source}', '')
+        for source in ('points', 'scan', 'range', 'depth', 'height', 'odometry')
+    },
     'two_views': ('Two views', 'See [Two views](two-views.md).'),
     'points': ('Point cloud', 'See [Navigation](navigation.md).'),
     'colorized': ('Colour image', ''),

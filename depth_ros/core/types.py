@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -113,6 +114,62 @@ class Anchors:
 
 
 @dataclass(frozen=True, slots=True)
+class ScaleState:
+    """What is known of a scale that anchors give; see `pipeline.scaling.anchored`.
+
+    Args:
+        scale: factor on depth, on inverse depth for affine-inverse networks.
+        shift: added to inverse depth [1/m].
+        spread: relative standard deviation of depth that the scale causes.
+        age_s: time since the newest anchors that were used [s].
+        order: of the newest fit: scale, shift, spline or field.
+        used: anchors of the newest fit that agree with it.
+        refused: its other anchors.
+        residual: relative standard deviation of depth at its held-out anchors.
+        sources: names of the sources of its anchors.
+        jumps: how often the scale has jumped to what several measurements agreed on.
+        reason: why the newest anchors were not used; '' if they were.
+    """
+
+    scale: float = math.nan
+    shift: float = 0.0
+    spread: float = math.nan
+    age_s: float = math.nan
+    order: str = ''
+    used: int = 0
+    refused: int = 0
+    residual: float = math.nan
+    sources: tuple[str, ...] = ()
+    jumps: int = 0
+    reason: str = 'no anchors yet'
+
+    def __str__(self) -> str:
+        """The scale in one line."""
+        shift = f', shift {self.shift:.3g} 1/m' if self.shift else ''
+        return (
+            f'scale {self.scale:.4g} +- {100 * self.spread:.1f} %{shift}, order {self.order}; '
+            f'{self.used} anchors agree, {self.refused} do not; error at those left out '
+            f'{100 * self.residual:.1f} %'
+        )
+
+    def named(self) -> dict[str, str]:
+        """Names with units, and values, for people and plots."""
+        return {
+            'scale': f'{self.scale:.4g}',
+            'shift [1/m]': f'{self.shift:.4g}',
+            'scale spread [%]': f'{100 * self.spread:.1f}',
+            'scale age [s]': f'{self.age_s:.2f}',
+            'order of the fit': self.order,
+            'anchors used': str(self.used),
+            'anchors refused': str(self.refused),
+            'residual at held-out anchors [%]': f'{100 * self.residual:.1f}',
+            'sources of anchors': ' '.join(self.sources),
+            'jumps of the scale': str(self.jumps),
+            'anchors not used': self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class DepthMap:
     """Metric depth along the optical axis.
 
@@ -122,6 +179,7 @@ class DepthMap:
         rgb: (H, W, 3) uint8, the undistorted image.
         confidence: (H, W) float32, as in `Prediction`; or None.
         pose: pose of the second camera [m]; None for depth from one view.
+        scale: where metres come from anchors, else None.
         has_finite: () bool on the device, whether the network's output has any finite value;
             reading it waits for the network. None if it was not checked.
     """
@@ -131,6 +189,7 @@ class DepthMap:
     rgb: Tensor
     confidence: Tensor | None = None
     pose: Pose | None = None
+    scale: ScaleState | None = None
     has_finite: Tensor | None = None
 
     def ensure_finite(self) -> None:

@@ -124,6 +124,7 @@ class AnchorSettings:
         'The robot has a sensor that measures distances, or the height of the camera is known.',
         choices=('', *SOURCES),
         needs=NODE,
+        only_with=('scaling.method', 'auto', 'anchors'),
     )
     max_offset: float = setting(
         0.1,

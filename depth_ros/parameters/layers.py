@@ -74,6 +74,11 @@ def _known() -> dict[str, Parameter]:
     return {p.name: p for p in parameters()}
 
 
+#: poses in one camera
+ANCHOR_POSES = (
+    *(f'anchors.{source}.pose' for source in ('points', 'scan', 'range', 'depth')),
+    'anchors.odometry.camera_pose',
+)
 #: similarity (difflib) from which another name is offered
 NEAR = 0.8
 
@@ -160,6 +165,13 @@ def check_cameras(settings: Any) -> None:
             f'frame_id is {settings.frame_id!r} but there are {len(names)} cameras, which cannot '
             'all be in one frame: correct the frame_id in their drivers'
         )
+    for name in (*ANCHOR_POSES, 'anchors.height.height') if len(names) > 1 else ():
+        value = attrgetter(name)(settings)
+        if any(value) if isinstance(value, list) else value:
+            raise ConfigError(
+                f'{name} is {value} but there are {len(names)} cameras, of which it can describe '
+                'only one: set it to 0, and publish their poses on TF'
+            )
     if names != [''] and settings.two_views.mode != 'off':
         raise ConfigError(
             f'two_views.mode is {settings.two_views.mode!r}, which takes one camera without a '

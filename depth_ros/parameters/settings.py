@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from depth_ros.parameters.anchors import AnchorSettings
 from depth_ros.parameters.declare import CPU, NODE, setting
 
 
@@ -91,11 +92,10 @@ class ScalingSettings:
 
     method: str = setting(
         'auto',
-        'How the output of the network becomes metres. auto: as_is for metric networks, '
-        'canonical_focal for canonical ones, baseline with two_views; other networks need '
-        'constant or anchors. anchors: fitted to pixels of known depth.',
-        'The network has no metric scale and you measured one (constant), or a sensor measures '
-        'depth of some pixels (anchors).',
+        'How the output of the network becomes metres. auto: anchors with anchors.sources, '
+        'baseline with two_views, as_is for metric networks, canonical_focal for canonical ones; '
+        'other networks need constant. anchors: fitted to pixels of known depth.',
+        'The network has no metric scale and you measured one (constant).',
         live=True,
         choices=('auto', 'as_is', 'canonical_focal', 'constant', 'baseline', 'anchors'),
     )
@@ -575,6 +575,7 @@ class Settings:
     range: Range = field(default_factory=Range)
     filters: FilterSettings = field(default_factory=FilterSettings)
     scaling: ScalingSettings = field(default_factory=ScalingSettings)
+    anchors: AnchorSettings = field(default_factory=AnchorSettings)
     two_views: TwoViewSettings = field(default_factory=TwoViewSettings)
     points: Points = field(default_factory=Points)
     colorized: Colorized = field(default_factory=Colorized)
@@ -596,7 +597,8 @@ class Settings:
     )
     patience: float = setting(
         3.0,
-        'Time without an image or camera_info after which the log and diagnostics say why [s].',
+        'Time without an image, camera_info or anchors after which log and diagnostics say why '
+        '[s].',
         'The camera is slower than one image in three seconds.',
         live=True,
         low=0.5,

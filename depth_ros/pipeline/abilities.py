@@ -41,7 +41,13 @@ def check_abilities(settings: Settings, preset: Preset) -> None:
             "Or set two_views.mode to 'off'."
         )
     if preset.kind is not None:
-        Scaling(settings.scaling, preset.kind, two_views=two_views, takes_pairs=preset.takes_pairs)
+        Scaling(
+            settings.scaling,
+            preset.kind,
+            two_views=two_views,
+            anchors=any(settings.anchors.sources),
+            takes_pairs=preset.takes_pairs,
+        )
 
 
 def without_effect(

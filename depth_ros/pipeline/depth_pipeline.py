@@ -67,8 +67,12 @@ class Pipeline:
         Raises:
             ConfigError: they do not fit the network; the old ones stay.
         """
-        two_views = settings.two_views.mode != 'off'
-        scaling = Scaling(settings.scaling, self.model.kind, two_views=two_views)
+        scaling = Scaling(
+            settings.scaling,
+            self.model.kind,
+            two_views=settings.two_views.mode != 'off',
+            anchors=any(settings.anchors.sources),
+        )
         self.snapshot = Snapshot(settings, scaling)
 
     def __call__(
@@ -196,7 +200,10 @@ class Pipeline:
         if scale is not None:
             z = scale(z, prediction, frame, snapshot.settings.scaling)
         z = (filters or Filters())(z, prediction, frame, snapshot.settings, seen)
-        return DepthMap(z, frame.camera, frame.rgb, prediction.confidence, has_finite=has_finite)
+        state = scale.state if scale is not None else None
+        return DepthMap(
+            z, frame.camera, frame.rgb, prediction.confidence, scale=state, has_finite=has_finite
+        )
 
 
 def _tried(action: Callable[..., T], *args: Any) -> T | DepthRosError:

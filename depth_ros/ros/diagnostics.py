@@ -26,24 +26,26 @@ class CameraState:
         topics: relative name of an input -> (full name, reliability).
         camera: the camera model in words; '' before the first image.
         doubts: what is unlikely about it; '' for nothing.
+        missing_anchors: why the scale is held; '' if it is not.
         intrinsics: where K comes from.
         trouble: why there is no depth; '' for nothing.
         busy_s: since when an image has been processed without a result [s]; 0 for none.
         counters: what became of its images.
         summary: rate and latencies; None without recent frames.
-        second_view: the state of two views, by name.
+        scale: what was measured of the scale, by name.
     """
 
     name: str
     topics: dict[str, tuple[str, str]]
     camera: str
     doubts: str
+    missing_anchors: str
     intrinsics: str
     trouble: str
     busy_s: float
     counters: dict[str, int]
     summary: Summary | None
-    second_view: dict[str, Any]
+    scale: dict[str, Any]
 
 
 def report(
@@ -101,7 +103,7 @@ def _depth(
     values: dict[str, Any] = dataclasses.asdict(choices)
     if not active:
         return _status(name, OK, 'inactive', values)
-    values |= _shown(state.summary) | state.counters | state.second_view
+    values |= _shown(state.summary) | state.counters | state.scale
     usual_s = state.summary.busy_p50_s if state.summary else choices.trial_s
     if state.busy_s > max(STALLED_S, 3 * usual_s):
         text = f'no output for {state.busy_s:.0f} s: the network has not finished an image'
@@ -110,6 +112,8 @@ def _depth(
     # a camera slower than `rate` is no overload; a network slower than its period is
     if busy_s * wanted_rate_hz > 0.9 and rate_hz < 0.9 * wanted_rate_hz:
         return _status(name, WARN, f'overloaded: {rate_hz:.1f} Hz of {wanted_rate_hz:g}', values)
+    if state.missing_anchors:
+        return _status(name, WARN, state.missing_anchors, values)
     return _status(name, OK, 'active', values)
 
 

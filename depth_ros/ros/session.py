@@ -18,6 +18,7 @@ from depth_ros.pipeline.build import Choices
 from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.filters import free_space, motion
 from depth_ros.ros import diagnostics
+from depth_ros.ros.inputs.anchors import check_sources
 from depth_ros.ros.inputs.newest import LatestImages
 from depth_ros.ros.inputs.second_view import second_view_for
 from depth_ros.ros.process.log import Throttle
@@ -40,7 +41,7 @@ class Session:
         on_gpu_lost: called with the reason when no further work on the GPU is possible.
 
     Raises:
-        ConfigError: the second view that was asked for is not possible here.
+        ConfigError: the second view or a source of anchors is not possible here.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Session:
         self._reported_s = self._rates_logged_s = time.monotonic()
         self._unwatched: set[str] = set()  # cameras of which that is logged
         settings = self.settings
+        check_sources(settings)
         with contextlib.ExitStack() as made:  # a part that fails takes back those before it
             self.second_view = second_view_for(node, pipeline, settings)
             if self.second_view is not None:
@@ -87,6 +89,7 @@ class Session:
         Raises:
             ConfigError: they do not fit the network; the old ones stay.
         """
+        check_sources(settings)
         self.pipeline.update(settings)
 
     def start(self) -> None:
@@ -104,7 +107,8 @@ class Session:
                 self._on_gpu_lost,
             )
             started.pop_all()
-        topics = [source.topic for stream in self.streams for source in stream.inputs]
+        inputs = [i for s in self.streams for i in (*s.inputs, *s.anchor_inputs)]
+        topics = dict.fromkeys(source.topic for source in inputs)  # cameras share sensors
         self.node.get_logger().info(f'listening to {" and ".join(topics)}')
 
     def stop(self) -> None:
@@ -136,18 +140,22 @@ class Session:
     def _tick(self) -> None:
         now_s = time.monotonic()
         for stream in self.streams:
-            for source in stream.inputs:
+            for source in (*stream.inputs, *stream.anchor_inputs):
                 source.refresh()
         patience_s = self.settings.patience
         silences = [stream.silence(now_s, patience_s) for stream in self.streams]
         for stream, silence in zip(self.streams, silences, strict=True):
             if silence and self._throttle.due(silence, stream.name):
                 self.node.get_logger().warning(stream.label + silence)
+        missing = [stream.missing_anchors(now_s, patience_s) for stream in self.streams]
+        for stream, reason in zip(self.streams, missing, strict=True):
+            if reason and self._throttle.due(reason, stream.name):
+                self.node.get_logger().warning(stream.label + reason)
         self._log_unwatched()
         self._log_rates(now_s)
         if now_s - self._reported_s >= REPORT_S:
             self._reported_s = now_s
-            self._diagnostics.publish(self._report(silences, now_s))
+            self._diagnostics.publish(self._report(silences, missing, now_s))
 
     def _log_unwatched(self) -> None:
         """Say once that nothing is computed, and again after there were subscribers."""
@@ -172,11 +180,11 @@ class Session:
         for stream in self.streams:
             self.node.get_logger().info(f'{stream.label}{stream.statistics.in_words(now_s)}')
 
-    def _report(self, silences: list[str], now_s: float) -> DiagnosticArray:
+    def _report(self, silences: list[str], missing: list[str], now_s: float) -> DiagnosticArray:
         second_view = self.second_view.views.report() if self.second_view else {}
         states = [
-            stream.state(silence, now_s, second_view)
-            for stream, silence in zip(self.streams, silences, strict=True)
+            stream.state(silence, reason, now_s, second_view)
+            for stream, silence, reason in zip(self.streams, silences, missing, strict=True)
         ]
         return diagnostics.report(
             self.node.get_fully_qualified_name(),

@@ -18,8 +18,10 @@ from depth_ros.models.interface import EstimatesCamera
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.depth_pipeline import Pipeline, Snapshot
 from depth_ros.pipeline.filters import Filters
+from depth_ros.pipeline.scaling.anchored import AnchoredScale
 from depth_ros.pipeline.steady_camera import SteadyCamera
 from depth_ros.ros.diagnostics import CameraState
+from depth_ros.ros.inputs.anchors import AnchorSources
 from depth_ros.ros.inputs.camera_model import CameraModelSource
 from depth_ros.ros.inputs.images import Upload
 from depth_ros.ros.inputs.newest import LatestImage, Slot, View
@@ -28,6 +30,7 @@ from depth_ros.ros.inputs.subscription import Input
 from depth_ros.ros.outputs.demand import Demand, DemandGate
 from depth_ros.ros.outputs.publishers import Outputs, PendingMessages
 from depth_ros.ros.outputs.relative_pose import TwoViewOutputs
+from depth_ros.ros.outputs.scale import AnchoredOutputs
 from depth_ros.ros.statistics import Statistics
 
 
@@ -67,6 +70,9 @@ class Stream:
         settings: of the publishers.
         name: before the names of all topics; '' for none.
         second_view: where a second view comes from; None for one view.
+
+    Raises:
+        ConfigError: a source of anchors is not possible here.
     """
 
     def __init__(
@@ -83,8 +89,17 @@ class Stream:
         self.second_view = second_view
         self.prefix = f'{name}/' if name else ''  #: of its topics
         self.label = f'{name}: ' if name else ''  #: of its log lines
-        self.outputs = (TwoViewOutputs if second_view else Outputs)(node, settings, self.prefix)
         self.inputs: list[Input] = []
+        self.anchor_inputs: list[Input] = []  # which depth can do without for a while
+        self._anchors: AnchorSources | None = None
+        kind: type[Outputs] = TwoViewOutputs if second_view else Outputs
+        if any(settings.anchors.sources):
+            self._anchors, kind = AnchorSources(node, settings.anchors), AnchoredOutputs
+        try:
+            self.outputs = kind(node, settings, self.prefix)
+        except BaseException:
+            self._close_anchors()
+            raise
         self.cameras: list[CameraModelSource] = []
         self._uploads: list[Upload] = []
         self._start_again()
@@ -101,7 +116,12 @@ class Stream:
 
     def _start_again(self) -> None:
         self.statistics = Statistics()
-        self.filters = Filters()  #: of this camera; what they remember is of this activation
+        #: of this camera; what they remember is of this activation
+        self.filters = Filters()
+        self.scale: AnchoredScale | None = None  #: the same
+        if anchors := self._anchors:
+            self.scale = AnchoredScale(anchors, lambda: anchors.reasons)
+        self._jumps = -1  # of the scale, when it was last logged
         self._gate = DemandGate()
         self._started_s = time.monotonic()
 
@@ -121,6 +141,7 @@ class Stream:
         if not estimate:
             self.inputs.append(Input(node, CameraInfo, info, slot.put_info, 10, once=True))
         self.inputs += second_view.inputs(node, settings) if second_view else []
+        self.anchor_inputs = self._anchors.inputs(node) if self._anchors else []
         self.cameras = [
             CameraModelSource(
                 node.get_logger(), self.label, i.topic, settings.rectification, estimate
@@ -133,15 +154,20 @@ class Stream:
 
     def stop(self) -> None:
         """Unsubscribe."""
-        for source in self.inputs:
+        for source in (*self.inputs, *self.anchor_inputs):
             source.close()
-        self.inputs = []
+        self.inputs, self.anchor_inputs = [], []
 
     def close(self) -> None:
         """Remove the publishers as well, and release the network."""
         self.stop()
         self.outputs.close()
+        self._close_anchors()
         del self.pipeline
+
+    def _close_anchors(self) -> None:
+        if self._anchors is not None:
+            self._anchors.close()
 
     def admit(self, views: list[View], snapshot: Snapshot, started_s: float) -> Work:
         """Decide what is wanted of an image."""
@@ -159,7 +185,10 @@ class Stream:
         self.statistics.unwatched = not work.demand.subscribed
         if work.demand:
             seen = zip(work.views, self.cameras, self._uploads, strict=True)
-            return [_frame(view, camera, upload) for view, camera, upload in seen]
+            frames = [_frame(view, camera, upload) for view, camera, upload in seen]
+            if frame_id := work.snapshot.settings.frame_id:  # TF has it under this name
+                frames[0] = dataclasses.replace(frames[0], frame_id=frame_id)
+            return frames
         counters = self.statistics.counters
         if work.demand.subscribed:
             counters.limited += 1
@@ -186,45 +215,73 @@ class Stream:
         # with use_sim_time and no /clock yet the time is 0, and the latency unknown
         latency_s = (now_ns - nanoseconds(work.header.stamp)) * 1e-9 if now_ns else float('nan')
         now_s = time.monotonic()
+        if (scale := pending.depth.scale) is not None and scale.jumps != self._jumps:
+            self._jumps = scale.jumps
+            self.node.get_logger().info(f'{self.label}{scale}; by {" and ".join(scale.sources)}')
         doubt = self.statistics.add_published(now_s, latency_s, now_s - work.started_s)
         if doubt:
             self.node.get_logger().warning(self.label + doubt)
 
     def silence(self, now_s: float, patience_s: float) -> str:
         """Why no images arrive although the node is active; '' if they do."""
-        reasons = []
-        for source in self.inputs:
-            quiet_s = source.quiet_s(now_s, self._started_s)
-            if quiet_s > patience_s:
-                reasons.append(f'no {source.relative} for {quiet_s:.0f} s: {source.why_silent()}')
+        reasons = self._silent(self.inputs, now_s, patience_s)
         if not reasons and self.inputs and self.second_view is not None:
             return self.second_view.why_silent()
-        return '; '.join(reasons)
+        return reasons
 
-    def state(self, silence: str, now_s: float, second_view: dict[str, Any]) -> CameraState:
+    def _silent(self, inputs: list[Input], now_s: float, patience_s: float) -> str:
+        quiet = ((source, source.quiet_s(now_s, self._started_s)) for source in inputs)
+        return '; '.join(
+            f'no {source.relative} for {quiet_s:.0f} s: {source.why_silent()}'
+            for source, quiet_s in quiet
+            if quiet_s > patience_s
+        )
+
+    def missing_anchors(self, now_s: float, patience_s: float) -> str:
+        """Why the scale is held although there are sources of anchors; '' if it is not."""
+        off = self.pipeline.snapshot.scaling.method != 'anchors' or self.statistics.unwatched
+        if self.scale is None or not self.inputs or off:
+            return ''
+        if silent := self._silent(self.anchor_inputs, now_s, patience_s):
+            return silent
+        state = self.scale.state
+        if not state.age_s > patience_s:
+            return ''
+        return f'no anchors used for {state.age_s:.1f} s: {state.reason or "none of this time"}'
+
+    def state(
+        self, silence: str, missing_anchors: str, now_s: float, second_view: dict[str, Any]
+    ) -> CameraState:
         """What the diagnostics show.
 
         Args:
             silence: why no images arrive; '' if they do.
+            missing_anchors: why the scale is held; '' if it is not.
             now_s: monotonic time [s].
             second_view: the state of two views, by name.
         """
         topics = {
-            i.relative: (i.topic, 'reliable' if i.reliable else 'best_effort') for i in self.inputs
+            i.relative: (i.topic, 'reliable' if i.reliable else 'best_effort')
+            for i in (*self.inputs, *self.anchor_inputs)
         }
         doubts = (doubt for c in self.cameras for doubt in c.doubts)
+        scale = dict(second_view)
+        if self.scale is not None and self._anchors is not None:
+            reasons = self._anchors.reasons
+            scale |= self.scale.state.named() | {f'anchors of {n}': r for n, r in reasons.items()}
         known = bool(self.cameras) and self.cameras[0].camera is not None
         return CameraState(
             name=self.name,
             topics=topics,
             camera=' and '.join(str(c.camera) for c in self.cameras) if known else '',
             doubts='; '.join(filter(None, (*doubts, self.statistics.clock_doubt))),
+            missing_anchors=missing_anchors,
             intrinsics=self.cameras[0].source if self.cameras else '',
             trouble=silence or self.statistics.trouble,
             busy_s=now_s - self.statistics.busy_since_s if self.statistics.busy_since_s else 0.0,
             counters=dataclasses.asdict(self.statistics.counters),
             summary=self.statistics.timing.summary(now_s),
-            second_view=second_view,
+            scale=scale,
         )
 
     def _check_cameras(self, views: list[View]) -> None:

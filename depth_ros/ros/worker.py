@@ -135,7 +135,9 @@ class Worker:
             if self.second_view is not None:
                 return [self.second_view(frames, snapshot) for _, frames in admitted]
             frames = [frame for _, (frame,) in admitted]
-            return [*self.pipeline.many(frames, snapshot, [w.stream.filters for w, _ in admitted])]
+            streams = [work.stream for work, _ in admitted]
+            filters, scales = [s.filters for s in streams], [s.scale for s in streams]
+            return [*self.pipeline.many(frames, snapshot, filters, scales)]
         except Exception as error:
             if len(admitted) == 1:
                 return [error]

@@ -21,7 +21,9 @@ from depth_ros.pipeline.two_views.poses import Pose4x4
 log = logging.getLogger(__name__)
 
 MAX_TRACKS = 250  #: corners followed at once
-MAX_AGE_S = 5.0  #: corners are dropped then, because odometry drifts
+MAX_AGE_S = 5.0  #: corners are dropped after this time of motion, because odometry drifts
+#: the camera is at rest, where odometry does not drift, within this distance [m] and angle [deg]
+REST_M, REST_DEG = 0.02, 1.0
 SIGMA_PX = 0.7  #: standard deviation of a corner's position, and of the pose seen as pixels
 MAX_RELATIVE_SIGMA = 0.15  #: worse anchors are not used
 MAX_ERROR_PX = 2.0  #: largest distance from the epipolar line; moving things have more
@@ -37,13 +39,13 @@ class _Track:
         first: (N, 2) position in that image [px].
         now: (N, 2) position in the newest image [px].
         T_odom_first: (4, 4), pose of the camera then.
-        stamp_ns: time then [ns].
+        moved_s: time of motion until then [s].
     """
 
     first: NDArray[np.float32]
     now: NDArray[np.float32]
     T_odom_first: Pose4x4
-    stamp_ns: int
+    moved_s: float
 
 
 class Tracks:
@@ -57,6 +59,8 @@ class Tracks:
         self._gray: NDArray[np.uint8] | None = None
         self._camera: Camera | None = None
         self._stamp_ns = 0
+        self._moved_s = 0.0  # time of motion
+        self._T_odom_rest: Pose4x4 | None = None
 
     def update(
         self, rgb: NDArray[np.uint8], camera: Camera, T_odom_camera: Pose4x4, stamp_ns: int
@@ -82,16 +86,26 @@ class Tracks:
             size = (gray.shape[1] // factor, gray.shape[0] // factor)
             gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
         small = camera.resized(gray.shape[1], gray.shape[0])
+        if not self._rests(T_odom_camera):
+            self._T_odom_rest = T_odom_camera
+            self._moved_s += max(0, stamp_ns - self._stamp_ns) * 1e-9 if self._stamp_ns else 0
         if self._gray is not None:
-            self._follow(self._gray, gray, stamp_ns)
+            self._follow(self._gray, gray)
         self._gray, self._camera, self._stamp_ns = gray, camera, stamp_ns
         anchors = self._triangulate(small, camera, T_odom_camera)
-        self._add(gray, T_odom_camera, stamp_ns)
+        self._add(gray, T_odom_camera)
         return anchors
 
-    def _follow(self, before: NDArray[np.uint8], gray: NDArray[np.uint8], stamp_ns: int) -> None:
-        since_ns = stamp_ns - round(MAX_AGE_S * 1e9)
-        tracks = [t for t in self._tracks if t.stamp_ns >= since_ns]
+    def _rests(self, T_odom_camera: Pose4x4) -> bool:
+        """Whether the camera is where it last came to rest."""
+        if self._T_odom_rest is None:
+            return False
+        T = relative_pose(self._T_odom_rest, T_odom_camera)
+        cosine = (np.trace(T[:3, :3]) - 1) / 2
+        return bool(np.linalg.norm(T[:3, 3]) <= REST_M and cosine >= np.cos(np.radians(REST_DEG)))
+
+    def _follow(self, before: NDArray[np.uint8], gray: NDArray[np.uint8]) -> None:
+        tracks = [t for t in self._tracks if self._moved_s - t.moved_s <= MAX_AGE_S]
         self._tracks = []
         if not tracks:
             return
@@ -108,10 +122,10 @@ class Tracks:
             begin += len(track.now)
             if len(now):
                 self._tracks.append(
-                    _Track(track.first[kept], now, track.T_odom_first, track.stamp_ns)
+                    _Track(track.first[kept], now, track.T_odom_first, track.moved_s)
                 )
 
-    def _add(self, gray: NDArray[np.uint8], T_odom_camera: Pose4x4, stamp_ns: int) -> None:
+    def _add(self, gray: NDArray[np.uint8], T_odom_camera: Pose4x4) -> None:
         """New corners where there are few."""
         missing = MAX_TRACKS - sum(len(t.now) for t in self._tracks)
         if missing < MAX_TRACKS // 5:
@@ -124,7 +138,7 @@ class Tracks:
         corners = cv2.goodFeaturesToTrack(gray, missing, 0.01, distance, mask=mask)
         if corners is not None:
             pixels = np.asarray(corners, np.float32).reshape(-1, 2)
-            self._tracks.append(_Track(pixels, pixels, T_odom_camera, stamp_ns))
+            self._tracks.append(_Track(pixels, pixels, T_odom_camera, self._moved_s))
 
     def _triangulate(self, small: Camera, camera: Camera, T_odom_camera: Pose4x4) -> Anchors:
         """Anchors of the newest image, in pixels of `camera`; corners are in those of `small`.

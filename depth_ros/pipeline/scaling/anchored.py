@@ -16,14 +16,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
 
 from depth_ros.core.errors import ScaleError
-from depth_ros.core.types import Anchors, Frame, Kind, Prediction
+from depth_ros.core.types import Anchors, Frame, Kind, Prediction, ScaleState
 from depth_ros.parameters.settings import ScalingSettings
 from depth_ros.pipeline.scaling.correction import Correction
 from depth_ros.pipeline.scaling.field_mean import FieldMean
@@ -48,56 +47,22 @@ STRIDE = 16  #: of the grid on which frames are compared [px]
 FARTHEST_M = 1e3  #: depth that stands for infinity in the tracker
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleState:
-    """What is known of the scale of the newest frame.
-
-    Args:
-        scale: as in `Correction`.
-        shift: as in `Correction` [1/m].
-        spread: relative standard deviation of depth that the scale causes.
-        age_s: time since the newest anchors that were used [s].
-        order: of the newest fit.
-        used: anchors of the newest fit that agree with it.
-        refused: its other anchors.
-        residual: relative standard deviation of depth at its held-out anchors.
-        sources: names of the sources of its anchors.
-        reason: why the newest anchors were not used; '' if they were.
-    """
-
-    scale: float = math.nan
-    shift: float = 0.0
-    spread: float = math.nan
-    age_s: float = math.nan
-    order: str = ''
-    used: int = 0
-    refused: int = 0
-    residual: float = math.nan
-    sources: tuple[str, ...] = ()
-    reason: str = 'no anchors yet'
-
-    def __str__(self) -> str:
-        """The scale in one line."""
-        shift = f', shift {self.shift:.3g} 1/m' if self.shift else ''
-        return (
-            f'scale {self.scale:.4g} +- {100 * self.spread:.1f} %{shift}, order {self.order}; '
-            f'{self.used} anchors agree, {self.refused} do not; error at those left out '
-            f'{100 * self.residual:.1f} %'
-        )
-
-
 class AnchoredScale:
     """Scale of one camera.
 
     Args:
         source: gives the anchors of each frame.
+        reasons: returns why sources had none for the newest frame, by name.
 
     Attributes:
         state: of the newest frame; replaced as a whole, so that other threads may read it.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(
+        self, source: Source, reasons: Callable[[], Mapping[str, str]] = lambda: {}
+    ) -> None:
         self.source = source
+        self.reasons = reasons
         self.clear()
 
     def clear(self) -> None:
@@ -135,6 +100,9 @@ class AnchoredScale:
         if self._tracker.forget_if_back(stamp_ns):
             self.clear()
         found = {name: a for name, a in self.source(frame, prediction).items() if len(a)}
+        if not found and (reasons := self.reasons()):
+            why = '; '.join(f'{name}: {reason}' for name, reason in reasons.items())
+            self.state = replace(self.state, reason=why)
         estimate = held = self._tracker.hold(stamp_ns)
         coarse = values[STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
         if found:
@@ -158,25 +126,9 @@ class AnchoredScale:
             shift=correction.shift,
             spread=float(np.sqrt(np.mean(estimate.variance))),
             age_s=age_s,
+            jumps=self._tracker.jumps,
         )
         return z
-
-    def report(self) -> dict[str, Any]:
-        """State as key and value, for diagnostics."""
-        state = self.state
-        return {
-            'scale': f'{state.scale:.4g}',
-            'shift [1/m]': f'{state.shift:.4g}',
-            'scale spread [%]': f'{100 * state.spread:.1f}',
-            'scale age [s]': f'{state.age_s:.2f}',
-            'order of the fit': state.order,
-            'anchors used': state.used,
-            'anchors refused': state.refused,
-            'residual at held-out anchors [%]': f'{100 * state.residual:.1f}',
-            'sources of anchors': ' '.join(state.sources),
-            'anchors not used': state.reason,
-            'jumps of the scale': self._tracker.jumps,
-        }
 
     def _measure(
         self,

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from rclpy.node import Node
@@ -14,7 +14,8 @@ from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2, Range
 from depth_ros.core.errors import ConfigError, DepthRosError, ScaleError
 from depth_ros.core.stamps import nanoseconds
 from depth_ros.core.types import Anchors, Frame, Prediction
-from depth_ros.parameters.anchors import AnchorSettings
+from depth_ros.parameters.anchors import SOURCES, AnchorSettings
+from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.anchors.beam import from_beam
 from depth_ros.pipeline.anchors.floor import LEVEL, Floor, from_floor
 from depth_ros.pipeline.anchors.points import Points, from_points
@@ -24,6 +25,21 @@ from depth_ros.ros.inputs.odometry import CameraPoses
 from depth_ros.ros.inputs.sensors import cloud_points, depth_image_points, laser_points
 from depth_ros.ros.inputs.subscription import Input
 from depth_ros.ros.inputs.tf import PoseSource, Transforms
+
+Message = TypeVar('Message')
+
+
+class _Source(Protocol):
+    """Where anchors come from."""
+
+    def inputs(self, node: Node) -> list[Input]:
+        """Forget what was received, and subscribe."""
+
+    def anchors(self, frame: Frame, prediction: Prediction) -> Anchors | None:
+        """Anchors of an image, or None for nothing new; raises DepthRosError with the reason."""
+
+    def close(self) -> None:
+        """Unsubscribe from TF."""
 
 
 class AnchorSources:
@@ -41,9 +57,9 @@ class AnchorSources:
 
     def __init__(self, node: Node, settings: AnchorSettings) -> None:
         self.settings = settings
-        #: why a source gave none for the last image; without those that did
-        self.reasons: dict[str, str] = {}
-        self._made: dict[str, _Sensor | _Height | _Odometry] = {}
+        #: why sources gave none for the last image, by name; replaced as a whole
+        self.reasons: Mapping[str, str] = {}
+        self._made: dict[str, _Source] = {}
         try:
             for name in filter(None, settings.sources):
                 self._made[name] = _SOURCES[name](node, name, settings)
@@ -62,17 +78,21 @@ class AnchorSources:
             frame: undistorted.
             prediction: of the frame.
         """
-        found = {}
+        found, reasons = {}, dict(self.reasons)
         for name, source in self._made.items():
             try:
                 anchors = source.anchors(frame, prediction)
             except DepthRosError as error:
-                self.reasons[name] = str(error)
+                reasons[name] = str(error)
                 continue
-            if anchors is not None:
-                self.reasons.pop(name, None)
-                if len(anchors):
-                    found[name] = anchors
+            if anchors is None:  # nothing new
+                continue
+            reasons.pop(name, None)
+            if len(anchors):
+                found[name] = anchors
+            else:
+                reasons[name] = 'nothing that it measured is in the image'
+        self.reasons = reasons
         return found
 
     def close(self) -> None:
@@ -81,8 +101,8 @@ class AnchorSources:
             source.close()
 
 
-class _Sensor:
-    """A sensor whose messages become anchors of the next image.
+class _Sensor(Generic[Message]):
+    """A sensor whose newest message becomes anchors of the next image.
 
     Args:
         node: owner of the subscription.
@@ -90,34 +110,32 @@ class _Sensor:
         settings: parameters `anchors.*`.
     """
 
+    message_type: type
+
     def __init__(self, node: Node, name: str, settings: AnchorSettings) -> None:
-        self.name = name
         self.topic = f'anchors/{name}'
-        self.own: Any = getattr(settings, name)
+        own = getattr(settings, name)
+        self.sigma: float = own.sigma
         self.max_offset_s = settings.max_offset
         meaning = "the sensor's pose in the optical frame of the camera"
-        self._sensor_pose = PoseSource(node, f'anchors.{name}.pose', self.own.pose, meaning)
-        self._newest: Any = None
-        self._info: Any = None
-        self._used: Any = None
+        self._sensor_pose = PoseSource(node, f'anchors.{name}.pose', own.pose, meaning)
+        self._newest: Message | None = None
+        self._used: Message | None = None
 
     def inputs(self, node: Node) -> list[Input]:
-        self._newest = self._info = self._used = None
-        kind = {'points': PointCloud2, 'scan': LaserScan, 'range': Range, 'depth': Image}
-        found = [Input(node, kind[self.name], self.topic, self._put, 1)]
-        if self.name == 'depth':
-            info = f'{self.topic}/camera_info'
-            found.append(Input(node, CameraInfo, info, self._put_info, 1, once=True))
-        return found
+        self._newest = self._used = None
+        return [Input(node, self.message_type, self.topic, self._put, 1)]
 
-    def _put(self, message: Any) -> None:
+    def _put(self, message: Message) -> None:
         self._newest = message
 
-    def _put_info(self, message: Any) -> None:
-        self._info = message
-
     def anchors(self, frame: Frame, prediction: Prediction) -> Anchors | None:
-        message = self._newest
+        """Of the newest message; None if it has been used.
+
+        Raises:
+            ScaleError: there is none, or it cannot be used with this frame.
+        """
+        message: Any = self._newest
         if message is None:
             raise ScaleError(f'no {self.topic} yet')
         if message is self._used:
@@ -130,26 +148,16 @@ class _Sensor:
             )
         T = self._pose(frame, message.header.frame_id)
         self._used = message
-        if self.name == 'range':
-            return self._beam(message, T, frame, prediction)
-        return from_points(self._points(message), T, frame.camera, sigma=self.own.sigma)
+        return self._measured(message, T, frame, prediction)
 
-    def _points(self, message: Any) -> Points:
-        if self.name == 'depth':
-            if self._info is None:
-                raise ScaleError(f'no {self.topic}/camera_info yet')
-            return depth_image_points(message, self._info)
-        return cloud_points(message) if self.name == 'points' else laser_points(message)
+    def _measured(
+        self, message: Message, T: Pose4x4, frame: Frame, prediction: Prediction
+    ) -> Anchors:
+        """Anchors of a message; T is the pose of the sensor in the optical frame."""
+        return from_points(self._points(message), T, frame.camera, sigma=self.sigma)
 
-    def _beam(self, message: Any, T: Pose4x4, frame: Frame, prediction: Prediction) -> Anchors:
-        far = message.max_range or math.inf
-        if not message.min_range <= message.range <= far:
-            raise ScaleError(
-                f'{self.topic} is {message.range:g} m, outside of its {message.min_range:g} to '
-                f'{far:g} m'
-            )
-        values, angle = prediction.values, message.field_of_view
-        return from_beam(values, message.range, angle, T, frame.camera, sigma=self.own.sigma)
+    def _points(self, message: Message) -> Points:
+        raise NotImplementedError
 
     def _pose(self, frame: Frame, sensor_frame: str) -> Pose4x4:
         if self._sensor_pose.fixed is None and frame.frame_id == sensor_frame:
@@ -158,6 +166,56 @@ class _Sensor:
 
     def close(self) -> None:
         self._sensor_pose.close()
+
+
+class _Cloud(_Sensor[PointCloud2]):
+    message_type = PointCloud2
+
+    def _points(self, message: PointCloud2) -> Points:
+        return cloud_points(message)
+
+
+class _Scan(_Sensor[LaserScan]):
+    message_type = LaserScan
+
+    def _points(self, message: LaserScan) -> Points:
+        return laser_points(message)
+
+
+class _DepthImage(_Sensor[Image]):
+    message_type = Image
+
+    def inputs(self, node: Node) -> list[Input]:
+        self._info: CameraInfo | None = None
+        topic = f'{self.topic}/camera_info'
+        return [
+            *super().inputs(node),
+            Input(node, CameraInfo, topic, self._put_info, 1, once=True),
+        ]
+
+    def _put_info(self, message: CameraInfo) -> None:
+        self._info = message
+
+    def _points(self, message: Image) -> Points:
+        if self._info is None:
+            raise ScaleError(f'no {self.topic}/camera_info yet')
+        return depth_image_points(message, self._info)
+
+
+class _Beam(_Sensor[Range]):
+    message_type = Range
+
+    def _measured(
+        self, message: Range, T: Pose4x4, frame: Frame, prediction: Prediction
+    ) -> Anchors:
+        far = message.max_range or math.inf
+        if not message.min_range <= message.range <= far:
+            raise ScaleError(
+                f'{self.topic} is {message.range:g} m, outside of its {message.min_range:g} to '
+                f'{far:g} m'
+            )
+        values, angle = prediction.values, message.field_of_view
+        return from_beam(values, message.range, angle, T, frame.camera, sigma=self.sigma)
 
 
 class _Height:
@@ -236,8 +294,24 @@ class _Odometry:
         self._poses.close()
 
 
-_SOURCES: dict[str, Callable[[Node, str, AnchorSettings], _Sensor | _Height | _Odometry]] = {
-    **dict.fromkeys(('points', 'scan', 'range', 'depth'), _Sensor),
+_SOURCES: dict[str, Callable[[Node, str, AnchorSettings], _Source]] = {
+    'points': _Cloud,
+    'scan': _Scan,
+    'range': _Beam,
+    'depth': _DepthImage,
     'height': _Height,
     'odometry': _Odometry,
 }
+
+
+def check_sources(settings: Settings) -> None:
+    """Refuse a scale by anchors without anything that gives them.
+
+    Raises:
+        ConfigError: with the parameter to set.
+    """
+    if settings.scaling.method == 'anchors' and not any(settings.anchors.sources):
+        raise ConfigError(
+            "scaling.method is 'anchors' but anchors.sources names none: set it to some of "
+            f'{", ".join(SOURCES)}'
+        )
