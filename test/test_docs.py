@@ -360,7 +360,8 @@ def test_wrong_commands_are_noticed(tmp_path):
 
 @pytest.mark.parametrize('path', TEXTS, ids=named)
 def test_assignments_in_prose_have_known_names(path):
-    known = NAMES | launch_arguments('depth.launch.py') | launch_arguments('demo.launch.py')
+    files = (ROOT / 'launch').glob('*.launch.py')
+    known = NAMES.union(*(launch_arguments(file.name) for file in files))
     for name in re.findall(r'`([\w.]+):=[^`\s]*`', path.read_text()):
         assert name in known, name
 

@@ -307,24 +307,31 @@ def test_demo_offers_the_scenes_there_are(described):
 
 @pytest.fixture
 def demo(described):
-    """(arguments of demo.launch.py) -> the nodes that it starts, by executable."""
+    """(arguments of a launch file) -> the nodes that it starts, by executable."""
     from launch import LaunchContext
     from launch.actions import (
         DeclareLaunchArgument,
+        GroupAction,
         IncludeLaunchDescription,
         LogInfo,
         OpaqueFunction,
         SetLaunchConfiguration,
     )
+    from launch_ros.actions import SetRemap
 
     executed = (
         DeclareLaunchArgument,
+        GroupAction,
         IncludeLaunchDescription,
         OpaqueFunction,
         SetLaunchConfiguration,
+        SetRemap,
     )
 
     def visit(entity, context):
+        condition = getattr(entity, 'condition', None)
+        if condition is not None and not condition.evaluate(context):
+            return []
         if isinstance(entity, executed):
             found = entity.execute(context) or []
         elif hasattr(entity, 'entities'):
@@ -334,12 +341,12 @@ def demo(described):
             return [entity] if hasattr(entity, 'node_executable') else []
         return [node for one in found for node in visit(one, context)]
 
-    def demo(**arguments):
+    def demo(file='demo.launch.py', **arguments):
         context = LaunchContext()
         context.launch_configurations.update(arguments)
         context.extend_locals({'current_launch_file_directory': str(ROOT / 'launch')})
         demo.logged = []
-        nodes = visit(described('demo.launch.py'), context)
+        nodes = visit(described(file), context)
         for node in nodes:
             if node.node_executable != 'rviz2':
                 node._perform_substitutions(context)
@@ -390,3 +397,20 @@ def test_demo_says_that_no_window_opens_without_rviz(demo, ament, packages):
     if not packages:
         with pytest.raises(RuntimeError, match='install it, or set rviz:=false'):
             demo(rviz='true')
+
+
+def test_the_topics_of_nav2_s_tutorial(demo, ament):
+    (node,) = demo('nav2_pipeline.launch.py', model='flat_wall').values()
+    assert values_of(node) == {'model': 'flat_wall'}
+    remaps = dict(node.expanded_remapping_rules)
+    assert remaps['image'] == '/pipeline/image_raw'
+    assert remaps['camera_info'] == '/pipeline/camera_info'
+    assert remaps['depth/image'] == '/pipeline/depth'
+    assert remaps['points'] == '/pipeline/points'
+    with pytest.raises(RuntimeError, match=r'let another driver publish /pipeline/image_raw'):
+        demo('nav2_pipeline.launch.py', usb_cam='true')
+    ament('usb_cam')
+    assert list(demo('nav2_pipeline.launch.py', usb_cam='true')) == [
+        'depth_node',
+        'usb_cam_node_exe',
+    ]
