@@ -2,15 +2,19 @@
 """Real pictures, real bags and a real network through DDS; metres against measured depth."""
 
 import json
+import time
 
 import cv2
 import numpy as np
 import pytest
-from graph import NodeProcess, Source, depth_of, nanoseconds, points_of
+from graph import NodeProcess, Source, depth_of, header, nanoseconds, points_of
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from test_sensors import cloud
 
 from depth_ros.core.camera import Camera
+from depth_ros.pipeline.anchors.points import from_points
+from depth_ros.pipeline.two_views.poses import pose_from_quaternion
 
 pytest.importorskip('onnxruntime', reason='onnxruntime is not installed: pip install .[onnx]')
 
@@ -186,3 +190,55 @@ def test_a_bag_of_compressed_images_gives_sane_metres(graph, collect, data):
         assert found and np.median([f[0] for f in found]) < 0.4
     finally:
         assert process.stop() == 0, process.log
+
+
+def test_a_lidar_of_a_bag_gives_metres(graph, collect, data):
+    """One ring in eight or so as anchors, the other points as truth."""
+    AnyReader = pytest.importorskip('rosbags.highlevel').AnyReader
+    first = {}
+    with AnyReader([data / 'bags' / 'kitti_object_lidar_mcap']) as reader:
+        for connection, _, raw in reader.messages():
+            first.setdefault(connection.topic, reader.deserialize(raw, connection.msgtype))
+            if len(first) == 4:
+                break
+    transform = first['/tf'].transforms[0].transform
+    t, q = transform.translation, transform.rotation
+    pose = [t.x, t.y, t.z, q.x, q.y, q.z, q.w]
+    points = np.frombuffer(first['/velodyne_points'].data, np.float32).reshape(-1, 4)[:, :3]
+    elevation = np.degrees(np.arctan2(points[:, 2], np.hypot(*points[:, :2].T)))
+    shown = (elevation % 3.4) < 0.4
+    message = first['/camera/image_raw']
+    rgb = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)[
+        ..., ::-1
+    ]
+    k = np.reshape(first['/camera/camera_info'].k, (3, 3))
+    cam = Camera(message.width, message.height, k[0, 0], k[1, 1], k[0, 2], k[1, 2])
+    others = from_points(points[~shown], pose_from_quaternion(*pose), cam, sigma=0.1)
+
+    def error(depth):
+        z = depth_of(depth)[others.v.round().astype(int), others.u.round().astype(int)]
+        return np.abs(z / others.z - 1)[np.isfinite(z)].mean()
+
+    lidar = graph.publisher(PointCloud2, 'anchors/points')
+    for parameters, low, high in (
+        ({}, 0.25, 1.0),
+        ({'anchors__sources': ['points'], 'anchors__points__pose': pose}, 0.0, 0.15),
+    ):
+        process = NodeProcess(graph, name='street', model='nano', **parameters)
+        source = Source(graph)
+        try:
+            process.said('listening to')
+            depths = collect(Image, 'depth/image')
+
+            def send(source=source):
+                beam = cloud(points[shown].astype(np.float64))
+                beam.header = header(source.stamp_ns + 100_000_000, 'velodyne')
+                lidar.publish(beam)
+                return source.send(cam, rgb, 100_000_000)
+
+            graph.wait(lambda: send() and (len(depths) >= 3 or time.sleep(0.3)), 'depth')  # noqa: B023
+            assert low <= error(depths[-1]) <= high
+        finally:
+            source.close()
+            assert process.stop() == 0, process.log
+    graph.node.destroy_publisher(lidar)
