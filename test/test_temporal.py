@@ -168,14 +168,14 @@ def test_what_starts_again(change):
 def test_a_known_motion_is_used():
     blank = np.full((*CAM.size, 3), 90, np.uint8)  # images tell nothing
     steps = [view(ahead=0.15 * k)[1] for k in range(6)]
-    T = np.eye(4)
-    T[2, 3] = -0.15
     for known in (True, False):
         filter_ = Temporal()
         for k, true in enumerate(steps):
-            frame = Frame(torch.from_numpy(blank), CAM, k * PERIOD_NS)
+            T = np.eye(4)
+            T[2, 3] = 0.15 * k
             pose = T if known else None
-            z = filter_(torch.from_numpy(true), frame, ON, ScalingSettings(), pose).numpy()
+            frame = Frame(torch.from_numpy(blank), CAM, k * PERIOD_NS, T_odom_camera=pose)
+            z = filter_(torch.from_numpy(true), frame, ON, ScalingSettings()).numpy()
         late = np.median(z / true) - 1
         assert abs(late) < 0.005 if known else late > 0.04
 

@@ -6,7 +6,7 @@ x points right, y down, z forward.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -134,7 +134,7 @@ def undistort(frame: Frame) -> tuple[Frame, Tensor | None]:
     remap = _by_opencv if on_cpu and max(camera.size) < _CV2_SIDE else _by_torch
     rgb = remap(frame.rgb, camera)
     valid = _valid(camera, str(frame.rgb.device))
-    return Frame(rgb, camera.undistorted(), frame.stamp_ns, frame.frame_id), valid
+    return replace(frame, rgb=rgb, camera=camera.undistorted()), valid
 
 
 def check_undistortion(camera: Camera) -> list[str]:

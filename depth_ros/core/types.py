@@ -34,6 +34,8 @@ class Frame:
         camera: intrinsics of exactly this image.
         stamp_ns: time of exposure [ns], the image's header stamp.
         frame_id: name of the optical frame (REP 103).
+        T_odom_camera: (4, 4) float64, pose of the optical frame in a frame that does not move [m];
+            None if it is not known.
 
     Raises:
         CameraError: image and camera disagree in size.
@@ -43,6 +45,7 @@ class Frame:
     camera: Camera
     stamp_ns: int = 0
     frame_id: str = ''
+    T_odom_camera: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         """Check that image and camera have the same size."""

@@ -147,7 +147,9 @@ def test_the_floor_has_its_depth_from_the_height(sources):
 
 def test_without_odometry_the_reason_is_named(graph, sources):
     made = sources(sources=['odometry'], odometry=OdometrySource(AHEAD))
-    assert made(frame(), Prediction(VALUES, Kind.METRIC)) == {}
+    located = made.located(frame())
+    assert located.T_odom_camera is None
+    assert made(located, Prediction(VALUES, Kind.METRIC)) == {}
     assert made.reasons == {'odometry': 'no odometry yet'}
     publisher = graph.publisher(Odometry, 'odom', depth=50)
 
@@ -156,10 +158,11 @@ def test_without_odometry_the_reason_is_named(graph, sources):
             message = Odometry(header=header(STAMP_NS + offset_ns, 'odom'))
             message.pose.pose.orientation.w = 1.0
             publisher.publish(message)
-        made(frame(), Prediction(VALUES, Kind.METRIC))
+        made(made.located(frame()), Prediction(VALUES, Kind.METRIC))
         return 'has not moved enough' in made.reasons['odometry']
 
     graph.wait(known, 'a pose')
+    assert made.located(frame()).T_odom_camera.shape == (4, 4)
     graph.node.destroy_publisher(publisher)
 
 

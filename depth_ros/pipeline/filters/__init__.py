@@ -15,9 +15,7 @@ A filter marks pixels or changes finite depths: NaN, +Inf and -Inf stay what the
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from depth_ros.core.types import Frame, Prediction
@@ -42,7 +40,6 @@ class Filters:
         frame: Frame,
         settings: Settings,
         seen: Tensor | None = None,
-        T_now_before: NDArray[np.float64] | None = None,
     ) -> Tensor:
         """Filter the depth of the camera's next frame.
 
@@ -52,8 +49,6 @@ class Filters:
             frame: undistorted, of `z`.
             settings: of this frame.
             seen: (H, W) bool, False outside the lens's field of view; None for everywhere True.
-            T_now_before: (4, 4) maps points of the optical frame of the frame before to this
-                frame's [m], for `temporal`; None if it is not known.
 
         Returns:
             (H, W) float32 [m]: NaN invalid, +Inf sky or beyond range, -Inf too near (REP 117).
@@ -66,7 +61,7 @@ class Filters:
         z = _seen(z, seen)
         filters = settings.filters
         if filters.temporal > 0 or filters.temporal_hold > 0:
-            z = self._temporal(z, frame, filters, settings.scaling, T_now_before)
+            z = self._temporal(z, frame, filters, settings.scaling)
             z = _seen(limited(z, near, far), seen)
         else:
             self._temporal.clear()

@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from depth_ros.core.camera import Camera
@@ -27,6 +26,8 @@ from depth_ros.core.types import Frame
 from depth_ros.parameters.settings import FilterSettings, ScalingSettings
 from depth_ros.pipeline.filters import motion
 from depth_ros.pipeline.filters.motion import Array, Template
+from depth_ros.pipeline.two_views.keyframes import relative_pose
+from depth_ros.pipeline.two_views.poses import Pose4x4
 
 #: a longer time between two frames starts again [ns]
 GAP_NS = 1_000_000_000
@@ -49,6 +50,7 @@ class _Memory:
         factor: () median of the log of the factors.
         z: (H, W) filtered depth [m]; None if no pixel may be held.
         age: (H, W) uint8, frames since each pixel was measured; likewise.
+        T_odom_camera: its pose; None if it is not known.
     """
 
     stamp_ns: int
@@ -59,6 +61,7 @@ class _Memory:
     factor: Array
     z: Array | None
     age: Array | None
+    T_odom_camera: Pose4x4 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +99,16 @@ class Temporal:
         frame: Frame,
         settings: FilterSettings,
         scaling: ScalingSettings,
-        T_now_before: NDArray[np.float64] | None = None,
     ) -> Tensor:
         """Filter the depth of the next frame.
 
         Args:
             z: (H, W) float32 [m]; +Inf and -Inf stay, and NaN unless `temporal_hold` is set.
-            frame: undistorted, of `z`.
+            frame: undistorted, of `z`; without a pose its motion is found in the images.
             settings: `temporal` is the weight of the frames before, `temporal_change` the relative
                 change of depth from which they count nothing, and `temporal_hold` the number of
                 frames for which a pixel that becomes NaN keeps its depth.
             scaling: of this frame; if it is another than before, the filter starts again.
-            T_now_before: (4, 4) maps points of the optical frame of the frame before to this
-                frame's [m], where that is known; None to find it in the images.
 
         Returns:
             (H, W) float32 [m].
@@ -121,8 +121,10 @@ class Temporal:
         before, field = self._before, lib.zeros_like(cells)
         age = lib.zeros_like(values, dtype=lib.uint8) if holds else None
         if before is not None and _follows(before, frame, scaling):
-            T = T_now_before
-            motions = motion.known_motion(T, cells) if T is not None else None
+            motions = None
+            if frame.T_odom_camera is not None and before.T_odom_camera is not None:
+                T_now_before = relative_pose(frame.T_odom_camera, before.T_odom_camera)
+                motions = motion.known_motion(T_now_before, cells)
             moved = _moved(
                 before, cells, images[0], motions or motion.motion_since(before.template, images)
             )
@@ -140,6 +142,7 @@ class Temporal:
             _median(field, lib.isfinite(field)),
             values if holds else None,
             age,
+            frame.T_odom_camera,
         )
         return values if isinstance(values, Tensor) else torch.from_numpy(values)
 

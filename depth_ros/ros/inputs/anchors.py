@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -94,6 +95,11 @@ class AnchorSources:
                 reasons[name] = 'nothing that it measured is in the image'
         self.reasons = reasons
         return found
+
+    def located(self, frame: Frame) -> Frame:
+        """The frame with its pose, if odometry is one of the sources and knows it."""
+        odometry = self._made.get('odometry')
+        return odometry.located(frame) if isinstance(odometry, _Odometry) else frame
 
     def close(self) -> None:
         """Unsubscribe from TF."""
@@ -276,16 +282,27 @@ class _Odometry:
         pose = settings.odometry.camera_pose
         self._poses = CameraPoses(node, needed_by, parameter, pose)
         self._tracks = Tracks()
+        self._why = 'no odometry yet'  # there is no pose
 
     def inputs(self, node: Node) -> list[Input]:
         self._poses.start_again()
         self._tracks = Tracks()
         return [self._poses.input(node)]
 
+    def located(self, frame: Frame) -> Frame:
+        try:
+            self._why = ''
+            T_odom_camera = self._poses.at(frame.stamp_ns, frame.frame_id)
+        except ScaleError as error:
+            self._why = str(error)
+            return frame
+        return replace(frame, T_odom_camera=T_odom_camera)
+
     def anchors(self, frame: Frame, prediction: Prediction) -> Anchors:
-        T_odom_camera = self._poses.at(frame.stamp_ns, frame.frame_id)
+        if frame.T_odom_camera is None:
+            raise ScaleError(self._why)
         rgb = frame.rgb.cpu().numpy()
-        anchors = self._tracks.update(rgb, frame.camera, T_odom_camera, frame.stamp_ns)
+        anchors = self._tracks.update(rgb, frame.camera, frame.T_odom_camera, frame.stamp_ns)
         if not len(anchors):
             raise ScaleError('the camera has not moved enough to measure depth')
         return anchors
