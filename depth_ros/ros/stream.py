@@ -189,7 +189,7 @@ class Stream:
             if frame_id := work.snapshot.settings.frame_id:  # TF has it under this name
                 frames[0] = dataclasses.replace(frames[0], frame_id=frame_id)
             if self._anchors is not None:
-                frames[0] = self._anchors.located(frames[0])
+                frames[0] = self._anchors.take(frames[0])
             return frames
         counters = self.statistics.counters
         if work.demand.subscribed:

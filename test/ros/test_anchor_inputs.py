@@ -57,7 +57,7 @@ def publish_until(graph, publisher, message, sources):
 
     def got():
         publisher.publish(message)
-        found.update(sources(frame(), Prediction(VALUES, Kind.METRIC)))
+        found.update(sources(sources.take(frame()), Prediction(VALUES, Kind.METRIC)))
         return found
 
     graph.wait(got, f'anchors; {sources.reasons}')
@@ -67,7 +67,7 @@ def publish_until(graph, publisher, message, sources):
 
 def test_points_in_front_of_the_camera_become_anchors(graph, sources):
     made = sources(sources=['points'], points=PointsSource(AHEAD, 0.03))
-    assert made(frame(), Prediction(VALUES, Kind.METRIC)) == {}
+    assert made(made.take(frame()), Prediction(VALUES, Kind.METRIC)) == {}
     assert made.reasons == {'points': 'no anchors/points yet'}
     message = cloud(np.array([[5.0, 0.0, 0.0], [5.0, 1.0, 0.5], [-5.0, 0.0, 0.0]]))
     message.header = header(STAMP_NS - 10**7, 'lidar')
@@ -88,7 +88,7 @@ def test_a_measurement_of_another_time_is_refused_with_the_parameter(graph, sour
 
     def refused():
         publisher.publish(message)
-        made(frame(), Prediction(VALUES, Kind.METRIC))
+        made(made.take(frame()), Prediction(VALUES, Kind.METRIC))
         return 'anchors.max_offset is 0.1' in made.reasons['points']
 
     graph.wait(refused, 'a reason')
@@ -120,7 +120,7 @@ def test_scan_and_range_are_used_together(graph, sources):
     def both():
         for publisher, message in zip(publishers, (scan, beam), strict=True):
             publisher.publish(message)
-        found.update(made(frame(), Prediction(VALUES, Kind.METRIC)))
+        found.update(made(made.take(frame()), Prediction(VALUES, Kind.METRIC)))
         return len(found) == 2
 
     graph.wait(both, 'anchors of both')
@@ -138,18 +138,20 @@ def test_the_floor_has_its_depth_from_the_height(sources):
     pitch = math.radians(20)
     towards = (v - CAM.cy) / CAM.fy * math.cos(pitch) + math.sin(pitch)
     z = np.where(towards > 0, 0.5 / np.maximum(towards, 1e-3), 50.0)
-    found = made(frame(), Prediction(torch.from_numpy(3 * z), Kind.SCALE_INVARIANT))['height']
+    found = made(made.take(frame()), Prediction(torch.from_numpy(3 * z), Kind.SCALE_INVARIANT))[
+        'height'
+    ]
     rows, columns = found.v.astype(int), found.u.astype(int)
     np.testing.assert_allclose(found.z, z[rows, columns], rtol=1e-6)
-    assert made(frame(), Prediction(VALUES, Kind.METRIC)) == {}
+    assert made(made.take(frame()), Prediction(VALUES, Kind.METRIC)) == {}
     assert made.reasons['height'].startswith('no floor')
 
 
 def test_without_odometry_the_reason_is_named(graph, sources):
     made = sources(sources=['odometry'], odometry=OdometrySource(AHEAD))
-    located = made.located(frame())
-    assert located.T_odom_camera is None
-    assert made(located, Prediction(VALUES, Kind.METRIC)) == {}
+    taken = made.take(frame())
+    assert taken.T_odom_camera is None
+    assert made(taken, Prediction(VALUES, Kind.METRIC)) == {}
     assert made.reasons == {'odometry': 'no odometry yet'}
     publisher = graph.publisher(Odometry, 'odom', depth=50)
 
@@ -158,11 +160,11 @@ def test_without_odometry_the_reason_is_named(graph, sources):
             message = Odometry(header=header(STAMP_NS + offset_ns, 'odom'))
             message.pose.pose.orientation.w = 1.0
             publisher.publish(message)
-        made(made.located(frame()), Prediction(VALUES, Kind.METRIC))
+        made(made.take(frame()), Prediction(VALUES, Kind.METRIC))
         return 'has not moved enough' in made.reasons['odometry']
 
     graph.wait(known, 'a pose')
-    assert made.located(frame()).T_odom_camera.shape == (4, 4)
+    assert made.take(frame()).T_odom_camera.shape == (4, 4)
     graph.node.destroy_publisher(publisher)
 
 

@@ -2,6 +2,7 @@
 """Metres from anchors through the live node: each source, and what a sensor can do wrong."""
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -221,6 +222,23 @@ def test_a_jump_of_the_network_is_followed_within_a_second(anchored, source, col
         lidar.points = lidar_points(z) * 0.6  # the truth is now less than the network says
         found = answers(graph, lidar, depths, z, 12)[-1]
     assert abs(np.median(found / z) / 0.6 - 1) < 0.03
+
+
+def test_a_slow_network_uses_what_was_measured_at_the_image(node, source, collect, graph):
+    node(
+        model='fake_slow0.1', anchors__sources=['points'], anchors__points__pose=AHEAD,
+        anchors__max_offset=0.02,
+    )  # fmt: skip
+    depths, z = collect(Image, 'depth/image'), stairs()
+    with Lidar(graph, source, lidar_points(z)) as lidar:
+
+        def seen():
+            lidar.image(z)
+            time.sleep(0.05)
+            return depths
+
+        graph.wait(seen, 'depth', 20)
+    assert abs(np.median(depth_of(depths[0]) / z) - 1) < 0.02
 
 
 def test_a_late_sensor_is_told_with_the_parameter(anchored, source, collect, graph):

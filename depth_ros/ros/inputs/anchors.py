@@ -28,6 +28,7 @@ from depth_ros.ros.inputs.subscription import Input
 from depth_ros.ros.inputs.tf import PoseSource, Transforms
 
 Message = TypeVar('Message')
+KEPT = 5  #: messages of a sensor, of which the one next to an image in time is used
 
 
 class _Source(Protocol):
@@ -36,8 +37,11 @@ class _Source(Protocol):
     def inputs(self, node: Node) -> list[Input]:
         """Forget what was received, and subscribe."""
 
+    def take(self, frame: Frame) -> Frame:
+        """Choose what belongs to a frame; the frame, with its pose if that is known."""
+
     def anchors(self, frame: Frame, prediction: Prediction) -> Anchors | None:
-        """Anchors of an image, or None for nothing new; raises DepthRosError with the reason."""
+        """Anchors of that frame, or None for nothing new; raises DepthRosError with the reason."""
 
     def close(self) -> None:
         """Unsubscribe from TF."""
@@ -46,7 +50,8 @@ class _Source(Protocol):
 class AnchorSources:
     """All sources of anchors that `anchors.sources` names, for one camera.
 
-    The executor's thread stores messages; the worker's thread calls the object.
+    The executor's thread stores messages. The worker's thread calls `take` for each frame, and the
+    object itself with what the network predicts, which may take seconds.
 
     Args:
         node: owner of the subscriptions.
@@ -72,11 +77,21 @@ class AnchorSources:
         """Subscribe to all topics."""
         return [found for source in self._made.values() for found in source.inputs(node)]
 
+    def take(self, frame: Frame) -> Frame:
+        """Choose the messages that belong to a frame, before the network takes its time.
+
+        Returns:
+            The frame, with its pose if odometry is one of the sources and knows it.
+        """
+        for source in self._made.values():
+            frame = source.take(frame)
+        return frame
+
     def __call__(self, frame: Frame, prediction: Prediction) -> dict[str, Anchors]:
         """Anchors of a frame by source, without sources that have none or nothing new.
 
         Args:
-            frame: undistorted.
+            frame: of `take`, undistorted.
             prediction: of the frame.
         """
         found, reasons = {}, dict(self.reasons)
@@ -96,11 +111,6 @@ class AnchorSources:
         self.reasons = reasons
         return found
 
-    def located(self, frame: Frame) -> Frame:
-        """The frame with its pose, if odometry is one of the sources and knows it."""
-        odometry = self._made.get('odometry')
-        return odometry.located(frame) if isinstance(odometry, _Odometry) else frame
-
     def close(self) -> None:
         """Unsubscribe from TF."""
         for source in self._made.values():
@@ -108,7 +118,7 @@ class AnchorSources:
 
 
 class _Sensor(Generic[Message]):
-    """A sensor whose newest message becomes anchors of the next image.
+    """A sensor whose messages become anchors of the images that are next to them in time.
 
     Args:
         node: owner of the subscription.
@@ -125,23 +135,33 @@ class _Sensor(Generic[Message]):
         self.max_offset_s = settings.max_offset
         meaning = "the sensor's pose in the optical frame of the camera"
         self._sensor_pose = PoseSource(node, f'anchors.{name}.pose', own.pose, meaning)
-        self._newest: Message | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._recent: list[Message] = []  # replaced as a whole, as two threads use it
+        self._taken: Message | None = None
         self._used: Message | None = None
 
     def inputs(self, node: Node) -> list[Input]:
-        self._newest = self._used = None
+        self._forget()
         return [Input(node, self.message_type, self.topic, self._put, 1)]
 
     def _put(self, message: Message) -> None:
-        self._newest = message
+        self._recent = [*self._recent[1 - KEPT :], message]
+
+    def take(self, frame: Frame) -> Frame:
+        recent: list[Any] = self._recent
+        apart = [abs(frame.stamp_ns - nanoseconds(m.header.stamp)) for m in recent]
+        self._taken = recent[apart.index(min(apart))] if recent else None
+        return frame
 
     def anchors(self, frame: Frame, prediction: Prediction) -> Anchors | None:
-        """Of the newest message; None if it has been used.
+        """Of the message that was taken; None if it has been used.
 
         Raises:
             ScaleError: there is none, or it cannot be used with this frame.
         """
-        message: Any = self._newest
+        message: Any = self._taken
         if message is None:
             raise ScaleError(f'no {self.topic} yet')
         if message is self._used:
@@ -249,6 +269,9 @@ class _Height:
     def inputs(self, node: Node) -> list[Input]:
         return []
 
+    def take(self, frame: Frame) -> Frame:
+        return frame
+
     def anchors(self, frame: Frame, prediction: Prediction) -> Anchors:
         floor = self._floor
         if self._transforms is not None:
@@ -289,7 +312,7 @@ class _Odometry:
         self._tracks = Tracks()
         return [self._poses.input(node)]
 
-    def located(self, frame: Frame) -> Frame:
+    def take(self, frame: Frame) -> Frame:
         try:
             self._why = ''
             T_odom_camera = self._poses.at(frame.stamp_ns, frame.frame_id)
