@@ -8,7 +8,8 @@
 #   make test-lowest  the tests with the lowest versions that setup.py allows, on Python 3.10
 #   make test-newest  the tests with the newest versions of everything
 #   make check        format, lint and types
-#   make bench        all that is measured, on a quiet machine; `make bench ARGS='--parts stages'`
+#   make bench        all that is measured, on a quiet machine; `make bench ARGS='--parts stages'`;
+#                     `make bench ARGS='--parts filters --costmap docs/costmap.png'` draws a costmap
 #   make soak         the node over DDS, while a random schedule kills and changes everything around
 #                     it; `make soak ARGS='--minutes 30'`, or `make soak ARGS='--kills 200'`
 #   make docs         generated parts of README and docs/, config/depth.yaml, site in build/site

@@ -27,7 +27,7 @@ EXTRAS = {
     # the demo's page, with a cloud to turn
     'report': ['plotly>=5.9'],
     # what our networks are compared with
-    'bench': ['onnxscript', 'transformers>=5'],
+    'bench': ['onnxscript', 'rosbags>=0.11', 'transformers>=5'],
     # the documentation as a site
     'docs': ['mkdocs-material'],
     'test': [

@@ -4,14 +4,22 @@
 import json
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 import torch
+import yaml
 
+from depth_ros.core.camera import Camera
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.pipeline.build import trial_frame
 from tools import machine
 from tools.bench import (
     command,
+    costmap,
+    costmap_picture,
+    filters,
+    flicker,
+    flying_pixels,
     memory,
     one_network,
     options,
@@ -221,6 +229,165 @@ def test_precisions_are_those_the_device_computes_in():
 def test_wrong_arguments_are_named(words, said, capsys):
     assert main(words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_every_filter_and_all_of_them_are_timed(monkeypatch):
+    monkeypatch.setattr(stages, 'BUDGET_S', 0.01)
+    with torch.inference_mode():
+        rows = [stages.row(s, 64, 48, CPU) for s in filters.steps(trial_frame(CPU, 64, 48))]
+    names = [row['stage'] for row in rows]
+    words = ('range', 'confidence', 'median', 'edges', 'temporal', 'voxel', 'ground', 'rvl')
+    for word in (*words, 'points_clearing', 'range, confidence, temporal, median 3x3, edges'):
+        assert any(word in name for name in names), word
+    assert len(set(names)) == len(names) and all(row['median_ms'] > 0 for row in rows)
+
+
+def test_a_point_is_in_the_air_if_it_is_far_from_every_surface():
+    camera = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
+    true = np.full(camera.size, 2.0, np.float32)
+    true[:, :32] = 1.0
+    z = true.copy()
+    z[:, 32] = 1.5  # between the two surfaces
+    z[:, 31] = 1.02
+    distance = flying_pixels.from_surface(z, true, camera)
+    assert (distance[:, 32] > 0.4).all() and (distance[:, 40:] == 0).all()
+    # along the ray; the pixels beside it are farther
+    assert distance[24, 31] == pytest.approx(0.02, rel=0.02)
+    removed = np.isnan(z)
+    removed[:24, 32] = removed[:24, 40] = True
+    found = flying_pixels.scores(removed, distance, np.ones_like(removed))
+    assert found['removed_percent'] == 50 and found['bad_percent'] == 1.6
+    assert found['good_kept_percent'] == pytest.approx(100 - 50 / 62, abs=0.1)
+    assert found['others_kept_percent'] == pytest.approx(100 - 50 / 63, abs=0.1)
+
+
+def test_holes_continue_the_farther_side():
+    z = np.array([[1, np.nan, np.nan, 3], [np.nan, 2, 2, np.nan]], np.float32)
+    assert flying_pixels.filled(z).tolist() == [[1, 3, 3, 3], [2, 2, 2, 2]]
+
+
+def test_steady_depth_of_a_moving_camera_has_no_temporal_error():
+    wall = np.full(flicker.COLOR.size, 3.0)
+    ahead = np.eye(4)
+    ahead[2, 3] = 0.5
+    poses = [np.eye(4), ahead]
+    assert flicker.tae([wall, wall - 0.5], poses) == pytest.approx(0, abs=1e-9)
+    assert flicker.tae([wall, 1.1 * (wall - 0.5)], poses) == pytest.approx(0.087, abs=1e-3)
+    wall[:100] = np.nan
+    assert flicker.abs_rel([np.full(wall.shape, 3.3)], [wall]) == pytest.approx(0.1)
+
+
+def test_depth_of_the_other_camera_is_that_of_the_same_ray():
+    (height, width), depth = flicker.DEPTH.size, flicker.DEPTH
+    z = np.indices((height, width))[1] - depth.cx
+    there = flicker.registered(z / depth.fx)[height // 2]
+    u = np.arange(width) - flicker.COLOR.cx
+    seen = np.isfinite(there)
+    assert there[seen] == pytest.approx(u[seen] / flicker.COLOR.fx, abs=1 / depth.fx)
+    assert seen[width // 2] and not seen[0]
+
+
+@pytest.fixture
+def layer():
+    text = costmap.CONFIG.read_text()
+    return yaml.safe_load(text)['local_costmap']['local_costmap']['ros__parameters']
+
+
+def test_points_mark_and_rays_clear(layer):
+    person, behind = np.array([[2.01, 0.01, 1.05]]), np.array([[6.0, 0.0, 0.75]])
+    none = np.zeros((0, 3))
+    voxels = costmap.VoxelLayer(layer)
+
+    def marked():
+        x, y = voxels.centres()
+        return [(round(x[i, 0], 2), round(y[k], 2)) for i, k in np.argwhere(voxels.lethal)]
+
+    voxels.update(person, none)
+    assert marked() == [(2.03, 0.03)]
+    voxels.update(none, np.array([[6.0, 1.0, 0.75]]))  # a ray beside it
+    assert marked() == [(2.03, 0.03)]
+    voxels.update(person, behind)  # clearing is first
+    assert marked() == [(2.03, 0.03)]
+    voxels.update(none, behind)
+    assert marked() == []
+
+
+@pytest.mark.parametrize(
+    'point',
+    [
+        (2.0, 0.0, 0.1),  # the floor
+        (2.0, 0.0, 1.7),  # above the limit
+        (4.1, 0.0, 1.0),  # beyond obstacle_max_range
+        (0.1, 0.0, 1.2),  # nearer than obstacle_min_range
+    ],
+)
+def test_what_is_no_obstacle_marks_nothing(layer, point):
+    voxels = costmap.VoxelLayer(layer)
+    voxels.update(np.array([point]), np.zeros((0, 3)))
+    assert not voxels.lethal.any()
+
+
+def test_rays_beyond_the_height_limits_clear_only_with_a_source_of_their_own(layer):
+    person, tall = np.array([[2.01, 0.01, 1.45]]), np.array([[4.0, 0.0, 1.65]])
+    left = []
+    for every_height in (True, False):
+        voxels = costmap.VoxelLayer(layer, every_height)
+        voxels.update(person, np.zeros((0, 3)))
+        voxels.update(np.zeros((0, 3)), tall)
+        left.append(int(voxels.lethal.sum()))
+    assert left == [0, 1]
+
+
+def test_the_rendered_lane_has_its_distances():
+    _, z = costmap.view(0.0)
+    camera = costmap.CAMERA
+    v, u = round(camera.cy), round(camera.cx)
+    assert z[v, u] == costmap.PERSON[0] and np.isinf(costmap.view(None)[1][v - 5, u])
+    points = costmap.in_world(np.array([[0.0, costmap.HEIGHT, 4.0]]))
+    assert points.tolist() == [[4.0, 0.0, 0.0]]
+    right = (np.arange(camera.width) - camera.cx) / camera.fx
+    wall = z[v, right > 0.5]
+    assert wall == pytest.approx(costmap.HALF_WIDTH / right[right > 0.5])
+
+
+def test_a_person_who_left_is_cleared_by_points_clearing_and_stays_without(monkeypatch):
+    for name, frames in (('STANDS', 2), ('AFTER', 3)):
+        monkeypatch.setattr(costmap, name, frames)
+    walks = {t: costmap.walk(*case) for t, case in costmap_picture.CASES.items()}
+    alone, both = walks.values()
+    assert alone.counts[-1] > 0 and both.counts[-1] == 0
+    assert alone.standing.any() and both.standing.any() and max(both.counts[:2]) > 0
+    picture = np.array(costmap_picture.draw(walks).convert('RGB'))
+    wrong = (picture == (224, 49, 47)).all(-1)
+    half = picture.shape[0] // 2
+    assert wrong[:half].sum() > 100 and wrong[half:-60].sum() < wrong[:half].sum() / 10
+
+
+def test_cells_at_the_wall_and_the_person_are_marked_rightly():
+    assert costmap_picture.is_right(3.1, 0.2, True) and not costmap_picture.is_right(
+        3.1, 0.2, False
+    )
+    assert costmap_picture.is_right(2.0, 1.1, False)
+    assert costmap_picture.is_right(3.0, -1.3, False)
+    assert not costmap_picture.is_right(3.0, 1.2, False)  # in the door
+
+
+def test_the_filters_part_has_a_table_for_each_question():
+    times = {'stage': 'filter: edges', 'size': '640x480', 'median_ms': 1.5, 'p95_ms': 1.7,
+             'memcpy_ms': None, 'bytes': 0}  # fmt: skip
+    part = {
+        'method': 'm', 'conditions': {'load': 0.1}, 'left_out': ['temporal: why'], 'rows': [times],
+        'edges': [{'blur': 'b', 'step': 0.006, 'bad_percent': 6.0, 'removed_percent': 93.3,
+                   'others_kept_percent': 94.0, 'good_kept_percent': 98.5}],
+        'temporal': [],
+        'clearing': [{'clearing': 'c', 'filters': True, 'marked': 20, 'frames_until_free': n,
+                      'left': left} for n, left in ((1, 0), (None, 7))],
+    }  # fmt: skip
+    found = {table.title: table for table in tables.filters(part)}
+    assert list(found) == ['Filters', 'Flying pixels', 'Clearing']
+    assert 'Left out: temporal: why.' in found['Filters'].note
+    assert found['Flying pixels'].rows == [('b', '0.006', '6 %', '93.3 %', '94 %', '98.5 %')]
+    assert [row[3] for row in found['Clearing'].rows] == ['1 frame', 'never']
 
 
 def test_every_part_is_a_module_with_a_table():

@@ -163,7 +163,7 @@ def filtered(z, parameters, **extra):
     camera = Camera(z.shape[1], z.shape[0], 60.0, 60.0, 31.5, 23.5)
     frame = Frame(torch.zeros((*z.shape, 3), dtype=torch.uint8), camera)
     settings = with_values(Settings(), parameters)
-    return Filters()(z, Prediction(z, Kind.METRIC, **extra), frame, settings)
+    return Filters()(z, Prediction(z, Kind.METRIC, **extra), frame, settings)[0]
 
 
 @pytest.mark.parametrize('name', ON)

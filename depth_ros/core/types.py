@@ -185,6 +185,8 @@ class DepthMap:
         scale: where metres come from anchors, else None.
         has_finite: () bool on the device, whether the network's output has any finite value;
             reading it waits for the network. None if it was not checked.
+        free_z: (H, W) float32 [m], how far the rays of the pixels are taken to be free: `z` with
+            the flying pixels. None if it is `z`.
     """
 
     z: Tensor
@@ -194,6 +196,7 @@ class DepthMap:
     pose: Pose | None = None
     scale: ScaleState | None = None
     has_finite: Tensor | None = None
+    free_z: Tensor | None = None
 
     def ensure_finite(self) -> None:
         """Wait for the network and check its output.

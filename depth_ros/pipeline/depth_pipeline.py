@@ -199,10 +199,15 @@ class Pipeline:
             z = z * factor
         if scale is not None:
             z = scale(z, prediction, frame, snapshot.settings.scaling)
-        z = (filters or Filters())(z, prediction, frame, snapshot.settings, seen)
-        state = scale.state if scale is not None else None
+        z, free_z = (filters or Filters())(z, prediction, frame, snapshot.settings, seen)
         return DepthMap(
-            z, frame.camera, frame.rgb, prediction.confidence, scale=state, has_finite=has_finite
+            z,
+            frame.camera,
+            frame.rgb,
+            prediction.confidence,
+            scale=scale.state if scale is not None else None,
+            has_finite=has_finite,
+            free_z=free_z,
         )
 
 

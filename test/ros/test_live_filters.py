@@ -169,3 +169,11 @@ def test_cells_and_the_floor_live(node, source, collect):
     assert np.isfinite(grid[..., 2]).sum() == left.shape[1]
     assert running.set(points__voxel=0.0, points__organized=False) == []
     assert points()[1].shape == (1, cam.width * cam.height, 4)
+
+
+def test_rays_through_flying_pixels_clear(node, source, collect):
+    node(points__stride=1, filters__edges=0.006)
+    clouds, ends = collect(PointCloud2, 'points'), collect(PointCloud2, 'points_clearing')
+    cloud, rays = source.answer([clouds, ends], CAM, scene())
+    assert cloud.width == CAM.width * CAM.height - CAM.height
+    assert rays.width == CAM.width * CAM.height

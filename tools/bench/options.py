@@ -14,7 +14,7 @@ from depth_ros.models import PRESETS
 from depth_ros.pipeline.build import DTYPES, choose_device
 
 #: in the order of execution; each is a module with `run(options)`, which returns a dict
-PARTS = ('transport', 'stages', 'networks', 'growth', 'memory', 'scale')
+PARTS = ('transport', 'stages', 'networks', 'growth', 'memory', 'scale', 'filters')
 SIZES = ((640, 480), (1280, 720))  #: width and height of images [px]
 
 
@@ -34,6 +34,7 @@ class Options:
     cameras: tuple[int, ...] = (1, 2, 4, 8)
     sizes: tuple[tuple[int, int], ...] = SIZES
     output: Path = Path('benchmarks/results')
+    costmap: Path | None = None
 
     @property
     def torch_device(self) -> torch.device:
@@ -69,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--presets', default='', help='measure only these networks')
     add('--all', action='store_true', help='include networks above 100 M parameters on a CPU')
     add('--cameras', default='1,2,4,8', help='numbers of cameras of growth [%(default)s]')
+    add('--costmap', type=Path, metavar='FILE', help='draw the picture of docs/navigation.md')
     add('--output', type=Path, default=default.output, help='folder of the results [%(default)s]')
 
 
@@ -103,6 +105,7 @@ def parse(args: argparse.Namespace) -> Options:
         all=args.all,
         cameras=tuple(map(int, cameras)),
         output=args.output,
+        costmap=args.costmap,
     )
 
 

@@ -40,7 +40,7 @@ class Filters:
         frame: Frame,
         settings: Settings,
         seen: Tensor | None = None,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         """Filter the depth of the camera's next frame.
 
         Args:
@@ -51,7 +51,8 @@ class Filters:
             seen: (H, W) bool, False outside the lens's field of view; None for everywhere True.
 
         Returns:
-            (H, W) float32 [m]: NaN invalid, +Inf sky or beyond range, -Inf too near (REP 117).
+            (H, W) float32 [m]: NaN invalid, +Inf sky or beyond range, -Inf too near (REP 117); and
+            the same before `edges`, for `DepthMap.free_z`.
         """
         near, far = settings.range.min, settings.range.max or torch.inf
         z = limited(z, near, far)
@@ -66,7 +67,7 @@ class Filters:
         else:
             self._temporal.clear()
         z = smoothed(z, filters.median)
-        return without_flying_pixels(z, filters.edges)
+        return without_flying_pixels(z, filters.edges), z
 
 
 def _seen(z: Tensor, seen: Tensor | None) -> Tensor:

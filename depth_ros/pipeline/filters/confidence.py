@@ -6,6 +6,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from depth_ros.pipeline.filters.mark import with_nan
+
 
 def certain(z: Tensor, confidence: Tensor | None, least: float) -> Tensor:
     """Mark pixels of low confidence.
@@ -20,4 +22,6 @@ def certain(z: Tensor, confidence: Tensor | None, least: float) -> Tensor:
     """
     if confidence is None or least <= 0:
         return z
-    return torch.where(confidence < least, torch.nan, z)
+    if z.device.type != 'cpu':
+        return torch.where(confidence < least, torch.nan, z)
+    return torch.from_numpy(with_nan(z.numpy(), confidence.numpy() < least))

@@ -21,6 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from depth_ros.pipeline.filters.mark import with_nan
+
 REACH = 8  #: pixels to each side over which a plane goes on, of an image of `WIDTH`
 #: images are compared at about this width: networks blur wider images more, as seen in pixels
 WIDTH = 640
@@ -53,11 +55,7 @@ def without_flying_pixels(z: Tensor, step: float) -> Tensor:
         return z
     if z.device.type != 'cpu':
         return torch.where(_flying_by_torch(z, step), torch.nan, z)
-    marked = z.numpy().copy()
-    # all bits set is a NaN; a third of the time of an assignment by mask
-    bits = marked.view(np.int32)
-    bits |= -_flying_by_opencv(z.numpy(), step).astype(np.int32)
-    return torch.from_numpy(marked)
+    return torch.from_numpy(with_nan(z.numpy(), _flying_by_opencv(z.numpy(), step)))
 
 
 def _units(step: float) -> int:
@@ -81,14 +79,16 @@ def _flying_by_opencv(z: NDArray[np.float32], step: float) -> NDArray[np.bool_]:
         log *= SCALE
         levels = _continued(log.astype(np.int16))
     flying = _between_rows(levels[:, REACH:-REACH], units)
-    flying |= _between_rows(cv2.transpose(levels[REACH:-REACH]), units).T
+    columns = _between_rows(cv2.transpose(levels[REACH:-REACH]), units)
+    marks: Any = flying.view(np.uint8)
+    marks |= cv2.transpose(columns.view(np.uint8))
     if unknown.any():
-        flying &= cv2.dilate(unknown.view(np.uint8), _CROSS) == 0
+        near_unknown: Any = cv2.dilate(unknown.view(np.uint8), _CROSS)
+        marks &= near_unknown ^ 1
     if stride > 1:
         size = z.shape[1] * stride, z.shape[0] * stride
-        marks = cv2.resize(flying.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-        flying = marks[:height, :width].view(np.bool_)
-    return flying
+        marks = cv2.resize(marks, size, interpolation=cv2.INTER_NEAREST)
+    return np.asarray(marks[:height, :width]).view(np.bool_)
 
 
 def _continued(levels: NDArray[np.int16]) -> NDArray[np.int16]:

@@ -32,11 +32,10 @@ def _by_opencv(z: Tensor, radius: int) -> Tensor:
     finite = np.isfinite(values)
     if finite.all():
         return torch.from_numpy(cv2.medianBlur(values, side))
-    # NaN would be sorted somewhere; what comes of it is not used
-    median = cv2.medianBlur(np.where(finite, values, np.float32(0)), side)
-    whole = cv2.erode(finite.view(np.uint8), np.ones((side, side), np.uint8)).view(np.bool_)
-    np.copyto(median, values, where=~whole)
-    return torch.from_numpy(median)
+    # NaN would be sorted somewhere: what comes of it, where any is in the window, is not used
+    median = cv2.medianBlur(np.nan_to_num(values), side)
+    whole = cv2.erode(finite.view(np.uint8), np.ones((side, side), np.uint8))
+    return torch.from_numpy(cv2.copyTo(median, whole, values.copy()))
 
 
 def _by_torch(z: Tensor, radius: int) -> Tensor:

@@ -216,7 +216,8 @@ class Outputs:
         return Outgoing('points', message, buffer)
 
     def _clearing(self, depth: DepthMap, header: Any, points: Points) -> Outgoing:
-        ends = replace(depth, z=ray_ends(depth.z, depth.camera, points.clearing_range))
+        free_z = depth.z if depth.free_z is None else depth.free_z
+        ends = replace(depth, z=ray_ends(free_z, depth.camera, points.clearing_range))
         cloud = self.clouds['points_clearing']
         return Outgoing('points_clearing', *cloud.fill(ends, header, stride=points.stride))
 
