@@ -2,13 +2,14 @@
 """Metres from anchors through the live node: each source, and what a sensor can do wrong."""
 
 import math
+import os
 import time
 
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Point, Quaternion
-from graph import ACTIVE, FRAME, camera, depth_of, header, info
+from graph import ACTIVE, FRAME, NodeProcess, Source, camera, depth_of, header, info
 from graph import image as image_message
 from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import Odometry
@@ -425,3 +426,60 @@ def test_what_cannot_work_is_refused_with_the_remedy(process, parameters, expect
         return
     assert not process.configure()
     process.said(expected, since=said)
+
+
+#: a tf2_ros with a LiDAR between two cameras, of which one looks back
+TF = """
+from types import SimpleNamespace as Has
+KNOWN = {'front': (0.5, -0.5, 0.5, 0.5), 'rear': (0.5, 0.5, -0.5, 0.5)}
+class Buffer:
+    def can_transform(self, target, source, time):
+        return True
+    def lookup_transform(self, target, source, time):
+        assert source == 'lidar' and time.nanoseconds > 0
+        qx, qy, qz, qw = KNOWN[target]
+        return Has(transform=Has(
+            translation=Has(x=0.0, y=0.0, z=0.0), rotation=Has(x=qx, y=qy, z=qz, w=qw)
+        ))
+class TransformListener:
+    def __init__(self, buffer, node):
+        pass
+    def unregister(self):
+        pass
+"""
+
+
+def test_two_cameras_share_a_lidar_with_poses_from_tf(graph, collect, tmp_path, monkeypatch):
+    (tmp_path / 'tf2_ros.py').write_text(TF)
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path), prepend=os.pathsep)
+    process = NodeProcess(
+        graph, name='fleet', model='fake_scale_invariant', cameras='[front,rear]',
+        anchors__sources='[points]',
+    )  # fmt: skip
+    factors = {'front': FACTOR, 'rear': 0.6 * FACTOR}
+    true = {'front': stairs(), 'rear': stairs(80) * 0.6}
+    ahead, behind = lidar_points(true['front']), lidar_points(true['rear'], seed=1)
+    points = np.concatenate((ahead, behind * (-1, -1, 1)))
+    sources = {c: Source(graph, topic=f'{c}/image', info=f'{c}/camera_info') for c in true}
+    depths = {c: collect(Image, f'{c}/depth/image') for c in true}
+    try:
+        with Lidar(graph, sources['front'], points) as lidar:
+
+            def both():
+                stamp = sources['front'].stamp_ns + S // 10
+                lidar.send(stamp)
+                for camera_name, source in sources.items():
+                    source.stamp_ns = stamp
+                    source.infos.publish(info(CAM, stamp, camera_name))
+                    rgb = picture(true[camera_name], factors[camera_name])
+                    source.images.publish(image_message(rgb, stamp, frame_id=camera_name))
+                time.sleep(0.1)
+                return all(len(of_one) >= 3 for of_one in depths.values())
+
+            graph.wait(both, 'depth of both')
+        for camera_name, z in true.items():
+            np.testing.assert_allclose(depth_of(depths[camera_name][-1]), z, rtol=0.02)
+    finally:
+        for source in sources.values():
+            source.close()
+        assert process.stop() == 0, process.log
