@@ -72,12 +72,13 @@ def _flying_by_opencv(z: NDArray[np.float32], step: float) -> NDArray[np.bool_]:
     stride = _stride(width)
     z = np.ascontiguousarray(z[::stride, ::stride])
     units = np.int16(_units(step))
-    with np.errstate(invalid='ignore', divide='ignore'):
-        log = np.log(z)
-        unknown = np.isnan(log)
-        np.clip(log, -_LIMIT, _LIMIT, out=log)
-        log *= SCALE
-        levels = _continued(log.astype(np.int16))
+    unknown = ~(z > 0)
+    log: Any = cv2.log(z)
+    np.clip(log, -_LIMIT, _LIMIT, out=log)
+    levels: Any = cv2.addWeighted(log, SCALE, log, 0, 0, dtype=cv2.CV_16S)  # rounds
+    if unknown.any():
+        levels *= ~unknown  # what OpenCV makes of NaN differs
+    levels = _continued(levels)
     flying = _between_rows(levels[:, REACH:-REACH], units)
     columns = _between_rows(cv2.transpose(levels[REACH:-REACH]), units)
     marks: Any = flying.view(np.uint8)
@@ -117,7 +118,7 @@ def _between_rows(levels: NDArray[Any], units: np.int16) -> NDArray[np.bool_]:
     deviation = cv2.absdiff(whole, slope * np.int16(r))
     plane = deviation <= np.abs(slope) * np.int16(r // 4)  # a quarter
     plane &= cv2.absdiff(before, after) <= np.abs(whole) >> 1  # not all of it on one side
-    flying &= ~plane
+    np.greater(flying, plane, out=flying)  # flying and not plane
     flying[:1] = flying[-1:] = False  # nothing is known beyond
     return np.asarray(flying)
 
@@ -126,9 +127,10 @@ def _flying_by_torch(z: Tensor, step: float) -> Tensor:
     """(H, W) bool, as by OpenCV."""
     height, width = z.shape
     stride = _stride(width)
-    log = torch.log(z[::stride, ::stride])
-    unknown = torch.isnan(log)
-    levels = (log.clamp(-_LIMIT, _LIMIT) * SCALE).nan_to_num().to(torch.int32)
+    z = z[::stride, ::stride]
+    unknown = ~(z > 0)
+    log = torch.log(z).clamp(-_LIMIT, _LIMIT)
+    levels = torch.where(unknown, 0, log * SCALE).round().to(torch.int32)
     r, units = REACH, _units(step)
     levels = _continued_by_torch(levels)
     flying = _between_rows_by_torch(levels[:, r:-r], units)

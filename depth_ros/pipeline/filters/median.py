@@ -32,10 +32,10 @@ def _by_opencv(z: Tensor, radius: int) -> Tensor:
     finite = np.isfinite(values)
     if finite.all():
         return torch.from_numpy(cv2.medianBlur(values, side))
-    # NaN would be sorted somewhere: what comes of it, where any is in the window, is not used
-    median = cv2.medianBlur(np.nan_to_num(values), side)
-    whole = cv2.erode(finite.view(np.uint8), np.ones((side, side), np.uint8))
-    return torch.from_numpy(cv2.copyTo(median, whole, values.copy()))
+    # NaN is sorted somewhere: what comes of it, where any is in the window, is not used
+    median = cv2.medianBlur(values, side)
+    incomplete = cv2.dilate((~finite).view(np.uint8), np.ones((side, side), np.uint8))
+    return torch.from_numpy(cv2.copyTo(values, incomplete, median))
 
 
 def _by_torch(z: Tensor, radius: int) -> Tensor:

@@ -125,9 +125,11 @@ def small_images(rgb: Tensor, cameras: tuple[SmallCamera, ...]) -> list[Array]:
             pixels = cv2.resize(pixels, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
         pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
         brightness: Array = cv2.transform(pixels.astype(np.float32), _MEAN)
+        mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(brightness))
+        brightness = (brightness - mean) / (deviation + 1)
     else:
         brightness = downscale(rgb, (height, width)).mean(-1)
-    brightness = (brightness - brightness.mean()) / (brightness.std() + 1)
+        brightness = (brightness - brightness.mean()) / (brightness.std() + 1)
     return [brightness, *(_resized(brightness, camera.size) for camera in cameras[1:])]
 
 
@@ -183,7 +185,7 @@ def motion_since(earlier: Template, images: list[Array]) -> Motion:
     """
     lib = library(images[0])
     R, t = _eye(3, images[0]), _eye(3, images[0])[:, :1] * 0
-    eye, prior = _eye(3, images[0]), _prior(images[0])
+    prior = _prior(images[0])
     levels = zip(
         images, earlier.images, earlier.points, earlier.jacobians, earlier.cameras, strict=True
     )
@@ -196,11 +198,8 @@ def motion_since(earlier: Template, images: list[Array]) -> Motion:
             difference = lib.where(seen, difference, lib.zeros_like(difference))
             weighted = jacobian * (seen / (1 + (difference / ROBUST) ** 2))
             step = _solved(weighted @ jacobian.T + count * prior, weighted @ difference)
-            w = step[3:] / 2
-            skew = _skew(w)
-            D = _solved(eye - skew, eye + skew)  # Cayley's rotation by 2 w
             # inverse compositional: the step moves the template
-            R = R @ D.T
+            R = R @ _rotation(step[3:]).T
             t = t - R @ step[:3, None]
     return Motion(R, t)
 
@@ -304,11 +303,14 @@ def _prior(like: Array) -> Array:
     return scale
 
 
-def _skew(w: Array) -> Array:
-    """(3, 3) matrix of the cross product with w."""
-    lib, zero = library(w), w[0] * 0
-    rows = (zero, -w[2], w[1], w[2], zero, -w[0], -w[1], w[0], zero)
-    return lib.stack(rows).reshape(3, 3)
+def _rotation(vector: Array) -> Array:
+    """(3, 3) rotation about a small vector (3,), by its length [rad]."""
+    if not isinstance(vector, Tensor):
+        return cv2.Rodrigues(vector)[0]
+    x, y, z = vector / 2
+    zero, eye = x * 0, _eye(3, vector)
+    skew = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero)).reshape(3, 3)
+    return _solved(eye - skew, eye + skew)  # Cayley's, the same up to the third power
 
 
 def _solved(a: Array, b: Array) -> Array:

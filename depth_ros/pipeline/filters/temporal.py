@@ -227,11 +227,12 @@ def _whole(values: Array) -> Array:
 
 
 def _median(values: Array, where: Array) -> Array:
-    """() median of some values; 0 if there are none."""
+    """() median of some values, of two in the middle the lower; 0 if there are none."""
     if isinstance(values, Tensor):
         return torch.where(where, values, torch.nan).nanmedian().nan_to_num()
     chosen = values[where]
-    return np.float32(np.median(chosen) if len(chosen) else 0)
+    middle = (len(chosen) - 1) // 2
+    return np.partition(chosen, middle)[middle] if len(chosen) else np.float32(0)
 
 
 def _multiplied(z: Any, factors: Any) -> Array:
