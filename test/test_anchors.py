@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from depth_ros.cli import anchors_file, main
+from depth_ros.cli import main
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError, ImageError, ScaleError
 from depth_ros.core.types import Anchors, Frame, Kind, Prediction
+from depth_ros.offline import anchors_file
 from depth_ros.parameters.layers import with_values
 from depth_ros.parameters.settings import ScalingSettings, Settings
 from depth_ros.pipeline.depth_pipeline import Pipeline

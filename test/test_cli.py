@@ -15,11 +15,12 @@ from PIL import Image, ImageOps
 
 import depth_ros
 from depth_ros.checkpoints.source import Source
-from depth_ros.cli import image_file, main
+from depth_ros.cli import main
 from depth_ros.core.camera import Camera
 from depth_ros.core.types import Kind, Prediction
 from depth_ros.models import PRESETS, Preset
 from depth_ros.models.flat import CAMERA_HEIGHT
+from depth_ros.offline import image_file
 from depth_ros.pipeline.choose_model import WITH_GPU, WITHOUT_GPU
 
 
@@ -261,7 +262,7 @@ def test_a_16_bit_file_of_a_sensor_with_fewer_bits_is_not_black(tmp_path, bits):
     [
         (
             ['run', '{picture}', '--fx', '9', '-p', 'two_views.mode:=motion'],
-            'run takes one image',
+            'run takes one image at a time',
         ),
         (['run', 'none.png', '--fx', '50'], 'none.png is no image'),
         (['run', '{picture}'], 'give the focal length by one of'),
@@ -273,7 +274,7 @@ def test_a_16_bit_file_of_a_sensor_with_fewer_bits_is_not_black(tmp_path, bits):
         (['run', '{picture}', '--fx', '9', '--fy', '90'], 'pixels are never so far from square'),
         (['run', '{picture}', '--fx', '9', '--cx', '99'], '(99, 3.5) in an image of 8x8, far'),
         (['run', '{text}', '--fx', '9'], 'cannot be decoded by OpenCV; give a JPEG, PNG or TIFF'),
-        (['run', '{folder}', '--fx', '9'], 'is no image: Is a directory; check the path'),
+        (['run', '{folder}', '--fx', '9'], 'give --output a folder for the files'),
         (
             ['run', '{picture}', '--fx', '50', '--output', '/no/dir/x'],
             '/no/dir is not a writable folder',

@@ -21,7 +21,8 @@ ROOMS = {
     'models': {'core', 'parameters', 'checkpoints'},
     'pipeline': {'core', 'parameters', 'checkpoints', 'models'},
     'ros': {'core', 'parameters', 'models', 'pipeline'},
-    'cli': {'core', 'parameters', 'checkpoints', 'models', 'pipeline'},
+    'offline': {'core', 'parameters', 'models', 'pipeline'},
+    'cli': {'core', 'parameters', 'checkpoints', 'models', 'pipeline', 'offline'},
     'sim': {'core', 'checkpoints', 'ros'},
 }
 

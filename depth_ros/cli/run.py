@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`depth-ros run IMAGE`: write depth of one image to files."""
+"""`depth-ros run INPUT...`: depth of pictures and videos."""
 
 from __future__ import annotations
 
@@ -7,42 +7,60 @@ import argparse
 import math
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 
+import depth_ros
 from depth_ros import models
-from depth_ros.cli import anchors_file, image_file
-from depth_ros.cli.arguments import positive
-from depth_ros.cli.image_file import ImageFile
-from depth_ros.core import encode
+from depth_ros.cli.arguments import count, positive
 from depth_ros.core.camera import Camera, check_calibration
 from depth_ros.core.errors import CameraError, ConfigError, ImageError
-from depth_ros.core.types import DepthMap, Frame
 from depth_ros.models import EstimatesCamera
+from depth_ros.offline import anchors_file, image_file
+from depth_ros.offline.files import ENDINGS, Files, claim
+from depth_ros.offline.image_file import ImageFile
+from depth_ros.offline.inputs import Input, Recorded, Selection, find
+from depth_ros.offline.run import CameraOf, Job
 from depth_ros.parameters import layers
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.abilities import without_effect
-from depth_ros.pipeline.build import build
+from depth_ros.pipeline.build import Choices, build
 from depth_ros.pipeline.choose_model import resolve
-from depth_ros.pipeline.filters.clouds import kept, surfaces
+from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.scaling.anchored import AnchoredScale
+from depth_ros.pipeline.steady_camera import SteadyCamera
 
 #: arguments that define the camera
 CAMERA = ('fx', 'fy', 'cx', 'cy', 'hfov')
+#: what can be written; 'video' is of an input that is one
+KINDS = (*ENDINGS, 'video')
 
 
 def add_command(commands: Any) -> None:
     """Add this command to the subparsers of `depth-ros`."""
-    parser = commands.add_parser('run', help='write depth of one image to files')
-    parser.add_argument('image', type=Path, help='image file')
+    parser = commands.add_parser('run', help='write depth of pictures and videos to files')
+    parser.add_argument(
+        'inputs', nargs='+', metavar='INPUT', help='picture, video, folder, or pattern in quotes'
+    )
     parser.add_argument('--model', default=Settings().model, help='preset [%(default)s]')
     parser.add_argument('--weights', default='', help='file, folder or hub id')
     parser.add_argument('--device', default='auto', help='auto, cpu or cuda:N')
-    parser.add_argument('--output', type=Path, help='prefix of the files; default: the image')
+    parser.add_argument(
+        '--output', type=Path,
+        help='folder of the files; for a single picture their prefix, by default the picture',
+    )  # fmt: skip
+    parser.add_argument(
+        '--write', type=_kinds, metavar='KINDS',
+        help=f'some of {",".join(KINDS)}; default: all files of pictures, the video of videos',
+    )  # fmt: skip
+    parser.add_argument('--overwrite', action='store_true', help='make again what is there')
+    parser.add_argument('--every', type=count, default=1, metavar='N', help='use one of N')
+    parser.add_argument('--start', type=float, default=0.0, help='of a video [s]')
+    parser.add_argument('--end', type=float, default=math.inf, help='of a video [s]')
+    parser.add_argument('--limit', type=count, metavar='N', help='use N images at most')
     parser.add_argument('--fx', type=float, help='focal length [px]; default: by EXIF')
     parser.add_argument('--fy', type=float, help='default: fx')
     parser.add_argument('--cx', type=float, help='default: image centre')
@@ -58,18 +76,78 @@ def add_command(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         '-p', dest='parameters', action='append', default=[], metavar='NAME:=VALUE',
-        help='a parameter of depth_node that has an effect on one image',
+        help='a parameter of depth_node that has an effect on images',
     )  # fmt: skip
     parser.set_defaults(execute=execute)
 
 
+def _kinds(text: str) -> list[str]:
+    kinds = text.split(',')
+    for kind in kinds:
+        if kind not in KINDS:
+            raise argparse.ArgumentTypeError(f'{kind!r} is none of {", ".join(KINDS)}')
+    return kinds
+
+
 def execute(args: argparse.Namespace) -> None:
-    """Predict depth and write the files of `write`.
+    """Predict depth and write what is asked for.
 
     Raises:
-        DepthRosError: the image, camera, preset or weights cannot be used.
+        DepthRosError: an input, camera, preset or weights cannot be used.
     """
-    image = image_file.read(args.image)
+    inputs = find(args.inputs)
+    single = len(inputs) == 1 and not inputs[0].is_sequence and not Path(args.inputs[0]).is_dir()
+    first = image_file.read(inputs[0].path) if single else None  # before anything that takes time
+    asked, values = _asked(args, first)
+    _refuse_what_cannot_work(args, asked, values, single=single)
+    anchors = None
+    if args.anchors is not None:
+        assert first is not None  # a single picture, checked above
+        anchors = anchors_file.read(args.anchors, first.rgb.shape[:2], args.anchors_per_metre)
+    if asked.intrinsics != 'estimated' and first is not None:
+        camera_from_arguments(args, first)  # its error too
+    prefix_of = _prefixes(args, inputs, single=single)
+    _, settings, choice = resolve(values)
+    preset = models.get(choice.name)
+    _refuse(without_effect(settings, preset, node=False))
+    size = (first.rgb.shape[1], first.rgb.shape[0]) if first is not None else None
+    pipeline, choices = build(settings, lambda: size, chosen_by=choice.reason)
+    _refuse(without_effect(settings, preset, pipeline.device, node=False))
+    print(choices)
+    since_ns = 0
+    if not single:
+        made_by = _made_by(args, values, choices)
+        since_ns = claim(args.output, made_by, overwrite=args.overwrite)
+    scale = None
+    if anchors is not None:
+        scale = AnchoredScale(lambda frame, prediction: {args.anchors.name: anchors})
+    kinds = args.write or (['video'] if all(i.is_sequence for i in inputs) else list(ENDINGS))
+    stride = settings.points.stride if 'points.stride' in values else 1  # a file is not a topic
+    files = Files([kind for kind in kinds if kind in ENDINGS], settings, stride)
+    job = Job(
+        pipeline,
+        _cameras(args, pipeline, settings),
+        files,
+        prefix_of,
+        Selection(args.every, args.start, args.end, args.limit),
+        films='video' in kinds,
+        overwrite=args.overwrite or single,
+        since_ns=since_ns,
+        scale=scale,
+    )
+    summary = job(inputs)
+    if scale is not None:
+        print(scale.state)
+    if single:
+        for path in files.paths(prefix_of(inputs[0].name)):
+            print(path)
+    print(summary)
+    if summary.failed:
+        raise ImageError(f'{summary.failed} of the inputs have no depth, for the reasons above')
+
+
+def _asked(args: argparse.Namespace, first: ImageFile | None) -> tuple[Settings, dict[str, Any]]:
+    """All settings that are asked for, and those that are not the defaults, by name."""
     values: dict[str, Any] = {
         'model': args.model, 'weights': args.weights, 'device': args.device,
     }  # fmt: skip
@@ -77,54 +155,39 @@ def execute(args: argparse.Namespace) -> None:
         values['scaling.method'] = 'anchors'
     values |= layers.parse(args.parameters)
     described = any(getattr(args, name) is not None for name in CAMERA)
+    by_exif = first is not None and first.focal_px is not None
     by_name = values['model'] != 'auto'
-    unknown = not described and image.focal_px is None
-    if unknown and by_name and models.get(values['model']).estimates_camera:
+    unknown = by_name and not described and not by_exif
+    if unknown and models.get(values['model']).estimates_camera:
         values.setdefault('intrinsics', 'estimated')
     asked = layers.with_values(Settings(), values)
-    estimated = asked.intrinsics == 'estimated'
-    if estimated and described:
+    if asked.intrinsics == 'estimated' and described:
         raise ConfigError(
             "intrinsics is 'estimated' but the camera is given too: omit one of them"
         )
+    return asked, values
+
+
+def _refuse_what_cannot_work(
+    args: argparse.Namespace, asked: Settings, values: dict[str, Any], *, single: bool
+) -> None:
+    """Before the network is chosen and loaded, which takes longer."""
     if asked.two_views.mode != 'off':
         raise ConfigError(
-            f'two_views.mode is {asked.two_views.mode!r}; run takes one image, so it must be off'
+            f'two_views.mode is {asked.two_views.mode!r}; run takes one image at a time, so it '
+            'must be off'
         )
-    # before the network is chosen and loaded, which takes longer
-    _refuse(without_effect(asked, models.get(values['model']) if by_name else None, node=False))
-    height, width = image.rgb.shape[:2]
-    anchors = None
-    if args.anchors is not None:
-        anchors = anchors_file.read(args.anchors, (height, width), args.anchors_per_metre)
-    if image.orientation != 1:
-        print(f'turned upright by EXIF orientation {image.orientation}: now {width}x{height}')
-    camera = None if estimated else camera_from_arguments(args, image)
-    prefix = args.output or args.image.with_suffix('')
-    if not os.access(prefix.absolute().parent, os.W_OK):
+    if args.anchors is not None and asked.scaling.method != 'anchors':
         raise ConfigError(
-            f'--output: {prefix.absolute().parent} is not a writable folder; choose another prefix'
+            f'--anchors is given, but scaling.method is {asked.scaling.method!r}: set it to '
+            "'anchors'"
         )
-    _, settings, choice = resolve(values)
-    preset = models.get(choice.name)
-    _refuse(without_effect(settings, preset, node=False))
-    pipeline, choices = build(settings, lambda: (width, height), chosen_by=choice.reason)
-    _refuse(without_effect(settings, preset, pipeline.device, node=False))
-    print(choices)
-    rgb = torch.from_numpy(image.rgb).to(pipeline.device)
-    if camera is None:
-        assert isinstance(pipeline.model, EstimatesCamera)  # `build` refuses others
-        camera = pipeline.model.estimate_camera(rgb)
-        print(f'camera {camera}, estimated by the network')
-    scale = None
-    if anchors is not None:
-        scale = AnchoredScale(lambda frame, prediction: {args.anchors.name: anchors})
-    depth_map = pipeline(Frame(rgb, camera), scale=scale)
-    if scale is not None:
-        print(scale.state)
-    stride = settings.points.stride if 'points.stride' in values else 1  # a file is not a topic
-    for path in write_files(depth_map, prefix, settings, stride):
-        print(path)
+    if args.anchors is not None and not single:
+        raise ConfigError('--anchors is for a single picture, and there are more inputs')
+    if args.output is None and not single:
+        raise ConfigError('give --output a folder for the files: there is more than one picture')
+    by_name = values['model'] != 'auto'
+    _refuse(without_effect(asked, models.get(values['model']) if by_name else None, node=False))
 
 
 def _refuse(reasons: list[str]) -> None:
@@ -132,17 +195,81 @@ def _refuse(reasons: list[str]) -> None:
         raise ConfigError('; '.join(reasons))
 
 
+def _prefixes(
+    args: argparse.Namespace, inputs: list[Input], *, single: bool
+) -> Callable[[str], Path]:
+    """Name of an image -> path of its files without ending."""
+    if not single:
+        folder: Path = args.output
+        return lambda name: folder / name
+    prefix = args.output or inputs[0].path.with_suffix('')
+    if not os.access(prefix.absolute().parent, os.W_OK):
+        raise ConfigError(
+            f'--output: {prefix.absolute().parent} is not a writable folder; choose another prefix'
+        )
+    return lambda name: prefix
+
+
+def _made_by(args: argparse.Namespace, values: dict[str, Any], choices: Choices) -> dict[str, Any]:
+    """All that changes the files of a folder, except their inputs."""
+    given = {name: value for name, value in values.items() if name not in ('model', 'device')}
+    camera = {name: getattr(args, name) for name in CAMERA if getattr(args, name) is not None}
+    return {
+        'depth_ros': depth_ros.__version__,
+        **given,
+        **camera,
+        'model': choices.model,
+        'weights': choices.weights,
+        'scaling': choices.scaling,
+    }
+
+
+def _cameras(args: argparse.Namespace, pipeline: Pipeline, settings: Settings) -> CameraOf:
+    """Finds the camera of each image, and says each only once."""
+    told: set[str] = set()
+    videos: dict[str, SteadyCamera] = {}
+
+    def say(text: str, *, warning: bool = False) -> None:
+        if text not in told:
+            told.add(text)
+            print(text, file=sys.stderr if warning else sys.stdout)
+
+    def camera_of(recorded: Recorded, rgb: torch.Tensor) -> Camera:
+        image = recorded.image
+        if image.orientation != 1:
+            height, width = image.rgb.shape[:2]
+            say(f'turned upright by EXIF orientation {image.orientation}: now {width}x{height}')
+        if settings.intrinsics == 'estimated':
+            assert isinstance(pipeline.model, EstimatesCamera)  # `build` refuses others
+            estimate = pipeline.model.estimate_camera
+            if recorded.is_frame:
+                video = recorded.name.rpartition('/')[0]
+                estimate = videos.setdefault(video, SteadyCamera(estimate, label=f'{video}: '))
+            camera = estimate(rgb)
+            say(f'camera {camera}, estimated by the network')
+            return camera
+        camera = camera_from_arguments(args, image)
+        if args.fx is None and args.hfov is None:
+            say(
+                f'camera {camera}; field of view {camera.hfov_deg:.1f} x {camera.vfov_deg:.1f} '
+                f'deg: {image.focal_35mm:g} mm on 35 mm film by EXIF. If the photo was cropped, '
+                'give --hfov'
+            )
+        for doubt in check_calibration(camera):
+            say(f'warning: {doubt}', warning=True)
+        return camera
+
+    return camera_of
+
+
 def camera_from_arguments(args: argparse.Namespace, image: ImageFile) -> Camera:
     """Camera of an image, as given on the command line, else by its EXIF data.
-
-    Prints a camera by EXIF data, and a warning about unlikely values.
 
     Raises:
         CameraError: focal length and field of view are both missing, both given, or invalid.
     """
     height, width = image.rgb.shape[:2]
-    by_exif = args.fx is None and args.hfov is None
-    if by_exif and image.focal_px is None:
+    if args.fx is None and args.hfov is None and image.focal_px is None:
         raise CameraError(
             'give the focal length by one of --fx [px] and --hfov [deg]: the file does not have '
             'it (EXIF FocalLengthIn35mmFilm)'
@@ -162,67 +289,5 @@ def camera_from_arguments(args: argparse.Namespace, image: ImageFile) -> Camera:
     cx = (width - 1) / 2 if args.cx is None else args.cx
     cy = (height - 1) / 2 if args.cy is None else args.cy
     camera = Camera(width, height, fx, args.fy or fx, cx, cy)
-    if by_exif:
-        print(
-            f'camera {camera}; field of view {camera.hfov_deg:.1f} x {camera.vfov_deg:.1f} deg: '
-            f'{image.focal_35mm:g} mm on 35 mm film by EXIF. If the photo was cropped, give --hfov'
-        )
-    for doubt in check_calibration(camera):
-        print(f'warning: {doubt}', file=sys.stderr)
+    check_calibration(camera)
     return camera
-
-
-def write_files(depth: DepthMap, prefix: Path, settings: Settings, stride: int = 1) -> list[Path]:
-    """Write depth in metres (NPY), in millimetres and in colours (PNG), and the cloud (PLY).
-
-    Args:
-        depth: depth map.
-        prefix: path of the files without their endings.
-        settings: range and map of the colours; whether points have the colour of the image.
-        stride: use every n-th column and row for the cloud.
-
-    Returns:
-        Paths of the files.
-
-    Raises:
-        ImageError: a PNG cannot be written.
-    """
-    colors = settings.colorized
-    rgb = encode.colorize(depth.z, colors.min, colors.max, colors.colormap).cpu().numpy()
-    files = {
-        end: Path(f'{prefix}{end}') for end in ('_depth.npy', '_depth.png', '_color.png', '.ply')
-    }
-    np.save(files['_depth.npy'], depth.z.cpu().numpy())
-    for end, pixels in (
-        ('_depth.png', encode.millimetres(depth.z).cpu().numpy()),
-        ('_color.png', rgb[..., ::-1]),
-    ):
-        if not cv2.imwrite(str(files[end]), pixels):
-            raise ImageError(
-                f'{files[end]} cannot be written; choose another prefix with --output'
-            )
-    points = encode.dense(encode.cloud(surfaces(depth, settings.points, stride), stride))
-    mask = kept(points, settings.points)
-    points = points if mask is None else encode.selected(points, mask)
-    files['.ply'].write_bytes(encode_ply(points, settings.points.color))
-    return list(files.values())
-
-
-def encode_ply(points: torch.Tensor, color: bool = True) -> bytes:
-    """Binary PLY of points (n, 4) from `encode.dense`: float x y z [m], uchar red green blue.
-
-    Args:
-        points: (n, 4) float32.
-        color: False omits red, green and blue.
-    """
-    xyz = points[:, :3].cpu().numpy()
-    bgr = np.ascontiguousarray(points.cpu().numpy()[:, 3:]).view(np.uint8)
-    columns: list[tuple[str, str, int]] = [('xyz', '<f4', 3), ('rgb', 'u1', 3)]
-    table = np.empty(len(xyz), np.dtype(columns if color else columns[:1]))
-    table['xyz'] = xyz
-    if color:
-        table['rgb'] = bgr[:, 2::-1]
-    head = ['ply', 'format binary_little_endian 1.0', f'element vertex {len(xyz)}']
-    head += [f'property float {axis}' for axis in 'xyz']
-    head += [f'property uchar {channel}' for channel in ('red', 'green', 'blue') if color]
-    return '\n'.join([*head, 'end_header', '']).encode() + table.tobytes()

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A video with the image and its depth side by side, and a legend in metres."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from depth_ros.core import encode
+from depth_ros.core.errors import ImageError
+from depth_ros.core.types import DepthMap
+from depth_ros.offline.files import colored
+from depth_ros.parameters.settings import Settings
+
+SIDE_PX = 960  #: of each half, at most
+TICKS = 5
+
+
+class Film:
+    """One video, written under another name until it is closed.
+
+    Args:
+        path: of the video.
+        rate: frames per second.
+        settings: range and map of the colours.
+    """
+
+    def __init__(self, path: Path, rate: float, settings: Settings) -> None:
+        self.path, self.rate, self.settings = path, rate, settings
+        self._part = path.with_name(f'{path.stem}.part{path.suffix}')
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+
+    def add(self, depth: DepthMap) -> None:
+        """Add a frame; one of another size is scaled to that of the first.
+
+        Raises:
+            ImageError: the video cannot be written.
+        """
+        frame = side_by_side(depth, self.settings)
+        if self._writer is None:
+            self._size = frame.shape[1], frame.shape[0]
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            code = cv2.VideoWriter.fourcc(*'mp4v')
+            self._writer = cv2.VideoWriter(str(self._part), code, self.rate, self._size)
+            if not self._writer.isOpened():
+                raise ImageError(f'{self.path} cannot be written; choose another --output')
+        if (frame.shape[1], frame.shape[0]) != self._size:
+            frame = cv2.resize(frame, self._size)
+        self._writer.write(frame)
+
+    def close(self, *, whole: bool) -> None:
+        """End the video; it has its name only if it is whole."""
+        if self._writer is not None:
+            self._writer.release()
+            if whole:
+                os.replace(self._part, self.path)
+            else:
+                self._part.unlink(missing_ok=True)
+
+
+def side_by_side(depth: DepthMap, settings: Settings) -> Any:
+    """(h, w, 3) uint8 BGR: image, depth as colours, and a legend; sides are even."""
+    bgr = depth.rgb.cpu().numpy()[..., ::-1]
+    colors = colored(depth, settings)
+    factor = min(1.0, SIDE_PX / max(bgr.shape[:2]))
+    height, width = (max(2, round(side * factor / 2) * 2) for side in bgr.shape[:2])
+    halves = [cv2.resize(half, (width, height), interpolation=cv2.INTER_AREA)
+              for half in (np.ascontiguousarray(bgr), colors)]  # fmt: skip
+    return np.hstack([*halves, legend(height, settings)])
+
+
+def legend(height: int, settings: Settings) -> Any:
+    """(height, w, 3) uint8 BGR: the colours with their metres, far at the top."""
+    colors = settings.colorized
+    bar, width = max(8, height // 30), max(48, height // 6) // 2 * 2
+    image = np.full((height, width, 3), 255, np.uint8)
+    z = torch.linspace(colors.max, colors.min, height)[:, None].expand(height, bar).contiguous()
+    rgb = encode.colorize(z, colors.min, colors.max, colors.colormap).numpy()
+    image[:, :bar] = rgb[..., ::-1]
+    size = height / 700
+    for k in range(TICKS):
+        share = k / (TICKS - 1)
+        metres = colors.min + share * (colors.max - colors.min)
+        y = round((1 - share) * (height - 1))
+        cv2.line(image, (bar, y), (bar + bar // 2, y), (0, 0, 0), 1)
+        at = (bar + bar // 2 + 2, min(max(y + round(10 * size), round(24 * size)), height - 3))
+        cv2.putText(image, f'{metres:g} m', at, cv2.FONT_HERSHEY_SIMPLEX, max(0.3, size),
+                    (0, 0, 0), 1, cv2.LINE_AA)  # fmt: skip
+    return image

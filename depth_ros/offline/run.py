@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Depth of all images of all inputs, in order, into files and videos."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from depth_ros.core.camera import Camera
+from depth_ros.core.errors import DepthRosError
+from depth_ros.core.types import DepthMap, Frame
+from depth_ros.offline.files import Files, is_there
+from depth_ros.offline.film import Film
+from depth_ros.offline.inputs import Input, Recorded, Selection, Video
+from depth_ros.offline.progress import Progress
+from depth_ros.pipeline.depth_pipeline import Pipeline
+from depth_ros.pipeline.filters import Filters
+from depth_ros.pipeline.scaling.anchored import AnchoredScale
+
+#: ending of the video of an input
+FILM = '_depth.mp4'
+#: camera of an image, given its pixels on the device too
+CameraOf = Callable[[Recorded, torch.Tensor], Camera]
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did.
+
+    Args:
+        images: that have depth now.
+        there: that had it before.
+        failed: that have none.
+        network_s: seconds of each image, without reading and writing.
+        median_m: median depth of each image [m].
+        unknown: share of NaN of each image.
+        sky: share of +Inf of each image.
+    """
+
+    images: int = 0
+    there: int = 0
+    failed: int = 0
+    network_s: list[float] = field(default_factory=list)
+    median_m: list[float] = field(default_factory=list)
+    unknown: list[float] = field(default_factory=list)
+    sky: list[float] = field(default_factory=list)
+
+    def add(self, depth: DepthMap, seconds: float) -> None:
+        """Count an image."""
+        z = depth.z.cpu().numpy()
+        finite = z[np.isfinite(z)]
+        self.images += 1
+        self.network_s.append(seconds)
+        self.median_m.append(float(np.median(finite)) if len(finite) else np.nan)
+        self.unknown.append(float(np.isnan(z).mean()))
+        self.sky.append(float((z == np.inf).mean()))
+
+    def __str__(self) -> str:
+        """All of it in one line."""
+        before = f', {self.there} were there before' if self.there else ''
+        failed = f', {self.failed} failed' if self.failed else ''
+        if not self.images:
+            return f'0 images{before}{failed}'
+        low, middle, high = np.nanpercentile([*self.median_m, np.nan], (0, 50, 100))
+        return (
+            f'{self.images} images{before}{failed}; median depth {middle:.3g} m '
+            f'({low:.3g} to {high:.3g}), unknown {100 * np.mean(self.unknown):.1f} %, '
+            f'sky or beyond range {100 * np.mean(self.sky):.1f} %; '
+            f'{1e3 * np.median(self.network_s):.3g} ms per image'
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """How images become files.
+
+    Args:
+        pipeline: with its settings.
+        camera_of: finds the camera of an image.
+        files: which files of each image.
+        prefix_of: name of an image or input -> path of its outputs without ending.
+        selection: which images.
+        films: also a video of each input that is a sequence.
+        overwrite: make again what is there.
+        since_ns: older files do not count as there [ns].
+        scale: for `scaling.method` 'anchors'.
+    """
+
+    pipeline: Pipeline
+    camera_of: CameraOf
+    files: Files
+    prefix_of: Callable[[str], Path]
+    selection: Selection
+    films: bool = False
+    overwrite: bool = False
+    since_ns: int = 0
+    scale: AnchoredScale | None = None
+
+    def __call__(self, inputs: list[Input]) -> Summary:
+        """Process all inputs; what cannot be read is reported on standard error.
+
+        Raises:
+            DepthRosError: the only image failed.
+        """
+        parts = list(self._parts(inputs))
+        total = sum(len(names) for *_, names in parts)
+        summary, progress = Summary(), Progress(total)
+        for one, selection, names in parts:
+            there = self._there(one, names)
+            summary.there += len(there)
+            progress.skip(len(there))
+            if len(there) == len(names) and there:
+                continue
+            try:
+                self._process(one, selection, there, summary, progress)
+            except DepthRosError as error:
+                if total <= 1:
+                    raise
+                summary.failed += 1
+                progress.clear()
+                print(f'{one.path}: {error}', file=sys.stderr)
+        progress.clear()
+        return summary
+
+    def _parts(self, inputs: list[Input]) -> Iterator[tuple[Input, Selection, list[str]]]:
+        """Each input with what is used of it, and the names of these images."""
+        left, pictures = self.selection.limit, 0
+        for one in inputs:
+            pictures += not one.is_sequence
+            selection = replace(self.selection, limit=left)
+            names = one.names(selection)
+            if left == 0 or (not one.is_sequence and (pictures - 1) % selection.every):
+                continue
+            yield one, selection, names
+            left = None if left is None else left - len(names)
+
+    def _there(self, one: Input, names: list[str]) -> set[str]:
+        """Names of the images that need no work."""
+        if self.overwrite:
+            return set()
+        there = {
+            name for name in names if self.files.are_there(self.prefix_of(name), self.since_ns)
+        }
+        film = isinstance(one, Video) and self.films
+        if film and not is_there(self._film_path(one), self.since_ns):
+            return set()
+        if len(there) == len(names) and (self.files.kinds or film):
+            return set(names)
+        filters = self.pipeline.snapshot.settings.filters
+        remembers = one.is_sequence and (filters.temporal > 0 or filters.temporal_hold > 0)
+        # half a video cannot go on, nor what depends on the frames before
+        return set() if film or remembers or not self.files.kinds else there
+
+    def _film_path(self, one: Input) -> Path:
+        return Path(f'{self.prefix_of(one.name)}{FILM}')
+
+    def _process(
+        self,
+        one: Input,
+        selection: Selection,
+        there: set[str],
+        summary: Summary,
+        progress: Progress,
+    ) -> None:
+        film = None
+        if self.films and isinstance(one, Video):
+            rate = one.rate / selection.every
+            film = Film(self._film_path(one), rate, self.pipeline.snapshot.settings)
+        whole = False
+        try:
+            filters = Filters()
+            for recorded in one.images(selection):
+                if recorded.name in there:
+                    continue
+                if not one.is_sequence:
+                    filters = Filters()
+                depth, seconds = self._depth(recorded, filters)
+                self.files.write(depth, self.prefix_of(recorded.name))
+                if film is not None:
+                    film.add(depth)
+                summary.add(depth, seconds)
+                progress.step()
+            whole = True
+        finally:
+            if film is not None:
+                film.close(whole=whole)
+
+    def _depth(self, recorded: Recorded, filters: Filters) -> tuple[DepthMap, float]:
+        pipeline = self.pipeline
+        rgb = torch.from_numpy(recorded.image.rgb).to(pipeline.device)
+        frame = Frame(rgb, self.camera_of(recorded, rgb), recorded.stamp_ns)
+        start_s = time.monotonic()
+        (depth,) = pipeline.many([frame], pipeline.snapshot, [filters], [self.scale])
+        if isinstance(depth, DepthRosError):
+            raise depth
+        depth.ensure_finite()  # waits for the network
+        return depth, time.monotonic() - start_s
