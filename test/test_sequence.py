@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from depth_ros.core.errors import ConfigError
-from depth_ros.ros.inputs.images import ENCODINGS, to_rgb
+from depth_ros.messages.images import ENCODINGS, to_rgb
 from depth_ros.sim import encodings, sequence
 from depth_ros.sim.sequence import ImageSequence, SequenceSettings, render_sequence
 from depth_ros.sim.world.seeds import HELD_OUT, VALIDATION

@@ -20,10 +20,11 @@ ROOMS = {
     'checkpoints': {'core'},
     'models': {'core', 'parameters', 'checkpoints'},
     'pipeline': {'core', 'parameters', 'checkpoints', 'models'},
-    'ros': {'core', 'parameters', 'models', 'pipeline'},
-    'offline': {'core', 'parameters', 'models', 'pipeline'},
+    'messages': {'core', 'pipeline'},
+    'ros': {'core', 'parameters', 'models', 'pipeline', 'messages'},
+    'offline': {'core', 'parameters', 'models', 'pipeline', 'messages'},
     'cli': {'core', 'parameters', 'checkpoints', 'models', 'pipeline', 'offline'},
-    'sim': {'core', 'checkpoints', 'ros'},
+    'sim': {'core', 'checkpoints', 'messages', 'ros'},
 }
 
 

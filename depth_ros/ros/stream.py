@@ -13,6 +13,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depth_ros.core.stamps import nanoseconds
 from depth_ros.core.types import DepthMap, Frame
+from depth_ros.messages.images import Upload
 from depth_ros.models.batched_model import BatchedModel
 from depth_ros.models.interface import EstimatesCamera
 from depth_ros.parameters.settings import Settings
@@ -23,7 +24,6 @@ from depth_ros.pipeline.steady_camera import SteadyCamera
 from depth_ros.ros.diagnostics import CameraState
 from depth_ros.ros.inputs.anchors import AnchorSources
 from depth_ros.ros.inputs.camera_model import CameraModelSource
-from depth_ros.ros.inputs.images import Upload
 from depth_ros.ros.inputs.newest import LatestImage, Slot, View
 from depth_ros.ros.inputs.second_view import Motion, Stereo
 from depth_ros.ros.inputs.subscription import Input

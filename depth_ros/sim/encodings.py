@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depth_ros.core.errors import ConfigError
-from depth_ros.ros.inputs.images import ENCODINGS
+from depth_ros.messages.images import ENCODINGS
 
 Bytes = NDArray[np.uint8]
 

@@ -15,8 +15,8 @@ from test_cameras import Log, described
 from test_decode import with_size
 
 from depth_ros.core.errors import CameraError, ImageError
+from depth_ros.messages.images import Upload
 from depth_ros.ros.inputs.camera_model import CameraModelSource
-from depth_ros.ros.inputs.images import Upload
 from depth_ros.ros.inputs.newest import View
 
 

@@ -10,13 +10,8 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import CameraError
-from depth_ros.ros.inputs.camera_info import (
-    INFO_WAIT_S,
-    CameraInfoCache,
-    calibration_from,
-    camera_from,
-    to_message,
-)
+from depth_ros.messages.camera_info import calibration_from, camera_from
+from depth_ros.ros.inputs.camera_info import INFO_WAIT_S, CameraInfoCache, to_message
 from depth_ros.ros.inputs.camera_model import CameraModelSource, named_rectified
 from depth_ros.ros.inputs.newest import View
 

@@ -11,7 +11,7 @@ import torch
 from sensor_msgs.msg import CompressedImage, Image
 
 from depth_ros.core.errors import ImageError
-from depth_ros.ros.inputs.images import ENCODINGS, Upload, to_rgb
+from depth_ros.messages.images import ENCODINGS, Upload, to_rgb
 
 H, W = 12, 16
 # smooth, so that sub-sampled chroma and demosaicing reproduce it closely

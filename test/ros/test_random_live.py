@@ -23,7 +23,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from depth_ros.core.errors import ImageError
-from depth_ros.ros.inputs.images import to_rgb
+from depth_ros.messages.images import to_rgb
 from depth_ros.ros.statistics import Counters
 
 pytest.importorskip('hypothesis', reason='hypothesis comes with the extra test')

@@ -15,8 +15,8 @@ from depth_ros.core.camera import MAX_FOCAL, MIN_FOCAL
 from depth_ros.core.errors import CameraError, DepthRosError, ImageError
 from depth_ros.core.geometry import MIN_COVERED, clear_cache, undistort
 from depth_ros.core.types import Frame
+from depth_ros.messages.images import ENCODINGS, Upload
 from depth_ros.ros.inputs.camera_model import CameraModelSource
-from depth_ros.ros.inputs.images import ENCODINGS, Upload
 from depth_ros.ros.inputs.newest import View
 
 pytest.importorskip('hypothesis', reason='hypothesis comes with the extra test')

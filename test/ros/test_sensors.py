@@ -9,7 +9,7 @@ import pytest
 from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2, PointField
 
 from depth_ros.core.errors import CameraError, ImageError
-from depth_ros.ros.inputs.sensors import cloud_points, depth_image_points, laser_points
+from depth_ros.messages.sensors import cloud_points, depth_image_points, laser_points
 
 POINTS = np.array([[1.5, -2.0, 3.0], [4.0, 5.0, 6.25]])
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from std_msgs.msg import Header
 
-from depth_ros.ros.inputs.images import to_rgb
+from depth_ros.messages.images import to_rgb
 from tools.soak import checks
 from tools.soak.camera import BYTES_PER_PIXEL, Look, compressed, image, level_in
 from tools.soak.schedule import EVENTS

@@ -8,7 +8,7 @@ from graph import image
 from sensor_msgs.msg import Image
 
 from depth_ros.core.errors import ImageError
-from depth_ros.ros.inputs.images import ENCODINGS, Upload, in_order, to_rgb
+from depth_ros.messages.images import ENCODINGS, Upload, in_order, to_rgb
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason='torch sees no GPU')
 DEVICES = ['cpu', pytest.param('cuda', marks=NO_GPU)]

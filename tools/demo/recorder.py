@@ -25,7 +25,7 @@ from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from depth_ros.core.stamps import nanoseconds
-from depth_ros.ros.inputs.images import to_rgb
+from depth_ros.messages.images import to_rgb
 from depth_ros.ros.process.fastdds import prepare
 from depth_ros.ros.process.init import init, shutdown
 from depth_ros.ros.process.malloc import keep_freed_memory

@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2, Range
 from depth_ros.core.errors import ConfigError, DepthRosError, ScaleError
 from depth_ros.core.stamps import nanoseconds
 from depth_ros.core.types import Anchors, Frame, Prediction
+from depth_ros.messages.sensors import cloud_points, depth_image_points, laser_points
 from depth_ros.parameters.anchors import SOURCES, AnchorSettings
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.anchors.beam import from_beam
@@ -23,7 +24,6 @@ from depth_ros.pipeline.anchors.points import Points, from_points
 from depth_ros.pipeline.anchors.tracks import Tracks
 from depth_ros.pipeline.two_views.poses import Pose4x4
 from depth_ros.ros.inputs.odometry import CameraPoses
-from depth_ros.ros.inputs.sensors import cloud_points, depth_image_points, laser_points
 from depth_ros.ros.inputs.subscription import Input
 from depth_ros.ros.inputs.tf import PoseSource, Transforms
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from depth_ros.core.camera import Camera, check_calibration
 from depth_ros.core.geometry import check_undistortion
+from depth_ros.messages.camera_info import calibration_from, named_rectified
 from depth_ros.pipeline.steady_camera import SteadyCamera
-from depth_ros.ros.inputs.camera_info import calibration_from
 from depth_ros.ros.inputs.newest import View
 from depth_ros.ros.process.log import Throttle
 
@@ -20,18 +20,6 @@ RECTIFIED = {'rectified': True, 'raw': False}
 #: different cameras that are logged at once within the throttle's period; one that zooms is not
 #: logged at every frame
 BURST = 3
-
-
-def named_rectified(topic: str) -> bool:
-    """Whether a part of a topic's name says that its images are rectified.
-
-    So do image_rect, image_rect_color, rect, left_rect and rectified; rectangular, unrectified
-    and non_rectified do not.
-    """
-    parts = (set(part.lower().split('_')) for part in topic.split('/'))
-    return any(
-        words & {'rect', 'rectified'} and not words & {'no', 'non', 'not'} for words in parts
-    )
 
 
 class CameraModelSource:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from depth_ros.core.errors import ImageError
+from depth_ros.messages.camera_info import camera_from
+from depth_ros.messages.images import rows_of
 from depth_ros.pipeline.anchors.points import Points, depth_points, scan_points
-from depth_ros.ros.inputs.camera_info import camera_from
-from depth_ros.ros.inputs.images import rows_of
 
 #: sensor_msgs/PointField.datatype -> numpy
 _TYPES = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 8: 'f8'}
