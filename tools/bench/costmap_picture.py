@@ -60,6 +60,7 @@ def draw(walks: dict[str, Walk]) -> Image.Image:
         (WRONG, 'marked cell where nothing is'),
         (PERSON, 'person, and their way'),
         (VIEW, 'field of view'),
+        (PALE, 'wall'),
     ):
         canvas.box((x, y - 7, x + 14, y + 7), color, outline=PALE if color == VIEW else None)
         x += 22 + canvas.text(text, (x + 22, y), 16, anchor='lm') + 28
@@ -90,7 +91,7 @@ def _map(
     wall, door = costmap.HALF_WIDTH, (distance - costmap.DOOR, distance + costmap.DOOR)
     for start, end, y in ((0, door[0], wall), (door[1], AHEAD, wall), (0, AHEAD, -wall)):
         canvas.line([at(start, y), at(end, y)], PALE, 2)
-    canvas.text('door', at(distance + 0.14, wall), 14, anchor='lm', color=PALE)
+    canvas.text('door', at(distance + 0.09, wall), 13, anchor='lm', color=PALE)
     cells = costmap.RESOLUTION
     origin = np.array(marked.shape) * cells / 2
     wrong = 0

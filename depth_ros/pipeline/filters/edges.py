@@ -72,20 +72,17 @@ def _flying_by_opencv(z: NDArray[np.float32], step: float) -> NDArray[np.bool_]:
     stride = _stride(width)
     z = np.ascontiguousarray(z[::stride, ::stride])
     units = np.int16(_units(step))
-    unknown = ~(z > 0)
+    known = z > 0
     log: Any = cv2.log(z)
     np.clip(log, -_LIMIT, _LIMIT, out=log)
     levels: Any = cv2.addWeighted(log, SCALE, log, 0, 0, dtype=cv2.CV_16S)  # rounds
-    if unknown.any():
-        levels *= ~unknown  # what OpenCV makes of NaN differs
+    levels *= known  # what OpenCV makes of NaN differs
     levels = _continued(levels)
     flying = _between_rows(levels[:, REACH:-REACH], units)
     columns = _between_rows(cv2.transpose(levels[REACH:-REACH]), units)
     marks: Any = flying.view(np.uint8)
     marks |= cv2.transpose(columns.view(np.uint8))
-    if unknown.any():
-        near_unknown: Any = cv2.dilate(unknown.view(np.uint8), _CROSS)
-        marks &= near_unknown ^ 1
+    marks &= cv2.erode(known.view(np.uint8), _CROSS)
     if stride > 1:
         size = z.shape[1] * stride, z.shape[0] * stride
         marks = cv2.resize(marks, size, interpolation=cv2.INTER_NEAREST)
