@@ -674,6 +674,12 @@ PARAMETERS = (
         {'cameras': ['a', 'a']},
     ),
     BadInput(
+        'one height above the floor for two cameras',
+        REFUSED,
+        'floor.height is 1.2 but there are 2 cameras, of which it can describe only one',
+        {'cameras': ['a', 'b'], 'floor.height': 1.2},
+    ),
+    BadInput(
         'an input size below one step of the network',
         REFUSED,
         'input_size is 5; the minimum is 32',

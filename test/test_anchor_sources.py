@@ -11,8 +11,9 @@ import torch
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ScaleError
 from depth_ros.core.geometry import back_project
-from depth_ros.core.types import Kind
+from depth_ros.core.types import Floor, Kind
 from depth_ros.pipeline.anchors import beam, floor, points, tracks
+from depth_ros.pipeline.floor import COLUMNS, ROWS
 
 CAMERA = Camera(320, 240, 300.0, 300.0, 159.5, 119.5)
 #: a sensor in the place of the camera, x ahead and z up (REP 103)
@@ -118,6 +119,8 @@ def test_points_of_a_depth_image_are_those_of_its_pixels():
 
 # --- floor
 
+LEVEL = np.array((0.0, 1.0, 0.0))
+
 
 def floor_scene(down: np.ndarray, height: float) -> np.ndarray:
     """(H, W) depth of a floor, NaN above the horizon."""
@@ -140,24 +143,24 @@ def floor_scene(down: np.ndarray, height: float) -> np.ndarray:
 )
 def test_a_floor_gives_its_depth_whatever_the_unit_of_the_network(kind, predict, pitch, roll):
     turn = rotation(pitch, (1, 0, 0)) @ rotation(roll, (0, 0, 1))
-    down = turn[:3, :3] @ floor.LEVEL
+    down = turn[:3, :3] @ LEVEL
     z = floor_scene(down, 0.4)
     seen = predict(z)
     seen[120:200, 40:120] = predict(1.1)  # a box stands on it
-    found = floor.from_floor(torch.from_numpy(seen), kind, CAMERA, floor.Floor(0.4, down))
+    found = floor.from_floor(torch.from_numpy(seen), kind, CAMERA, Floor(0.4, down))
     assert len(found) > 150
     np.testing.assert_allclose(found.z, at(z, found), rtol=1e-6)
     on_box = (np.abs(found.u - 80) < 40) & (np.abs(found.v - 160) < 40)
-    assert on_box.sum() < 0.25 * 40 * 24 / 6, 'only where the box and the floor are equally far'
+    assert on_box.sum() < 0.25 * COLUMNS * ROWS / 6, (
+        'only where the box and the floor are equally far'
+    )
     assert (found.sigma > 0.01 * found.z / 0.4).all()
 
 
 def test_noise_of_a_network_does_not_move_the_floor():
-    z = floor_scene(floor.LEVEL, 1.2)
+    z = floor_scene(LEVEL, 1.2)
     noisy = z * np.exp(np.random.default_rng(1).normal(0, 0.05, z.shape))
-    found = floor.from_floor(
-        torch.from_numpy(noisy), Kind.METRIC, CAMERA, floor.Floor(1.2, floor.LEVEL)
-    )
+    found = floor.from_floor(torch.from_numpy(noisy), Kind.METRIC, CAMERA, Floor(1.2, LEVEL))
     np.testing.assert_allclose(found.z, at(z, found), rtol=1e-6)
     assert len(found) > 100
 
@@ -176,7 +179,7 @@ def test_noise_of_a_network_does_not_move_the_floor():
 )
 def test_without_a_floor_there_is_a_reason(kind, values):
     with pytest.raises(ScaleError, match=r'no floor: a plane with its direction fills \d+ %'):
-        floor.from_floor(torch.from_numpy(values), kind, CAMERA, floor.Floor(1.0, floor.LEVEL))
+        floor.from_floor(torch.from_numpy(values), kind, CAMERA, Floor(1.0, LEVEL))
 
 
 # --- beam

@@ -81,6 +81,7 @@ def test_run_writes_metres_millimetres_colours_and_a_cloud(tmp_path):
         ('frame_id:=camera', 'only depth_node uses it'),
         ('two_views.baseline:=0.1', 'only depth_node uses it'),
         ('autostart:=false', 'only depth_node uses it'),
+        ('floor.height:=1.2', 'it needs points.ground drop, which is keep; or anchors.sources'),
     ],
 )
 def test_run_refuses_a_parameter_without_effect(tmp_path, capsys, rule, reason):
@@ -113,7 +114,7 @@ def test_run_writes_the_cloud_that_is_asked_for(tmp_path):
     assert len(body) == 6 * 8 * 3 * 4
 
 
-def test_run_filters_the_cloud(tmp_path):
+def test_run_filters_the_cloud(tmp_path, capsys):
     path = tmp_path / 'yard.png'
     cv2.imwrite(str(path), np.zeros((48, 64, 3), np.uint8))
     command = ['run', str(path), '--model', 'flat_ground', '--fx', '50', '-p', 'range.max:=20']
@@ -127,8 +128,11 @@ def test_run_filters_the_cloud(tmp_path):
     every = count()
     assert every > 1000
     assert 20 < count('points.voxel:=1.0') < every / 2
-    floor = ['points.ground:=drop', f'points.camera_height:={CAMERA_HEIGHT}']
+    floor = ['points.ground:=drop', f'floor.height:={CAMERA_HEIGHT}']
     assert count(*floor) < every / 50
+    capsys.readouterr()
+    assert main([*command, '-p', 'points.ground:=drop']) == 2
+    assert 'floor.height is 0, and only depth_node reads TF' in capsys.readouterr().err
 
 
 class Eye:

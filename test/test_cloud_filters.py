@@ -1,16 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The filters of point clouds: cells of space, and the floor."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+from depth_ros.core import geometry
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.geometry import rays
+from depth_ros.core.types import DepthMap, Floor, Frame
+from depth_ros.models.flat import Flat
 from depth_ros.parameters.layers import with_values
-from depth_ros.parameters.settings import Settings
+from depth_ros.parameters.settings import FloorSettings, Settings
+from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.filters import ground, voxel
+from depth_ros.pipeline.filters.clouds import surfaces
+from depth_ros.pipeline.floor import given_floor
 
 nan, inf = torch.nan, torch.inf
 
@@ -87,7 +96,8 @@ def room(pitch_deg=0.0, wall=6.0):
 
 
 def dropped(z, height=HEIGHT, pitch_deg=0.0, above=0.05, stride=1):
-    out = ground.without_ground(z, CAM, height, np.radians(pitch_deg), above, stride)
+    floor = given_floor(FloorSettings(height, pitch_deg))
+    out = ground.without_ground(z, CAM, floor, above, stride)
     lost = torch.isnan(out) & ~torch.isnan(z)
     assert torch.equal(out[~lost].nan_to_num(), z[~lost].nan_to_num())
     return lost
@@ -142,17 +152,70 @@ def test_only_the_pixels_of_the_cloud_are_marked():
 def test_cpu_and_gpu_paths_find_the_same_floor(pitch_deg):
     z, _ = room(pitch_deg)
     z[20:30, 40:50], z[90:100, 100:120] = inf, nan
-    pitch = np.radians(pitch_deg)
-    x, y = rays(CAM, 'cpu')
-    plane, is_floor = ground._floor(z.numpy(), x.numpy(), y.numpy(), HEIGHT, pitch)
-    plane_t, is_floor_t = ground._floor(z, x, y, HEIGHT, pitch)
-    np.testing.assert_allclose(plane_t, plane, atol=1e-5)
+    floor = given_floor(FloorSettings(HEIGHT, pitch_deg))
+    plane, is_floor = ground._plane(z.numpy(), CAM, floor)
+    plane_t, is_floor_t = ground._plane(z, CAM, floor)
+    np.testing.assert_allclose(plane_t, plane, atol=1e-4)
     assert bool(is_floor) and bool(is_floor_t)
-    _, none = ground._floor(torch.full(CAM.size, 1.5), x, y, HEIGHT, pitch)
+    _, none = ground._plane(torch.full(CAM.size, 1.5), CAM, floor)
     assert not none
 
 
-def test_the_floor_cannot_be_dropped_without_the_height_of_the_camera():
-    with pytest.raises(ConfigError, match=r'set points\.camera_height'):
-        with_values(Settings(), {'points.ground': 'drop'})
-    with_values(Settings(), {'points.ground': 'drop', 'points.camera_height': 1.0})
+def test_nothing_waits_for_a_gpu():
+    geometry.clear_cache()
+    try:
+        with FakeTensorMode():  # refuses to read what a GPU has not finished
+            z = torch.empty(CAM.size, device='cuda')
+            floor = given_floor(FloorSettings(HEIGHT))
+            assert ground.without_ground(z, CAM, floor, 0.1, 2).device.type == 'cuda'
+            with pytest.raises(DataDependentOutputException):
+                bool(z.sum() > 0)
+    finally:
+        geometry.clear_cache()
+
+
+def test_a_camera_that_is_mounted_askew_sees_the_floor_too():
+    roll = np.radians(20)
+    down = np.array((np.sin(roll), np.cos(roll), 0.0))
+    x, y = rays(CAM, 'cpu')
+    towards = x * down[0] + y * down[1]
+    z = torch.where(towards > 0.05, HEIGHT / towards.clamp(min=0.05), 30.0).to(torch.float32)
+    askew = ground.without_ground(z, CAM, Floor(HEIGHT, down), 0.05)
+    assert (
+        torch.isnan(askew)[towards > 0.05].all() and not torch.isnan(askew)[towards < 0.03].any()
+    )
+    level = given_floor(FloorSettings(HEIGHT))
+    assert ground.without_ground(z, CAM, level, 0.05) is z
+
+
+def drop(**floor):
+    values = {f'floor.{name}': value for name, value in floor.items()}
+    return with_values(Settings(), {'points.ground': 'drop', 'points.stride': 1, **values})
+
+
+@pytest.mark.parametrize(
+    ('settings', 'floor'),
+    [(drop(height=1.2), None), (drop(), Floor(1.2, np.array((0.0, 1.0, 0.0))))],
+    ids=['parameters', 'frame'],
+)
+def test_the_floor_is_known_from_parameters_or_with_the_frame(settings, floor):
+    rgb = torch.zeros((*CAM.size, 3), dtype=torch.uint8)
+    lens = dataclasses.replace(CAM, distortion_model='plumb_bob', distortion=(-1e-4, 0, 0, 0, 0))
+    depth = Pipeline(Flat('ground'), settings)(Frame(rgb, lens, floor=floor))
+    below = torch.isfinite(depth.z)
+    left = surfaces(depth, settings.points, 1).z
+    assert below.sum() > 1000 and torch.isnan(left[below]).all()
+
+
+def test_without_a_node_the_height_must_be_a_parameter():
+    frame = Frame(torch.zeros((*CAM.size, 3), dtype=torch.uint8), CAM)
+    with pytest.raises(
+        ConfigError, match=r'floor\.height is 0, and only depth_node reads TF: set'
+    ):
+        Pipeline(Flat('ground'), drop())(frame)
+
+
+def test_where_the_floor_is_not_known_it_stays():
+    z, _ = room()
+    depth = DepthMap(z, CAM, torch.zeros((*CAM.size, 3), dtype=torch.uint8))
+    assert surfaces(depth, drop().points, 1) is depth

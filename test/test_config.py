@@ -38,7 +38,8 @@ def test_every_parameter_is_read_somewhere():
         'onnx': {'description'},
         'two_views': {'settings', 'two_views'},
         'anchors': {'anchors', 'settings'},
-        **{f'anchors.{name}': {'own'} for name in ('points', 'scan', 'range', 'depth', 'height')},
+        **{f'anchors.{name}': {'own'} for name in ('points', 'scan', 'range', 'depth')},
+        'floor': {'settings', 'floor'},
         'anchors.odometry': {'odometry'},
     }
     read = set(attributes_read())
@@ -65,8 +66,7 @@ def test_every_parameter_needs_something_that_exists():
     known = {p.name: p for p in parameters()}
     for p in known.values():
         assert p.needs in ('', declare.NODE, declare.CPU, *declare.ABILITIES), p.name
-        if p.only_with:
-            other, *values = p.only_with
+        for other, *values in filter(None, (p.only_with, p.or_with)):
             assert values and {*values} <= {*known[other].choices}, p.name
 
 
@@ -77,6 +77,10 @@ def test_every_parameter_needs_something_that_exists():
         ({'two_views.min_parallax': 3.0}, 'it needs two_views.mode motion, which is off'),
         ({'intrinsics': 'estimated', 'rectification': 'raw'}, 'it needs intrinsics camera_info'),
         ({'threads': 4}, 'the network runs on cuda'),
+        (
+            {'floor.height': 1.2},
+            "it needs points.ground drop, which is keep; or anchors.sources height, which is ['']",
+        ),
     ],
 )
 def test_what_has_no_effect_is_named_with_the_reason(values, reason):
@@ -134,6 +138,12 @@ def test_a_preset_changes_only_what_it_names():
     assert (layers.share_directory() / 'config' / 'depth.yaml').is_file()
 
 
+@pytest.mark.parametrize('user', [{'points.ground': 'drop'}, {'anchors.sources': ['height']}])
+def test_one_of_its_users_is_enough_for_the_floor_to_have_an_effect(user):
+    changed = with_values(Settings(), {'floor.height': 1.2, 'floor.pitch': 10.0, **user})
+    assert without_effect(changed, PRESETS['nano'], node=True) == []
+
+
 @pytest.mark.parametrize(
     ('values', 'expected'),
     [
@@ -143,6 +153,10 @@ def test_a_preset_changes_only_what_it_names():
         ({'cameras': ['', 'depth']}, 'outputs of another'),
         ({'cameras': ['front', 'left'], 'frame_id': 'eye'}, 'cannot all be in one frame'),
         ({'cameras': ['front'], 'two_views.mode': 'stereo'}, 'a node for each pair'),
+        (
+            {'cameras': ['front', 'left'], 'floor.height': 1.2},
+            'floor.height is 1.2 but there are 2',
+        ),
     ],
 )
 def test_what_several_cameras_cannot_have_is_refused(values, expected):

@@ -173,9 +173,14 @@ def anchors(path):
 def test_the_new_names_in_the_changelog_exist():
     renamed = (ROOT / 'CHANGELOG.rst').read_text().partition('Renamed before')[2]
     names = re.findall(r'->\s+``(?:python -m )?((?:depth_ros|tools)[\w.]+)``', renamed)
-    assert len(names) == renamed.count(' ->') - 1  # docs/networks.md
+    parameters_ = re.findall(r'->\s+``((?!depth_ros|tools|docs)[\w.]+)``', renamed)
+    assert len(names) + len(parameters_) == renamed.count(' ->') - 1  # docs/networks.md
     for name in names:
         pkgutil.resolve_name(name)
+    assert parameters_ and {*parameters_} <= NAMES
+    before = renamed.partition('Parameters:')[2].partition('Modules:')[0]
+    old = re.findall(r'``([\w.]+)``', re.sub(r'-> ``[\w.]+``', '', before))
+    assert len(old) == 5 and not {*old} & NAMES
 
 
 @pytest.mark.parametrize('path', TEXTS, ids=named)

@@ -59,8 +59,12 @@ PREFIXES = {
     'anchors': ('Anchors', 'See [Metres](metres.md#metres-from-anchors).'),
     **{
         f'anchors.{source}': (f'Anchors: {source}', '')
-        for source in ('points', 'scan', 'range', 'depth', 'height', 'odometry')
+        for source in ('points', 'scan', 'range', 'depth', 'odometry')
     },
+    'floor': (
+        'Floor',
+        'See [Metres](metres.md#metres-from-anchors) and [Filters](filters.md#clouds).',
+    ),
     'two_views': ('Two views', 'See [Two views](two-views.md).'),
     'points': ('Point cloud', 'See [Navigation](navigation.md).'),
     'colorized': ('Colour image', ''),
@@ -352,9 +356,10 @@ def _conditions(p: Parameter, *, node: bool) -> list[str]:
         conditions.append('networks on the CPU')
     if p.needs in ABILITIES:
         conditions += [f'`{name}`' for name in networks_with(p.needs)]
-    if p.only_with:
-        other, *values = p.only_with
-        conditions.append(f'`{other}` {" or ".join(values)}')
+    needed = [condition for condition in (p.only_with, p.or_with) if condition]
+    if needed:
+        either = (f'`{other}` {" or ".join(values)}' for other, *values in needed)
+        conditions.append(' or '.join(either))
     return conditions
 
 

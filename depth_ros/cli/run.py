@@ -30,6 +30,7 @@ from depth_ros.pipeline.abilities import without_effect
 from depth_ros.pipeline.build import Choices, build
 from depth_ros.pipeline.choose_model import resolve
 from depth_ros.pipeline.depth_pipeline import Pipeline
+from depth_ros.pipeline.floor import check_floor
 from depth_ros.pipeline.scaling.anchored import AnchoredScale
 from depth_ros.pipeline.steady_camera import SteadyCamera
 
@@ -172,6 +173,7 @@ def _refuse_what_cannot_work(
     args: argparse.Namespace, asked: Settings, values: dict[str, Any], *, single: bool
 ) -> None:
     """Before the network is chosen and loaded, which takes longer."""
+    check_floor(asked)
     if asked.two_views.mode != 'off':
         raise ConfigError(
             f'two_views.mode is {asked.two_views.mode!r}; run takes one image at a time, so it '

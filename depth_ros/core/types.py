@@ -26,6 +26,21 @@ class Kind(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Floor:
+    """The floor as the mounting of a camera gives it.
+
+    Args:
+        height: of the optical centre above the floor [m], positive.
+        down: (3,) float64 unit vector in the optical frame, perpendicular to the floor.
+        height_sigma: standard deviation of `height` [m].
+    """
+
+    height: float
+    down: NDArray[np.float64]
+    height_sigma: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """An image and the camera that took it.
 
@@ -36,6 +51,7 @@ class Frame:
         frame_id: name of the optical frame (REP 103).
         T_odom_camera: (4, 4) float64, pose of the optical frame in a frame that does not move [m];
             None if it is not known.
+        floor: below the camera at that time; None if it is not known, or the parameters have it.
 
     Raises:
         CameraError: image and camera disagree in size.
@@ -46,6 +62,7 @@ class Frame:
     stamp_ns: int = 0
     frame_id: str = ''
     T_odom_camera: NDArray[np.float64] | None = None
+    floor: Floor | None = None
 
     def __post_init__(self) -> None:
         """Check that image and camera have the same size."""
@@ -187,6 +204,7 @@ class DepthMap:
             reading it waits for the network. None if it was not checked.
         free_z: (H, W) float32 [m], how far the rays of the pixels are taken to be free: `z` with
             the flying pixels. None if it is `z`.
+        floor: below the camera; None if it is not known.
     """
 
     z: Tensor
@@ -197,6 +215,7 @@ class DepthMap:
     scale: ScaleState | None = None
     has_finite: Tensor | None = None
     free_z: Tensor | None = None
+    floor: Floor | None = None
 
     def ensure_finite(self) -> None:
         """Wait for the network and check its output.

@@ -67,37 +67,6 @@ class DepthSource:
 
 
 @dataclass(frozen=True, slots=True)
-class HeightSource:
-    """The camera's height above a level floor."""
-
-    height: float = setting(
-        0.0,
-        'Height of the optical centre above the floor [m]. 0: from TF to anchors.height.frame.',
-        'tf2_ros is not installed, or TF has no frame on the floor.',
-        low=0.0,
-        high=100.0,
-        needs=NODE,
-        only_with=('anchors.sources', 'height'),
-    )
-    pitch: float = setting(
-        0.0,
-        'Angle by which the camera looks down [deg], where anchors.height.height is given.',
-        'The camera does not look straight ahead.',
-        low=-60.0,
-        high=89.0,
-        needs=NODE,
-        only_with=('anchors.sources', 'height'),
-    )
-    frame: str = setting(
-        'base_footprint',
-        'Frame in the floor, its z axis up; used if anchors.height.height is 0.',
-        'Your frame on the floor has another name.',
-        needs=NODE,
-        only_with=('anchors.sources', 'height'),
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class OdometrySource:
     """The motion of the camera, from odom."""
 
@@ -119,8 +88,8 @@ class AnchorSettings:
         [''],
         'Sources of anchors, pixels of known depth to which the depth of the network is fitted. '
         'points: PointCloud2 on anchors/points. scan: LaserScan on anchors/scan. range: Range on '
-        'anchors/range. depth: depth image on anchors/depth. height: the floor, from the height '
-        "of the camera. odometry: tracked corners and odom. '': none.",
+        'anchors/range. depth: depth image on anchors/depth. height: the floor, see floor.height. '
+        "odometry: tracked corners and odom. '': none.",
         'The robot has a sensor that measures distances, or the height of the camera is known.',
         choices=('', *SOURCES),
         needs=NODE,
@@ -139,5 +108,4 @@ class AnchorSettings:
     scan: ScanSource = field(default_factory=ScanSource)
     range: RangeSource = field(default_factory=RangeSource)
     depth: DepthSource = field(default_factory=DepthSource)
-    height: HeightSource = field(default_factory=HeightSource)
     odometry: OdometrySource = field(default_factory=OdometrySource)

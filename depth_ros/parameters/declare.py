@@ -23,6 +23,7 @@ def setting(
     choices: tuple[str, ...] = (),
     needs: str = '',
     only_with: tuple[str, ...] = (),
+    or_with: tuple[str, ...] = (),
 ) -> Any:
     """A dataclass field that is a parameter.
 
@@ -37,6 +38,7 @@ def setting(
         needs: what it has no effect without: `NODE`, `CPU`, one of `ABILITIES`, or ''.
         only_with: name of another parameter, and its values with which this one has an effect; of
             a list, one of its items.
+        or_with: another such parameter, which suffices as well.
     """
     meta = {
         'description': description,
@@ -47,6 +49,7 @@ def setting(
         'choices': choices,
         'needs': needs,
         'only_with': only_with,
+        'or_with': or_with,
     }
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=meta)

@@ -35,6 +35,7 @@ class Parameter:
     choices: tuple[str, ...]
     needs: str
     only_with: tuple[str, ...]
+    or_with: tuple[str, ...]
 
     def checked(self, value: Any) -> Any:
         """`value` in the parameter's type. int is accepted for float; there is no other coercion.
@@ -132,11 +133,6 @@ def with_values(settings: Any, values: Mapping[str, Any]) -> Any:
         least, most = attrgetter(low)(settings), attrgetter(high)(settings)
         if most and least >= most:
             raise ConfigError(f'{low} is {least:g} and {high} is {most:g}; {high} must be greater')
-    if settings.points.ground == 'drop' and not settings.points.camera_height:
-        raise ConfigError(
-            'points.ground is drop, which needs the height of the camera above the floor: set '
-            'points.camera_height [m], and points.camera_pitch [deg] if it looks down'
-        )
     check_cameras(settings)
     return settings
 
@@ -165,7 +161,7 @@ def check_cameras(settings: Any) -> None:
             f'frame_id is {settings.frame_id!r} but there are {len(names)} cameras, which cannot '
             'all be in one frame: correct the frame_id in their drivers'
         )
-    for name in (*ANCHOR_POSES, 'anchors.height.height') if len(names) > 1 else ():
+    for name in (*ANCHOR_POSES, 'floor.height') if len(names) > 1 else ():
         value = attrgetter(name)(settings)
         if any(value) if isinstance(value, list) else value:
             raise ConfigError(

@@ -8,6 +8,7 @@ The node, config/depth.yaml and docs/parameters.md are generated from here by
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from depth_ros.parameters.anchors import AnchorSettings
 from depth_ros.parameters.declare import CPU, NODE, setting
@@ -225,6 +226,45 @@ class TwoViewSettings:
     )
 
 
+def _floor(default: float | str, description: str, when: str, **bounds: Any) -> Any:
+    return setting(
+        default,
+        description,
+        when,
+        live=True,
+        only_with=('points.ground', 'drop'),
+        or_with=('anchors.sources', 'height'),
+        **bounds,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FloorSettings:
+    """Where the floor is, seen from the camera."""
+
+    height: float = _floor(
+        0.0,
+        'Height of the optical centre above the floor [m]. 0: height and tilt from TF to '
+        'floor.frame.',
+        'tf2_ros is not installed, or TF has no frame on the floor.',
+        low=0.0,
+        high=100.0,
+    )
+    pitch: float = _floor(
+        0.0,
+        'Angle by which the camera looks down [deg], where floor.height is given.',
+        'floor.height is given and the camera does not look straight ahead.',
+        low=-90.0,
+        high=90.0,
+    )
+    frame: str = _floor(
+        'base_footprint',
+        'Frame on the floor, its z axis up; used if floor.height is 0.',
+        'Your frame on the floor has another name.',
+        needs=NODE,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Points:
     """The point clouds, points and points_clearing."""
@@ -279,8 +319,8 @@ class Points:
     )
     ground: str = setting(
         'keep',
-        'drop: points has no points of the floor, where a plane near that of points.camera_height '
-        'and points.camera_pitch fills the lower image.',
+        'drop: points has no points of the floor, where a plane near the one that floor.height or '
+        'TF gives fills the lower image.',
         'The consumer takes the floor for an obstacle.',
         live=True,
         choices=('keep', 'drop'),
@@ -292,24 +332,6 @@ class Points:
         live=True,
         low=0.0,
         high=2.0,
-        only_with=('points.ground', 'drop'),
-    )
-    camera_height: float = setting(
-        0.0,
-        'Height of the camera above the floor [m].',
-        'points.ground is drop.',
-        live=True,
-        low=0.0,
-        high=100.0,
-        only_with=('points.ground', 'drop'),
-    )
-    camera_pitch: float = setting(
-        0.0,
-        'Angle by which the camera looks down [deg].',
-        'points.ground is drop and the camera does not look straight ahead.',
-        live=True,
-        low=-90.0,
-        high=90.0,
         only_with=('points.ground', 'drop'),
     )
     clearing_range: float = setting(
@@ -576,6 +598,7 @@ class Settings:
     filters: FilterSettings = field(default_factory=FilterSettings)
     scaling: ScalingSettings = field(default_factory=ScalingSettings)
     anchors: AnchorSettings = field(default_factory=AnchorSettings)
+    floor: FloorSettings = field(default_factory=FloorSettings)
     two_views: TwoViewSettings = field(default_factory=TwoViewSettings)
     points: Points = field(default_factory=Points)
     colorized: Colorized = field(default_factory=Colorized)

@@ -97,9 +97,10 @@ def _reason(
         able = ' or '.join(models.networks_with(needs))
         what = 'has no confidence' if needs == 'confidence' else 'does not use it'
         return f'{preset.name} {what}; networks with it: {able}'
-    if parameter.only_with:
-        name, *values = parameter.only_with
+    needed = [condition for condition in (parameter.only_with, parameter.or_with) if condition]
+    unmet = []
+    for name, *values in needed:
         other = attrgetter(name)(settings)
         if not set(values) & set(other if isinstance(other, list) else [other]):
-            return f'it needs {name} {" or ".join(values)}, which is {other}'
-    return ''
+            unmet.append(f'{name} {" or ".join(values)}, which is {other}')
+    return f'it needs {"; or ".join(unmet)}' if needed and len(unmet) == len(needed) else ''

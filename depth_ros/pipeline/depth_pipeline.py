@@ -17,6 +17,7 @@ from depth_ros.core.types import Anchors, DepthMap, Frame, Prediction
 from depth_ros.models import DepthModel, TakesBatches
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.filters import Filters
+from depth_ros.pipeline.floor import check_floor, given_floor
 from depth_ros.pipeline.scaling import Scaling
 from depth_ros.pipeline.scaling.anchored import AnchoredScale
 
@@ -95,9 +96,12 @@ class Pipeline:
             InferenceError: the prediction is not of the frame's size, or holds no number.
             ScaleError: the scale comes from two views (`pipeline.two_views`), or these anchors
                 give none.
-            ConfigError: anchors are given, but `scaling.method` does not use them.
+            ConfigError: anchors are given, but `scaling.method` does not use them; or the floor is
+                to be dropped from clouds, but neither frame nor parameters have it.
         """
         snapshot = self.snapshot
+        if frame.floor is None:
+            check_floor(snapshot.settings)
         if anchors is not None:
             scale = AnchoredScale(lambda frame, prediction: {'': anchors})
         if scale is not None and snapshot.scaling.method != 'anchors':
@@ -208,6 +212,7 @@ class Pipeline:
             scale=scale.state if scale is not None else None,
             has_finite=has_finite,
             free_z=free_z,
+            floor=frame.floor or given_floor(snapshot.settings.floor),
         )
 
 

@@ -26,7 +26,7 @@ class CameraState:
         topics: relative name of an input -> (full name, reliability).
         camera: the camera model in words; '' before the first image.
         doubts: what is unlikely about it; '' for nothing.
-        missing_anchors: why the scale is held; '' if it is not.
+        missing: what depth or clouds do without for now, and why; '' for nothing.
         intrinsics: where K comes from.
         trouble: why there is no depth; '' for nothing.
         busy_s: since when an image has been processed without a result [s]; 0 for none.
@@ -39,7 +39,7 @@ class CameraState:
     topics: dict[str, tuple[str, str]]
     camera: str
     doubts: str
-    missing_anchors: str
+    missing: str
     intrinsics: str
     trouble: str
     busy_s: float
@@ -112,8 +112,8 @@ def _depth(
     # a camera slower than `rate` is no overload; a network slower than its period is
     if busy_s * wanted_rate_hz > 0.9 and rate_hz < 0.9 * wanted_rate_hz:
         return _status(name, WARN, f'overloaded: {rate_hz:.1f} Hz of {wanted_rate_hz:g}', values)
-    if state.missing_anchors:
-        return _status(name, WARN, state.missing_anchors, values)
+    if state.missing:
+        return _status(name, WARN, state.missing, values)
     return _status(name, OK, 'active', values)
 
 

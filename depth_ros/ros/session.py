@@ -87,9 +87,12 @@ class Session:
         """Use new live parameters from the next frame on.
 
         Raises:
-            ConfigError: they do not fit the network; the old ones stay.
+            ConfigError: they do not fit the network, or need what is not installed; the old ones
+                stay.
         """
         check_sources(settings)
+        for stream in self.streams:
+            stream.floor.listen(settings)
         self.pipeline.update(settings)
 
     def start(self) -> None:
@@ -147,7 +150,7 @@ class Session:
         for stream, silence in zip(self.streams, silences, strict=True):
             if silence and self._throttle.due(silence, stream.name):
                 self.node.get_logger().warning(stream.label + silence)
-        missing = [stream.missing_anchors(now_s, patience_s) for stream in self.streams]
+        missing = [stream.missing(now_s, patience_s) for stream in self.streams]
         for stream, reason in zip(self.streams, missing, strict=True):
             if reason and self._throttle.due(reason, stream.name):
                 self.node.get_logger().warning(stream.label + reason)

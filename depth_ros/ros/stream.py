@@ -24,6 +24,7 @@ from depth_ros.pipeline.steady_camera import SteadyCamera
 from depth_ros.ros.diagnostics import CameraState
 from depth_ros.ros.inputs.anchors import AnchorSources
 from depth_ros.ros.inputs.camera_model import CameraModelSource
+from depth_ros.ros.inputs.floor import FloorSource
 from depth_ros.ros.inputs.newest import LatestImage, Slot, View
 from depth_ros.ros.inputs.second_view import Motion, Stereo
 from depth_ros.ros.inputs.subscription import Input
@@ -72,7 +73,7 @@ class Stream:
         second_view: where a second view comes from; None for one view.
 
     Raises:
-        ConfigError: a source of anchors is not possible here.
+        ConfigError: the floor or a source of anchors is not possible here.
     """
 
     def __init__(
@@ -93,12 +94,15 @@ class Stream:
         self.anchor_inputs: list[Input] = []  # which depth can do without for a while
         self._anchors: AnchorSources | None = None
         kind: type[Outputs] = TwoViewOutputs if second_view else Outputs
-        if any(settings.anchors.sources):
-            self._anchors, kind = AnchorSources(node, settings.anchors), AnchoredOutputs
+        self.floor = FloorSource(node)
         try:
+            self.floor.listen(settings)
+            if any(settings.anchors.sources):
+                anchors = AnchorSources(node, settings.anchors, self.floor)
+                self._anchors, kind = anchors, AnchoredOutputs
             self.outputs = kind(node, settings, self.prefix)
         except BaseException:
-            self._close_anchors()
+            self._close_sources()
             raise
         self.cameras: list[CameraModelSource] = []
         self._uploads: list[Upload] = []
@@ -121,6 +125,7 @@ class Stream:
         self.scale: AnchoredScale | None = None  #: the same
         if anchors := self._anchors:
             self.scale = AnchoredScale(anchors, lambda: anchors.reasons)
+        self.floor.reason = ''
         self._jumps = -1  # of the scale, when it was last logged
         self._gate = DemandGate()
         self._started_s = time.monotonic()
@@ -162,10 +167,11 @@ class Stream:
         """Remove the publishers as well, and release the network."""
         self.stop()
         self.outputs.close()
-        self._close_anchors()
+        self._close_sources()
         del self.pipeline
 
-    def _close_anchors(self) -> None:
+    def _close_sources(self) -> None:
+        self.floor.close()
         if self._anchors is not None:
             self._anchors.close()
 
@@ -186,8 +192,11 @@ class Stream:
         if work.demand:
             seen = zip(work.views, self.cameras, self._uploads, strict=True)
             frames = [_frame(view, camera, upload) for view, camera, upload in seen]
-            if frame_id := work.snapshot.settings.frame_id:  # TF has it under this name
-                frames[0] = dataclasses.replace(frames[0], frame_id=frame_id)
+            settings = work.snapshot.settings
+            if settings.frame_id:  # TF has it under this name
+                frames[0] = dataclasses.replace(frames[0], frame_id=settings.frame_id)
+            if floor := self.floor(frames[0], settings):
+                frames[0] = dataclasses.replace(frames[0], floor=floor)
             if self._anchors is not None:
                 frames[0] = self._anchors.take(frames[0])
             return frames
@@ -239,7 +248,16 @@ class Stream:
             if quiet_s > patience_s
         )
 
-    def missing_anchors(self, now_s: float, patience_s: float) -> str:
+    def missing(self, now_s: float, patience_s: float) -> str:
+        """What depth or clouds do without for now, and why; '' for nothing."""
+        reasons = [self._missing_anchors(now_s, patience_s)]
+        drops = self.pipeline.snapshot.settings.points.ground == 'drop'
+        drops = drops and bool(self.inputs) and not self.statistics.unwatched
+        if drops and (reason := self.floor.reason):
+            reasons.append(f'points.ground is drop, but no floor is dropped: {reason}')
+        return '; '.join(filter(None, reasons))
+
+    def _missing_anchors(self, now_s: float, patience_s: float) -> str:
         """Why the scale is held although there are sources of anchors; '' if it is not."""
         off = self.pipeline.snapshot.scaling.method != 'anchors' or self.statistics.unwatched
         if self.scale is None or not self.inputs or off:
@@ -252,13 +270,13 @@ class Stream:
         return f'no anchors used for {state.age_s:.1f} s: {state.reason or "none of this time"}'
 
     def state(
-        self, silence: str, missing_anchors: str, now_s: float, second_view: dict[str, Any]
+        self, silence: str, missing: str, now_s: float, second_view: dict[str, Any]
     ) -> CameraState:
         """What the diagnostics show.
 
         Args:
             silence: why no images arrive; '' if they do.
-            missing_anchors: why the scale is held; '' if it is not.
+            missing: what depth or clouds do without; '' for nothing.
             now_s: monotonic time [s].
             second_view: the state of two views, by name.
         """
@@ -277,7 +295,7 @@ class Stream:
             topics=topics,
             camera=' and '.join(str(c.camera) for c in self.cameras) if known else '',
             doubts='; '.join(filter(None, (*doubts, self.statistics.clock_doubt))),
-            missing_anchors=missing_anchors,
+            missing=missing,
             intrinsics=self.cameras[0].source if self.cameras else '',
             trouble=silence or self.statistics.trouble,
             busy_s=now_s - self.statistics.busy_since_s if self.statistics.busy_since_s else 0.0,

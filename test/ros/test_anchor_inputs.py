@@ -3,6 +3,8 @@
 
 import math
 import sys
+import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,13 +18,16 @@ from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Frame, Kind, Prediction
 from depth_ros.parameters.anchors import (
     AnchorSettings,
-    HeightSource,
     OdometrySource,
     PointsSource,
     RangeSource,
     ScanSource,
 )
+from depth_ros.parameters.layers import with_values
+from depth_ros.parameters.settings import FloorSettings, Settings
+from depth_ros.pipeline.floor import given_floor
 from depth_ros.ros.inputs.anchors import AnchorSources
+from depth_ros.ros.inputs.floor import FloorSource
 
 CAM = camera(320, 240)
 #: of a sensor that looks along x with z up, in the place of the camera
@@ -40,7 +45,7 @@ def sources(graph):
     made = []
 
     def make(**given) -> AnchorSources:
-        found = AnchorSources(graph.node, AnchorSettings(**given))
+        found = AnchorSources(graph.node, AnchorSettings(**given), FloorSource(graph.node))
         made.append((found, found.inputs(graph.node)))
         return found
 
@@ -133,18 +138,18 @@ def test_scan_and_range_are_used_together(graph, sources):
 
 
 def test_the_floor_has_its_depth_from_the_height(sources):
-    made = sources(sources=['height'], height=HeightSource(0.5, 20.0))
+    made = sources(sources=['height'])
+    floor = given_floor(FloorSettings(0.5, 20.0))
     _, v = np.meshgrid(np.arange(320), np.arange(240))
     pitch = math.radians(20)
     towards = (v - CAM.cy) / CAM.fy * math.cos(pitch) + math.sin(pitch)
     z = np.where(towards > 0, 0.5 / np.maximum(towards, 1e-3), 50.0)
-    found = made(made.take(frame()), Prediction(torch.from_numpy(3 * z), Kind.SCALE_INVARIANT))[
-        'height'
-    ]
+    prediction = Prediction(torch.from_numpy(3 * z), Kind.SCALE_INVARIANT)
+    found = made(replace(frame(), floor=floor), prediction)['height']
     rows, columns = found.v.astype(int), found.u.astype(int)
     np.testing.assert_allclose(found.z, z[rows, columns], rtol=1e-6)
-    assert made(made.take(frame()), Prediction(VALUES, Kind.METRIC)) == {}
-    assert made.reasons['height'].startswith('no floor')
+    assert made(replace(frame(), floor=floor), Prediction(VALUES, Kind.METRIC)) == {}
+    assert made.reasons['height'].startswith('no floor: a plane')
 
 
 def test_without_odometry_the_reason_is_named(graph, sources):
@@ -172,7 +177,6 @@ def test_without_odometry_the_reason_is_named(graph, sources):
     ('given', 'words'),
     [
         ({'sources': ['points']}, 'tf2_ros is not installed: set anchors.points.pose to'),
-        ({'sources': ['height']}, 'tf2_ros is not installed: set anchors.height.height to'),
         (
             {'sources': ['scan'], 'scan': ScanSource([0.0] * 6 + [2.0], 0.1)},
             'anchors.scan.pose: pose 0 0 0, quaternion 0 0 0 2 is invalid',
@@ -182,4 +186,72 @@ def test_without_odometry_the_reason_is_named(graph, sources):
 def test_a_pose_that_is_missing_or_none_is_named(graph, monkeypatch, given, words):
     monkeypatch.setitem(sys.modules, 'tf2_ros', None)
     with pytest.raises(ConfigError, match=words):
-        AnchorSources(graph.node, AnchorSettings(**given))
+        AnchorSources(graph.node, AnchorSettings(**given), FloorSource(graph.node))
+
+
+class Mounted:
+    """tf2_ros with a camera that looks 30 deg down, at some height above base_footprint."""
+
+    height_m = 0.8
+
+    def __init__(self):
+        self.Buffer = lambda: self
+        self.TransformListener = lambda buffer, node: types.SimpleNamespace(unregister=list)
+
+    def can_transform(self, target, source, time):
+        return time.nanoseconds == STAMP_NS
+
+    def lookup_transform(self, target, source, time):
+        if (target, source) != ('base_footprint', FRAME):
+            raise LookupError('unconnected trees')
+        self.looked_up_ns = time.nanoseconds
+        half = math.radians(-90 - 30) / 2
+        turned = np.array((math.sin(half), 0.0, 0.0, math.cos(half)))  # about x
+        rotation = dict(zip('xyzw', turned, strict=True))
+        translation = types.SimpleNamespace(x=0.3, y=0.0, z=self.height_m)
+        return types.SimpleNamespace(
+            transform=types.SimpleNamespace(
+                translation=translation, rotation=types.SimpleNamespace(**rotation)
+            )
+        )
+
+
+@pytest.mark.parametrize('user', [{'points.ground': 'drop'}, {'anchors.sources': ['height']}])
+def test_height_and_tilt_of_the_camera_come_from_tf(monkeypatch, user):
+    tf = Mounted()
+    monkeypatch.setitem(sys.modules, 'tf2_ros', tf)
+    settings, floor = with_values(Settings(), user), FloorSource(None)
+    floor.listen(settings)
+    found = floor(frame(), settings)
+    assert found.height == 0.8 and tf.looked_up_ns == STAMP_NS and floor.reason == ''
+    pitch = math.radians(30)
+    np.testing.assert_allclose(found.down, (0, math.cos(pitch), math.sin(pitch)), atol=1e-12)
+    same = given_floor(FloorSettings(0.8, 30.0))
+    np.testing.assert_allclose(found.down, same.down, atol=1e-12)
+    assert floor(frame(), Settings()) is None and floor.reason == '', 'nothing needs it'
+    other = with_values(settings, {'floor.frame': 'odom'})
+    assert floor(frame(), other) is None
+    assert floor.reason == f"TF has no transform from '{FRAME}' to 'odom': unconnected trees"
+    tf.height_m = -0.1
+    assert floor(frame(), settings) is None
+    assert floor.reason.startswith(
+        'TF has the camera -0.1 m above base_footprint; set floor.frame'
+    )
+    given = with_values(settings, {'floor.height': 1.5})
+    assert floor(frame(), given).height == 1.5 and floor.reason == ''
+    sources = AnchorSources(None, AnchorSettings(['height']), floor)
+    assert floor(frame(), settings) is None
+    assert sources(frame(), Prediction(VALUES, Kind.METRIC)) == {}
+    assert sources.reasons == {'height': floor.reason}
+    sources.close()
+    floor.close()
+
+
+@pytest.mark.parametrize('user', [{'points.ground': 'drop'}, {'anchors.sources': ['height']}])
+def test_a_floor_that_nothing_can_tell_is_refused(monkeypatch, user):
+    monkeypatch.setitem(sys.modules, 'tf2_ros', None)
+    floor, settings = FloorSource(None), with_values(Settings(), user)
+    with pytest.raises(ConfigError, match=r'tf2_ros is not installed: set floor\.height to'):
+        floor.listen(settings)
+    floor.listen(with_values(settings, {'floor.height': 1.0}))
+    floor.listen(Settings())

@@ -110,7 +110,10 @@ def anchored(node):
     """The node with a network that knows depth up to a factor."""
 
     def start(*sources, **parameters):
-        parameters = {f'anchors__{name}': value for name, value in parameters.items()}
+        parameters = {
+            name if name.startswith('floor') else f'anchors__{name}': value
+            for name, value in parameters.items()
+        }
         return node(model='fake_scale_invariant', anchors__sources=list(sources), **parameters)
 
     return start
@@ -308,7 +311,7 @@ def test_another_depth_camera_gives_metres(anchored, source, collect, graph):
 
 
 def test_the_height_of_the_camera_gives_metres(anchored, source, collect, graph):
-    anchored('height', height__height=0.6, height__pitch=20.0)
+    running = anchored('height', floor__height=0.6, floor__pitch=20.0)
     depths = collect(Image, 'depth/image')
     pitch, v = math.radians(20), np.arange(240)[:, None] * np.ones(320)
     down = (v - CAM.cy) / CAM.fy * math.cos(pitch) + math.sin(pitch)
@@ -317,6 +320,11 @@ def test_the_height_of_the_camera_gives_metres(anchored, source, collect, graph)
         nothing.factor = 1 / 8  # in steps of 1.25 cm
         for depth in answers(graph, nothing, depths, z, 3):
             assert abs(np.median((depth / z)[150:]) - 1) < 0.03
+        assert running.set(floor__height=1.2) == []
+        graph.wait(
+            lambda: abs(np.median((answers(graph, nothing, depths, z)[0] / z)[150:]) - 2) < 0.06,
+            'twice the depth',
+        )
 
 
 def test_odometry_gives_metres_and_they_stay_while_the_robot_rests(
@@ -400,7 +408,7 @@ def test_the_method_is_changed_live_and_the_scale_forgotten_with_the_activation(
             'publish their poses on TF',
         ),
         ({'anchors.sources': ['points']}, 'tf2_ros is not installed: set anchors.points.pose'),
-        ({'anchors.sources': ['height']}, 'set anchors.height.height'),
+        ({'anchors.sources': ['height']}, 'set floor.height'),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_remedy(process, parameters, expected):

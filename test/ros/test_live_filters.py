@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Filters, switched while the node runs."""
 
+import importlib.util
+import os
+
 import numpy as np
 from compressed_depth import decoded
-from graph import camera, depth_of, points_of
+from diagnostic_msgs.msg import DiagnosticArray
+from graph import FRAME, NodeProcess, Source, camera, depth_of, points_of
 from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 
 CAM = camera(64, 48)
+NO_TF = importlib.util.find_spec('tf2_ros') is None
 
 
 def scene():
@@ -135,29 +140,38 @@ def test_compressed_depth_is_the_depth(node, source, collect):
         assert running.set(depth_encoding='32FC1') == []
 
 
-def test_cells_and_the_floor_live(node, source, collect):
-    running = node(points__stride=1)
-    clouds = collect(PointCloud2, 'points')
+def floor_and_wall():
+    """A camera, its image of a floor 1.2 m below it and a wall, and how many pixels are floor."""
     cam = camera(160, 120)
-    # red is decimetres above 0.5 m: a floor 1.2 m below the camera, and a wall
     y = (np.arange(cam.height) - cam.cy) / cam.fy
     z = np.minimum(1.2 / np.maximum(y, 1e-3), 6.0)
     rgb = np.zeros((*cam.size, 3), np.uint8)
-    rgb[..., 0] = np.round((z - 0.5) * 10)[:, None]
-    floor = (z < 6.0).sum() * cam.width
+    rgb[..., 0] = np.round((z - 0.5) * 10)[:, None]  # red is decimetres above 0.5 m
+    return cam, rgb, (z < 6.0).sum() * cam.width
+
+
+def test_cells_and_the_floor_live(node, source, collect):
+    running = node(points__stride=1)
+    clouds = collect(PointCloud2, 'points')
+    cam, rgb, floor = floor_and_wall()
 
     def points():
         message = source.answer(clouds, cam, rgb)
         return message, points_of(message)
 
     assert points()[1].shape == (1, cam.width * cam.height, 4)
-    refused = running.set(points__ground='drop')
-    assert len(refused) == 1 and 'points.camera_height' in refused[0]
-    assert running.set(points__camera_height=1.2, points__ground='drop') == []
+    if NO_TF:
+        refused = running.set(points__ground='drop')
+        assert len(refused) == 1 and 'tf2_ros is not installed: set floor.height' in refused[0]
+    assert running.set(floor__height=1.2, points__ground='drop') == []
     left = points()[1][0]
     lost = cam.width * cam.height - len(left)
     assert 0.9 * floor < lost <= floor + 4 * cam.width  # and the lowest 0.1 m of the wall
     assert left[:, 1].max() < 1.15
+    assert running.set(floor__height=2.5) == []
+    assert points()[1].shape[1] == cam.width * cam.height, 'no plane is that far below'
+    assert running.set(floor__height=1.2) == []
+    assert points()[1].shape[1] == len(left)
     assert running.set(points__ground='keep', points__voxel=0.5) == []
     message, left = points()
     assert message.is_dense and np.isfinite(left[0, :, :3]).all()
@@ -177,3 +191,62 @@ def test_rays_through_flying_pixels_clear(node, source, collect):
     cloud, rays = source.answer([clouds, ends], CAM, scene())
     assert cloud.width == CAM.width * CAM.height - CAM.height
     assert rays.width == CAM.width * CAM.height
+
+
+#: a tf2_ros that has a camera, 1.2 m above the floor, at even seconds only
+TF = f"""
+from types import SimpleNamespace as Has
+KNOWN = {{('base_footprint', '{FRAME}'): (0.1, 0, 1.2, -0.5, 0.5, -0.5, 0.5)}}
+class Buffer:
+    def can_transform(self, target, source, time):
+        return True
+    def lookup_transform(self, target, source, time):
+        if time.nanoseconds // 10**9 % 2:
+            raise LookupError('unconnected trees')
+        x, y, z, qx, qy, qz, qw = KNOWN[target, source]
+        pose = Has(translation=Has(x=x, y=y, z=z), rotation=Has(x=qx, y=qy, z=qz, w=qw))
+        return Has(transform=pose)
+class TransformListener:
+    def __init__(self, buffer, node):
+        pass
+    def unregister(self):
+        pass
+"""
+
+
+def test_the_floor_comes_from_tf_or_stays_with_the_reason(graph, collect, tmp_path, monkeypatch):
+    (tmp_path / 'tf2_ros.py').write_text(TF)
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path), prepend=os.pathsep)
+    running = NodeProcess(
+        graph, '-r', '__ns:=/tf', name='floor', model='fake_red', points__stride=1
+    )
+    clouds = collect(PointCloud2, '/tf/points')
+    reports = collect(DiagnosticArray, '/diagnostics')
+    source = Source(graph, topic='/tf/image', info='/tf/camera_info')
+    cam, rgb, floor = floor_and_wall()
+
+    def count(seconds):
+        source.stamp_ns = (2 * 10**9 + seconds) * 10**9
+        return points_of(source.answer(clouds, cam, rgb, period_ns=1000)).shape[1]
+
+    try:
+        assert count(0) == cam.width * cam.height
+        running.name = 'tf/floor'
+        assert running.set(points__ground='drop') == []
+        lost = cam.width * cam.height - count(20)
+        assert 0.9 * floor < lost <= floor + 4 * cam.width
+        assert 'no floor is dropped' not in running.log
+        assert count(41) == cam.width * cam.height, 'TF does not know this moment'
+        why = "no floor is dropped: TF has no transform from 'camera_optical_frame' to 'base_foot"
+        running.said(why)
+        graph.wait(
+            lambda: any(why in s.message for r in list(reports) for s in r.status), 'diagnostics'
+        )
+        assert running.set(floor__frame='odom') == []
+        assert count(60) == cam.width * cam.height
+        running.said("to 'odom'")
+        assert running.set(floor__height=1.2) == []
+        assert cam.width * cam.height - count(81) == lost, 'parameters need no TF'
+    finally:
+        source.close()
+        assert running.stop() == 0, running.log

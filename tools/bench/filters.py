@@ -16,7 +16,7 @@ import torch
 from depth_ros.core import compress, encode
 from depth_ros.core.types import DepthMap, Frame, Kind, Prediction
 from depth_ros.parameters.layers import with_values
-from depth_ros.parameters.settings import Points, Settings
+from depth_ros.parameters.settings import FloorSettings, Points, Settings
 from depth_ros.pipeline.build import trial_frame
 from depth_ros.pipeline.filters import Filters, clouds
 from depth_ros.pipeline.filters.confidence import certain
@@ -24,6 +24,7 @@ from depth_ros.pipeline.filters.edges import without_flying_pixels
 from depth_ros.pipeline.filters.free_space import ray_ends
 from depth_ros.pipeline.filters.median import smoothed
 from depth_ros.pipeline.filters.range import limited
+from depth_ros.pipeline.floor import given_floor
 from depth_ros.ros.process import malloc
 from tools.bench import costmap, costmap_picture, flicker, flying_pixels, stages
 from tools.bench.options import Options
@@ -88,7 +89,8 @@ def steps(frame: Frame) -> Iterator[Stage]:
         ('range, confidence, temporal, median 3x3, edges', in_turn(frame, ALL)),
     ):  # fmt: skip
         yield Stage(f'filter: {name}', pixels, step)
-    depth = DepthMap(z, frame.camera, frame.rgb)
+    floor = given_floor(FloorSettings(height=1.2))
+    depth = DepthMap(z, frame.camera, frame.rgb, floor=floor)
     for stride in (1, 2):
         cloud = encode.dense(encode.cloud(depth, stride))
         for name, points in (
@@ -100,7 +102,7 @@ def steps(frame: Frame) -> Iterator[Stage]:
                 4 * cloud.numel(),
                 lambda c=cloud, p=points: clouds.kept(c, p),
             )
-    ground = Points(ground='drop', camera_height=1.2)
+    ground = Points(ground='drop')
     yield Stage('cloud, stride 2: ground', pixels, lambda: clouds.surfaces(depth, ground, 2))
     yield Stage('points_clearing: ends of rays', pixels,
                 lambda: ray_ends(z, frame.camera, 10.0))  # fmt: skip

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from torch import Tensor
@@ -16,12 +15,9 @@ from depth_ros.pipeline.filters.voxel import is_kept
 
 def surfaces(depth: DepthMap, points: Points, stride: int) -> DepthMap:
     """The depth map of what a cloud of every `stride`-th column and row has points of."""
-    if points.ground == 'keep':
+    if points.ground == 'keep' or depth.floor is None:
         return depth
-    pitch = math.radians(points.camera_pitch)
-    z = without_ground(
-        depth.z, depth.camera, points.camera_height, pitch, points.ground_height, stride
-    )
+    z = without_ground(depth.z, depth.camera, depth.floor, points.ground_height, stride)
     return replace(depth, z=z)
 
 

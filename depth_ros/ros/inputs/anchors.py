@@ -19,13 +19,14 @@ from depth_ros.messages.sensors import cloud_points, depth_image_points, laser_p
 from depth_ros.parameters.anchors import SOURCES, AnchorSettings
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.anchors.beam import from_beam
-from depth_ros.pipeline.anchors.floor import LEVEL, Floor, from_floor
+from depth_ros.pipeline.anchors.floor import from_floor
 from depth_ros.pipeline.anchors.points import Points, from_points
 from depth_ros.pipeline.anchors.tracks import Tracks
 from depth_ros.pipeline.two_views.poses import Pose4x4
+from depth_ros.ros.inputs.floor import FloorSource
 from depth_ros.ros.inputs.odometry import CameraPoses
 from depth_ros.ros.inputs.subscription import Input
-from depth_ros.ros.inputs.tf import PoseSource, Transforms
+from depth_ros.ros.inputs.tf import PoseSource
 
 Message = TypeVar('Message')
 KEPT = 5  #: messages of a sensor, of which the one next to an image in time is used
@@ -56,19 +57,23 @@ class AnchorSources:
     Args:
         node: owner of the subscriptions.
         settings: parameters `anchors.*`.
+        floor: knows why a frame has no floor.
 
     Raises:
         ConfigError: a pose is neither given nor available, or a message type is not installed.
     """
 
-    def __init__(self, node: Node, settings: AnchorSettings) -> None:
+    def __init__(self, node: Node, settings: AnchorSettings, floor: FloorSource) -> None:
         self.settings = settings
         #: why sources gave none for the last image, by name; replaced as a whole
         self.reasons: Mapping[str, str] = {}
         self._made: dict[str, _Source] = {}
         try:
             for name in filter(None, settings.sources):
-                self._made[name] = _SOURCES[name](node, name, settings)
+                source = (
+                    _Height(floor) if name == 'height' else _SOURCES[name](node, name, settings)
+                )
+                self._made[name] = source
         except ConfigError:
             self.close()
             raise
@@ -248,23 +253,11 @@ class _Height:
     """The floor, whose depth follows from the height of the camera.
 
     Args:
-        node: owner of the subscription to TF.
-        name: of the source.
-        settings: parameters `anchors.*`.
+        floor: knows why a frame has no floor.
     """
 
-    def __init__(self, node: Node, name: str, settings: AnchorSettings) -> None:
-        own = settings.height
-        self.frame = own.frame
-        self._floor: Floor | None = None
-        self._transforms: Transforms | None = None
-        if own.height:
-            pitch = math.radians(own.pitch)
-            down = np.array((0.0, math.cos(pitch), math.sin(pitch)))
-            self._floor = Floor(own.height, down if own.pitch else LEVEL)
-        else:
-            instead = 'anchors.height.height to the height of the camera [m]'
-            self._transforms = Transforms(node, instead)
+    def __init__(self, floor: FloorSource) -> None:
+        self._floor = floor
 
     def inputs(self, node: Node) -> list[Input]:
         return []
@@ -273,22 +266,12 @@ class _Height:
         return frame
 
     def anchors(self, frame: Frame, prediction: Prediction) -> Anchors:
-        floor = self._floor
-        if self._transforms is not None:
-            T = self._transforms.between(self.frame, frame.frame_id, frame.stamp_ns)
-            height = float(T[2, 3])
-            if height <= 0:
-                raise ScaleError(
-                    f'TF has the camera {height:g} m above {self.frame}; set anchors.height.frame '
-                    'to a frame on the floor, or anchors.height.height'
-                )
-            floor = Floor(height, -T[2, :3])
-        assert floor is not None
-        return from_floor(prediction.values, prediction.kind, frame.camera, floor)
+        if frame.floor is None:
+            raise ScaleError(self._floor.reason)
+        return from_floor(prediction.values, prediction.kind, frame.camera, frame.floor)
 
     def close(self) -> None:
-        if self._transforms is not None:
-            self._transforms.close()
+        pass
 
 
 class _Odometry:
@@ -334,12 +317,12 @@ class _Odometry:
         self._poses.close()
 
 
+#: those with parameters of their own
 _SOURCES: dict[str, Callable[[Node, str, AnchorSettings], _Source]] = {
     'points': _Cloud,
     'scan': _Scan,
     'range': _Beam,
     'depth': _DepthImage,
-    'height': _Height,
     'odometry': _Odometry,
 }
 
