@@ -24,6 +24,8 @@ EXTRAS = {
         'ros-sensor-msgs>=5.3.6',
     ],
     'onnx': ['onnxruntime>=1.12'],
+    # bags for `depth-ros run`, without ROS
+    'bags': ['rosbags>=0.11'],
     # the demo's page, with a cloud to turn
     'report': ['plotly>=5.9'],
     # what our networks are compared with
@@ -36,7 +38,6 @@ EXTRAS = {
         'onnx>=1.14',
         'pytest>=8.0',
         'pytest-xdist>=3.8',
-        'rosbags>=0.11',
         'ruff',
         'setuptools>=64',  # a venv of Python 3.12 or later has none
         'wheel',  # setuptools before 70.1 needs it

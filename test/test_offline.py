@@ -91,10 +91,10 @@ def test_patterns_and_names(tmp_path):
     assert [i.name for i in find([str(tmp_path)])] == ['x/a', 'y/a']
     with pytest.raises(ConfigError, match='outputs of the same name, a: give the folder above'):
         find([f'{tmp_path}/*/a.png'])
-    with pytest.raises(ConfigError, match=r'\*\.jpg matches no picture'):
+    with pytest.raises(ConfigError, match=r'\*\.jpg matches no picture, video or bag'):
         find([f'{tmp_path}/*.jpg'])
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(ConfigError, match='empty has no picture and no video in it'):
+    with pytest.raises(ConfigError, match='empty has no picture, video or bag in it'):
         find([str(tmp_path / 'empty')])
 
 
@@ -184,3 +184,63 @@ def test_what_is_asked_for_wrongly(tmp_path, capsys):
         main([*RUN, str(path), '--write', 'gif'])
     assert "'gif' is none of npy, png, color, ply, video" in capsys.readouterr().err
     assert not os.path.exists(tmp_path / 'o')
+
+
+@pytest.fixture
+def bags(data):
+    pytest.importorskip('rosbags', reason='rosbags is not installed')
+    return data / 'bags'
+
+
+def test_a_bag_with_two_picture_sizes_has_its_own_cameras(bags, tmp_path, capsys):
+    out = tmp_path / 'out'
+    command = ['run', str(bags / 'kitti_object_lidar_mcap'), '--model', 'flat_ground']
+    assert main([*command, '--output', str(out), '--write', 'npy,video']) == 0
+    said = capsys.readouterr().out
+    assert 'camera 1224x370, fx 707.0' in said and 'camera 1242x375, fx 721.5' in said
+    z = [np.load(path) for path in sorted(out.rglob('*.npy'))]
+    assert [a.shape for a in z] == [(370, 1224), (375, 1242), (375, 1242)]
+    assert z[0][-1, 0] == pytest.approx(1.2 * 707.0493 / (369 - 180.5066), rel=1e-4)
+    # a camera that is given counts
+    given = ['--output', str(tmp_path / 'x'), '--write', 'npy', '--fx', '1000']
+    assert main([*command, *given]) == 0
+    z = np.load(min((tmp_path / 'x').rglob('*.npy')))
+    assert z[-1, 0] == pytest.approx(1.2 * 1000 / (369 - 184.5), rel=1e-4)
+
+
+def test_bags_of_every_storage_and_files_without_metadata(bags, tmp_path, capsys):
+    out = ['--output', str(tmp_path / 'out'), '--write', 'npy', '--model', 'flat_wall']
+    assert main(['run', str(bags / 'kitchen_7scenes_mcap'), '--limit', '3', *out]) == 0
+    alone = bags / 'tum_desk_sqlite3' / 'tum_desk_sqlite3.db3'
+    assert main(['run', str(alone), *out]) == 0
+    times = ['--start', '1', '--end', '2', '--every', '2']
+    assert main(['run', str(bags / 'kitchen_7scenes_mcap'), *times, *out]) == 0
+    names = written(tmp_path / 'out')
+    assert len([n for n in names if n.startswith('tum_desk_sqlite3/')]) == 3
+    kitchen = [int(n[-16:-10]) for n in names if n.startswith('kitchen')]
+    assert kitchen[:3] == [0, 1, 2] and all(k % 2 == 0 and 5 <= k <= 12 for k in kitchen[3:])
+
+
+def test_topics_of_a_bag(bags, tmp_path, capsys):
+    bag = bags / 'tum_desk_sqlite3'
+    command = ['run', str(bag), '--model', 'flat_wall', '--output', str(tmp_path / 'o')]
+    assert main([*command, '--topic', '/nothing']) == 2
+    said = capsys.readouterr().err
+    assert 'no image topic /nothing; name one with --topic: /camera/depth' in said
+    assert main([*command, '--topic', '/camera/image_raw', '--limit', '1']) == 0
+    # what its one image cannot be read does not end the run
+    generated = bags / 'rerun_rosbag2_2025_09_10' / 'rosbag2_2025_09_10-13_03_56_0.mcap'
+    assert main(['run', str(generated), '--model', 'flat_wall', '--output', str(tmp_path)]) == 2
+    assert 'depth-ros: ' in capsys.readouterr().err
+
+
+def test_a_damaged_bag_gives_what_it_has(bags, tmp_path, capsys):
+    content = (bags / 'kitchen_7scenes_mcap' / 'kitchen_7scenes_mcap.mcap').read_bytes()
+    for kept in (100, len(content) // 2):
+        path = tmp_path / f'{kept}.mcap'
+        path.write_bytes(content[:kept])
+        assert (
+            main(['run', str(path), '--model', 'flat_wall', '--output', str(tmp_path / 'o')]) == 2
+        )
+        said = capsys.readouterr().err
+        assert said.startswith('depth-ros: ') and 'is no bag that can be read' in said

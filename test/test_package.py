@@ -33,6 +33,7 @@ KEYS = {
 FROM_PIP = {
     'huggingface_hub',
     'onnxruntime',
+    'rosbags',
     'safetensors',
     'timm',
     'torch',

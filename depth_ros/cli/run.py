@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`depth-ros run INPUT...`: depth of pictures and videos."""
+"""`depth-ros run INPUT...`: depth of pictures, videos and bags."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from depth_ros.models import EstimatesCamera
 from depth_ros.offline import anchors_file, image_file
 from depth_ros.offline.files import ENDINGS, Files, claim
 from depth_ros.offline.image_file import ImageFile
-from depth_ros.offline.inputs import Input, Recorded, Selection, find
+from depth_ros.offline.inputs import Input, find
+from depth_ros.offline.recorded import Recorded, Selection
 from depth_ros.offline.run import CameraOf, Job
 from depth_ros.parameters import layers
 from depth_ros.parameters.settings import Settings
@@ -42,10 +43,14 @@ KINDS = (*ENDINGS, 'video')
 
 def add_command(commands: Any) -> None:
     """Add this command to the subparsers of `depth-ros`."""
-    parser = commands.add_parser('run', help='write depth of pictures and videos to files')
+    parser = commands.add_parser('run', help='write depth of pictures, videos and bags to files')
     parser.add_argument(
-        'inputs', nargs='+', metavar='INPUT', help='picture, video, folder, or pattern in quotes'
+        'inputs',
+        nargs='+',
+        metavar='INPUT',
+        help='picture, video, bag, folder, or pattern in quotes',
     )
+    parser.add_argument('--topic', default='', help='of the images of bags; default: the only one')
     parser.add_argument('--model', default=Settings().model, help='preset [%(default)s]')
     parser.add_argument('--weights', default='', help='file, folder or hub id')
     parser.add_argument('--device', default='auto', help='auto, cpu or cuda:N')
@@ -96,10 +101,11 @@ def execute(args: argparse.Namespace) -> None:
     Raises:
         DepthRosError: an input, camera, preset or weights cannot be used.
     """
-    inputs = find(args.inputs)
+    inputs = find(args.inputs, args.topic)
     single = len(inputs) == 1 and not inputs[0].is_sequence and not Path(args.inputs[0]).is_dir()
     first = image_file.read(inputs[0].path) if single else None  # before anything that takes time
-    asked, values = _asked(args, first)
+    known = all(one.has_camera for one in inputs) or (first is not None and first.focal_px)
+    asked, values = _asked(args, known=bool(known))
     _refuse_what_cannot_work(args, asked, values, single=single)
     anchors = None
     if args.anchors is not None:
@@ -147,8 +153,13 @@ def execute(args: argparse.Namespace) -> None:
         raise ImageError(f'{summary.failed} of the inputs have no depth, for the reasons above')
 
 
-def _asked(args: argparse.Namespace, first: ImageFile | None) -> tuple[Settings, dict[str, Any]]:
-    """All settings that are asked for, and those that are not the defaults, by name."""
+def _asked(args: argparse.Namespace, *, known: bool) -> tuple[Settings, dict[str, Any]]:
+    """All settings that are asked for, and those that are not the defaults, by name.
+
+    Args:
+        args: of the command line.
+        known: the inputs tell the camera.
+    """
     values: dict[str, Any] = {
         'model': args.model, 'weights': args.weights, 'device': args.device,
     }  # fmt: skip
@@ -156,9 +167,8 @@ def _asked(args: argparse.Namespace, first: ImageFile | None) -> tuple[Settings,
         values['scaling.method'] = 'anchors'
     values |= layers.parse(args.parameters)
     described = any(getattr(args, name) is not None for name in CAMERA)
-    by_exif = first is not None and first.focal_px is not None
     by_name = values['model'] != 'auto'
-    unknown = by_name and not described and not by_exif
+    unknown = by_name and not described and not known
     if unknown and models.get(values['model']).estimates_camera:
         values.setdefault('intrinsics', 'estimated')
     asked = layers.with_values(Settings(), values)
@@ -236,8 +246,7 @@ def _cameras(args: argparse.Namespace, pipeline: Pipeline, settings: Settings) -
             told.add(text)
             print(text, file=sys.stderr if warning else sys.stdout)
 
-    def camera_of(recorded: Recorded, rgb: torch.Tensor) -> Camera:
-        image = recorded.image
+    def camera_of(recorded: Recorded, image: ImageFile, rgb: torch.Tensor) -> Camera:
         if image.orientation != 1:
             height, width = image.rgb.shape[:2]
             say(f'turned upright by EXIF orientation {image.orientation}: now {width}x{height}')
@@ -250,6 +259,14 @@ def _cameras(args: argparse.Namespace, pipeline: Pipeline, settings: Settings) -
             camera = estimate(rgb)
             say(f'camera {camera}, estimated by the network')
             return camera
+        described = any(getattr(args, name) is not None for name in CAMERA)
+        if recorded.calibration is not None and not described:
+            height, width = image.rgb.shape[:2]
+            found = recorded.calibration(width, height)
+            say(f'camera {found.camera}; {found.source}')
+            for doubt in found.doubts:
+                say(f'warning: {doubt}', warning=True)
+            return found.camera
         camera = camera_from_arguments(args, image)
         if args.fx is None and args.hfov is None:
             say(

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depth of what was recorded: pictures and videos in, files and videos out; no ROS."""
+"""Depth of what was recorded: pictures, videos and bags in, files and videos out; no ROS."""

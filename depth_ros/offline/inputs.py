@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures and videos as one kind of thing: images with a name, a time and what the file tells."""
+"""The inputs that a command line names: pictures, videos and bags."""
 
 from __future__ import annotations
 
 import glob
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,48 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depth_ros.core.errors import ConfigError, ImageError
-from depth_ros.offline import image_file
+from depth_ros.offline import bag, image_file
+from depth_ros.offline.bag import Bag
 from depth_ros.offline.files import ENDINGS
 from depth_ros.offline.image_file import ImageFile
+from depth_ros.offline.recorded import Recorded, Selection
 
 PICTURES = frozenset(
     {'.bmp', '.jpeg', '.jpg', '.jp2', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp'}
 )
 VIDEOS = frozenset({'.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm'})
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which images of an input are used.
-
-    Args:
-        every: the first of each so many frames of a video, and of all pictures.
-        start_s: of a video, from this time on [s].
-        end_s: of a video, up to this time [s].
-        limit: at most so many.
-    """
-
-    every: int = 1
-    start_s: float = 0.0
-    end_s: float = math.inf
-    limit: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """One image.
-
-    Args:
-        name: of its outputs, relative and without ending.
-        image: pixels, and focal length where the file has it.
-        stamp_ns: time since the start of the input [ns].
-        is_frame: it is of a sequence, whose name its own begins with.
-    """
-
-    name: str
-    image: ImageFile
-    stamp_ns: int = 0
-    is_frame: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +39,15 @@ class Picture:
     name: str
     #: whether its images are of one camera, in the order of time
     is_sequence = False
+    has_camera = False  #: whether it tells the camera
 
     def names(self, selection: Selection) -> list[str]:
         """Of its images."""
         return [self.name]
 
     def images(self, selection: Selection) -> Iterator[Recorded]:
-        """The image.
-
-        Raises:
-            ImageError: it cannot be read.
-        """
-        yield Recorded(self.name, image_file.read(self.path))
+        """The image."""
+        yield Recorded(self.name, lambda: image_file.read(self.path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +66,14 @@ class Video:
     rate: float
     count: int
     is_sequence = True
-
-    def _used(self, selection: Selection, frame: int) -> bool:
-        return (
-            frame % selection.every == 0
-            and selection.start_s <= frame / self.rate <= selection.end_s
-        )
+    has_camera = False
 
     def _name(self, frame: int) -> str:
         return f'{self.name}/{frame:06d}'
 
     def names(self, selection: Selection) -> list[str]:
         """Of its images."""
-        used = [self._name(k) for k in range(self.count) if self._used(selection, k)]
+        used = [self._name(k) for k in range(self.count) if selection.uses(k, k / self.rate)]
         return used[: selection.limit]
 
     def images(self, selection: Selection) -> Iterator[Recorded]:
@@ -128,14 +88,15 @@ class Video:
             while selection.limit is None or given < selection.limit:
                 if not video.grab():
                     break
-                if self._used(selection, frame):
+                if selection.uses(frame, frame / self.rate):
                     there, bgr = video.retrieve()
                     if not there:
                         break
                     rgb: NDArray[np.uint8] = np.ascontiguousarray(bgr[..., ::-1], np.uint8)
                     stamp_ns = round(frame / self.rate * 1e9)
                     image = ImageFile(rgb, 1, None)
-                    yield Recorded(self._name(frame), image, stamp_ns, is_frame=True)
+                    read = partial(_itself, image)
+                    yield Recorded(self._name(frame), read, stamp_ns, is_frame=True)
                     given += 1
                 frame += 1
         finally:
@@ -144,13 +105,21 @@ class Video:
             raise ImageError(f'{self.path} has no frame that OpenCV decodes; convert it to MP4')
 
 
-Input = Picture | Video
+def _itself(image: ImageFile) -> ImageFile:
+    return image
 
 
-def find(words: Sequence[str]) -> list[Input]:
+Input = Picture | Video | Bag
+
+
+def find(words: Sequence[str], topic: str = '') -> list[Input]:
     """The inputs that the words of a command line name: files, folders and patterns.
 
-    In a folder, and below it, all pictures and videos are taken, except what `run` wrote.
+    In a folder, and below it, all pictures, videos and bags are taken, except what `run` wrote.
+
+    Args:
+        words: of the command line.
+        topic: of the images of bags; '' for the only one.
 
     Raises:
         ConfigError: a word names nothing, or two inputs would have outputs of the same name.
@@ -158,21 +127,26 @@ def find(words: Sequence[str]) -> list[Input]:
     inputs: list[Input] = []
     for word in words:
         path = Path(word)
-        if path.is_dir():
-            inside = [p for p in sorted(path.rglob('*')) if _is_input(p)]
+        if path.is_dir() and not _is_bag(path):
+            # the files of a bag are one input
+            inside = dict.fromkeys(
+                p.parent if _is_bag(p.parent) else p
+                for p in sorted(path.rglob('*'))
+                if _is_input(p)
+            )
             if not inside:
-                raise ConfigError(f'{word} has no picture and no video in it')
-            inputs += [
-                open_file(p, p.relative_to(path).with_suffix('').as_posix()) for p in inside
-            ]
+                raise ConfigError(f'{word} has no picture, video or bag in it')
+            for p in inside:
+                name = p.relative_to(path).with_suffix('').as_posix()
+                inputs.append(open_file(p, name, topic))
         elif path.exists() or not glob.has_magic(word):
-            inputs.append(open_file(path, path.stem))
+            inputs.append(open_file(path, path.stem, topic))
         else:
             found = [Path(p) for p in sorted(glob.glob(word, recursive=True))]
-            files = [p for p in found if _is_input(p)]
+            files = [p for p in found if _is_input(p) or _is_bag(p)]
             if not files:
-                raise ConfigError(f'{word} matches no picture and no video')
-            inputs += [open_file(p, p.stem) for p in files]
+                raise ConfigError(f'{word} matches no picture, video or bag')
+            inputs += [open_file(p, p.stem, topic) for p in files]
     seen: dict[str, Path] = {}
     for one in inputs:
         if one.name in seen:
@@ -186,15 +160,23 @@ def find(words: Sequence[str]) -> list[Input]:
 
 def _is_input(path: Path) -> bool:
     ours = any(path.name.endswith(ending) for ending in ENDINGS.values())
-    return path.is_file() and path.suffix.lower() in PICTURES | VIDEOS and not ours
+    known = PICTURES | VIDEOS | bag.ENDINGS
+    return path.is_file() and path.suffix.lower() in known and not ours
 
 
-def open_file(path: Path, name: str) -> Input:
-    """A file as an input; whatever is no video may be a picture.
+def _is_bag(path: Path) -> bool:
+    return path.is_dir() and (path / 'metadata.yaml').is_file()
+
+
+def open_file(path: Path, name: str, topic: str = '') -> Input:
+    """A file, or the folder of a bag, as an input; what is no video or bag may be a picture.
 
     Raises:
-        ImageError: it is a video that cannot be opened.
+        ImageError: it is a video or a bag that cannot be opened.
+        ConfigError: it is a bag without that topic, or with several.
     """
+    if _is_bag(path) or (path.is_file() and path.suffix.lower() in bag.ENDINGS):
+        return Bag.open(path, name, topic)
     if path.suffix.lower() not in VIDEOS or not path.is_file():
         return Picture(path, name)
     video = cv2.VideoCapture(str(path))

@@ -15,10 +15,13 @@ import torch
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import DepthRosError
 from depth_ros.core.types import DepthMap, Frame
+from depth_ros.offline.bag import Bag
 from depth_ros.offline.files import Files, is_there
 from depth_ros.offline.film import Film
-from depth_ros.offline.inputs import Input, Recorded, Selection, Video
+from depth_ros.offline.image_file import ImageFile
+from depth_ros.offline.inputs import Input, Video
 from depth_ros.offline.progress import Progress
+from depth_ros.offline.recorded import Recorded, Selection
 from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.filters import Filters
 from depth_ros.pipeline.scaling.anchored import AnchoredScale
@@ -26,7 +29,7 @@ from depth_ros.pipeline.scaling.anchored import AnchoredScale
 #: ending of the video of an input
 FILM = '_depth.mp4'
 #: camera of an image, given its pixels on the device too
-CameraOf = Callable[[Recorded, torch.Tensor], Camera]
+CameraOf = Callable[[Recorded, ImageFile, torch.Tensor], Camera]
 
 
 @dataclass(slots=True)
@@ -41,6 +44,7 @@ class Summary:
         median_m: median depth of each image [m].
         unknown: share of NaN of each image.
         sky: share of +Inf of each image.
+        reasons: why some failed.
     """
 
     images: int = 0
@@ -50,6 +54,7 @@ class Summary:
     median_m: list[float] = field(default_factory=list)
     unknown: list[float] = field(default_factory=list)
     sky: list[float] = field(default_factory=list)
+    reasons: set[str] = field(default_factory=set)
 
     def add(self, depth: DepthMap, seconds: float) -> None:
         """Count an image."""
@@ -122,11 +127,18 @@ class Job:
             except DepthRosError as error:
                 if total <= 1:
                     raise
-                summary.failed += 1
-                progress.clear()
-                print(f'{one.path}: {error}', file=sys.stderr)
+                self._report(f'{one.path}: {error}', summary, progress)
         progress.clear()
         return summary
+
+    @staticmethod
+    def _report(text: str, summary: Summary, progress: Progress) -> None:
+        """Say why an image or input has no depth; each reason once."""
+        summary.failed += 1
+        if text not in summary.reasons:
+            summary.reasons.add(text)
+            progress.clear()
+            print(text, file=sys.stderr)
 
     def _parts(self, inputs: list[Input]) -> Iterator[tuple[Input, Selection, list[str]]]:
         """Each input with what is used of it, and the names of these images."""
@@ -147,7 +159,7 @@ class Job:
         there = {
             name for name in names if self.files.are_there(self.prefix_of(name), self.since_ns)
         }
-        film = isinstance(one, Video) and self.films
+        film = isinstance(one, (Video, Bag)) and self.films
         if film and not is_there(self._film_path(one), self.since_ns):
             return set()
         if len(there) == len(names) and (self.files.kinds or film):
@@ -169,7 +181,7 @@ class Job:
         progress: Progress,
     ) -> None:
         film = None
-        if self.films and isinstance(one, Video):
+        if self.films and isinstance(one, (Video, Bag)):
             rate = one.rate / selection.every
             film = Film(self._film_path(one), rate, self.pipeline.snapshot.settings)
         whole = False
@@ -180,7 +192,13 @@ class Job:
                     continue
                 if not one.is_sequence:
                     filters = Filters()
-                depth, seconds = self._depth(recorded, filters)
+                try:
+                    depth, seconds = self._depth(recorded, filters)
+                except DepthRosError as error:
+                    if not recorded.is_frame:
+                        raise
+                    self._report(f'{one.path}: {error}', summary, progress)
+                    continue
                 self.files.write(depth, self.prefix_of(recorded.name))
                 if film is not None:
                     film.add(depth)
@@ -193,8 +211,9 @@ class Job:
 
     def _depth(self, recorded: Recorded, filters: Filters) -> tuple[DepthMap, float]:
         pipeline = self.pipeline
-        rgb = torch.from_numpy(recorded.image.rgb).to(pipeline.device)
-        frame = Frame(rgb, self.camera_of(recorded, rgb), recorded.stamp_ns)
+        image = recorded.read()
+        rgb = torch.from_numpy(np.require(image.rgb, requirements='W')).to(pipeline.device)
+        frame = Frame(rgb, self.camera_of(recorded, image, rgb), recorded.stamp_ns)
         start_s = time.monotonic()
         (depth,) = pipeline.many([frame], pipeline.snapshot, [filters], [self.scale])
         if isinstance(depth, DepthRosError):
