@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from depth_ros.ros.process.shared_memory import SHARED
 from tools.bench.graph import memory_mb
 from tools.bench.segments import existing, megabytes, segments
 
@@ -60,6 +61,37 @@ def own_segments(pid: int) -> set[Path]:
             if is_lock and path.stat().st_ino in locked:
                 own |= {path, path.with_name(path.name.removesuffix('_el'))}
     return own
+
+
+def shared_memory(processes: dict[str, int]) -> str:
+    """Who has which file of Fast DDS open, mapped and locked; with inodes, as names are reused.
+
+    Args:
+        processes: name -> process id.
+    """
+    lines = ['files: inode, bytes, name']
+    for path in sorted(SHARED.glob('fast*')):
+        with contextlib.suppress(OSError):
+            about = path.stat()
+            lines.append(f'  {about.st_ino} {about.st_size} {path.name}')
+    for name, pid in processes.items():
+        folder = Path(f'/proc/{pid}')
+        with contextlib.suppress(OSError):
+            opened = {}
+            for handle in (folder / 'fd').iterdir():
+                with contextlib.suppress(OSError):
+                    if 'fast' in (target := str(handle.readlink())) and 'shm' in target:
+                        opened[handle.stat().st_ino] = target
+            mapped = sorted({
+                f'{words[4]} {" ".join(words[5:])}'
+                for words in map(str.split, (folder / 'maps').read_text().splitlines())
+                if len(words) > 5 and '/dev/shm/fast' in words[5]
+            })  # fmt: skip
+            lines += [f'{name}, process {pid}: open']
+            lines += [f'  {inode} {target}' for inode, target in sorted(opened.items())]
+            lines += ['  mapped', *(f'    {line}' for line in mapped)]
+    locks = Path('/proc/locks').read_text()
+    return '\n'.join([*lines, 'locks: kind, process, device and inode', locks])
 
 
 def leftovers(paths: set[Path]) -> dict[str, float]:

@@ -249,6 +249,9 @@ class Soak:
         for name in self.options.cameras:
             if not self.wait(SETTLE_S, partial(self.witness.has_depth, name, since_s)):
                 log = self.children['node'].tail(3)
+                pids = {n: c.process.pid for n, c in self.children.items()}
+                file = self.folder / f'shared_memory_{len(self.problems)}.txt'
+                file.write_text(resources.shared_memory({**pids, 'witness': os.getpid()}))
                 self.problems.append(
                     f'life {self.witness.life}: no depth of {name} for {SETTLE_S:g} s: {log}'
                 )
