@@ -206,7 +206,8 @@ class Input:
             )
         return (
             f'{silent}driver is paused, or its shared memory is too small for the message: set '
-            f"{fastdds.remedy()} in the camera driver's environment"
+            f"{fastdds.remedy()} in the camera driver's environment. If it worked before and a "
+            'process was killed, start this node again'
         )
 
     def _suggestion(self) -> str:
