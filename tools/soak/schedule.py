@@ -208,10 +208,13 @@ class Soak:
 
     def end_node(self, signum: int, quiet: bool) -> None:
         """End the node; `quiet`: first let it finish all images, so that counters are final."""
+        rates = {name: look.rate for name, look in self.looks.items()}
         if quiet:
             self.lives[-1]['quiet'] = self.quiet_counters()
         self.end('node', signum)
         self.lives[-1] |= {'end_s': time.monotonic(), **self.ends[-1]}
+        for name, rate in rates.items() if quiet else ():
+            self.look(name, rate=rate)
 
     def look(self, name: str, **changes: Any) -> None:
         """Change what a camera publishes."""
@@ -220,22 +223,19 @@ class Soak:
 
     def quiet_counters(self) -> dict[str, dict[str, int]]:
         """Stop the images, and return the counters when three diagnostics in turn agree."""
-        rates = {name: look.rate for name, look in self.looks.items()}
-        for name in rates:
+        for name in self.looks:
             self.look(name, rate=0.0)
         since_s, final = time.monotonic(), dict[str, dict[str, int]]()
 
         def is_final() -> bool:
-            for name in rates:
+            for name in self.looks:
                 counters = self.witness.accounts(name, since_s)[-3:]
                 if len(counters) == 3 and counters[0] == counters[2]:
                     final[name] = counters[0]
-            return len(final) == len(rates)
+            return len(final) == len(self.looks)
 
         if not self.wait(SETTLE_S, is_final):
             self.problems.append(f'no final diagnostics in life {self.witness.life}: {final}')
-        for name, rate in rates.items():
-            self.look(name, rate=rate)
         return final
 
     def settle(self) -> None:
