@@ -244,3 +244,80 @@ def test_a_damaged_bag_gives_what_it_has(bags, tmp_path, capsys):
         )
         said = capsys.readouterr().err
         assert said.startswith('depth-ros: ') and 'is no bag that can be read' in said
+
+
+def read_bag(path):
+    """topic -> [(time of recording, message)], read by the library."""
+    from rosbags.highlevel import AnyReader
+
+    found = {}
+    with AnyReader([path]) as reader:
+        for connection, at_ns, raw in reader.messages():
+            message = reader.deserialize(raw, connection.msgtype)
+            found.setdefault(connection.topic, []).append((at_ns, message, raw))
+    return found
+
+
+@pytest.mark.parametrize('name', ['kitchen_7scenes_mcap', 'tum_desk_sqlite3'])
+def test_a_bag_with_depth_beside_what_was_in_it(bags, tmp_path, name):
+    out = tmp_path / 'out'
+    command = ['run', str(bags / name), '--model', 'flat_ground', '--output', str(out)]
+    command += ['--write', 'bag,npy', '--limit', '3', '-p', 'range.max:=8.0']
+    assert main(command) == 0
+    assert not list(out.glob('*.part'))
+    before, after = read_bag(bags / name), read_bag(out / f'{name}_depth')
+    for topic, messages in before.items():
+        assert [(at, bytes(raw)) for at, _, raw in messages] == [
+            (at, bytes(raw)) for at, _, raw in after[topic]
+        ]
+    images = next(
+        m for topic, m in before.items() if 'image_raw' in topic and 'depth' not in topic
+    )
+    for k, (at_ns, depth, _) in enumerate(after['/depth/image']):
+        assert at_ns == images[k][0] and str(depth.header) == str(images[k][1].header)
+        z = np.frombuffer(depth.data, np.float32).reshape(depth.height, depth.width)
+        np.testing.assert_array_equal(z, np.load(out / name / f'{k:06d}_depth.npy'))
+        _, info, _ = after['/depth/camera_info'][k]
+        assert info.header == depth.header and (info.width, info.height) == (640, 480)
+        assert z[-1, 0] == pytest.approx(1.2 * info.k[4] / (479 - info.k[5]), rel=1e-4)
+        _, cloud, _ = after['/points'][k]
+        points = np.frombuffer(cloud.data, np.float32).reshape(-1, 4)
+        assert len(points) == cloud.width == np.isfinite(z[::2, ::2]).sum()
+        np.testing.assert_allclose(points[:, 1], 1.2, rtol=1e-4)  # the floor
+    assert k == 2
+    alone = ['--no-copy', '--overwrite']
+    assert main([*command, *alone]) == 0
+    assert set(read_bag(out / f'{name}_depth')) == {
+        '/depth/image',
+        '/depth/camera_info',
+        '/points',
+    }
+
+
+def test_rclpy_reads_what_was_written(bags, tmp_path):
+    serialization = pytest.importorskip('rclpy.serialization')
+    from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+    command = ['run', str(bags / 'tum_desk_sqlite3'), '--model', 'flat_wall', '--limit', '1']
+    assert main([*command, '--output', str(tmp_path), '--write', 'bag']) == 0
+    bag = read_bag(tmp_path / 'tum_desk_sqlite3_depth')
+    for topic, kind in {
+        '/depth/image': Image, '/depth/camera_info': CameraInfo, '/points': PointCloud2,
+    }.items():  # fmt: skip
+        ((_, expected, raw),) = bag[topic]
+        message = serialization.deserialize_message(bytes(raw), kind)
+        assert message.header.frame_id == expected.header.frame_id
+        assert message.height == expected.height and message.width == expected.width
+        assert bytes(getattr(message, 'data', b'')) == bytes(getattr(expected, 'data', b''))
+    assert message.is_dense and [f.name for f in message.fields] == ['x', 'y', 'z', 'rgb']
+
+
+def test_a_bag_that_was_made_is_not_an_input_for_the_same(bags, tmp_path, capsys):
+    command = ['run', str(bags / 'tum_desk_sqlite3'), '--model', 'flat_wall', '--limit', '1']
+    assert main([*command, '--output', str(tmp_path), '--write', 'bag']) == 0
+    made = tmp_path / 'tum_desk_sqlite3_depth'
+    again = ['run', str(made), '--model', 'flat_wall', '--output', str(tmp_path / 'x')]
+    again += ['--write', 'bag', '--topic', '/camera/image_raw']
+    assert main(again) == 2
+    assert 'has a topic /depth/camera_info, too' in capsys.readouterr().err
+    assert main([*again, '--no-copy']) == 0

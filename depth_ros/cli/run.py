@@ -37,8 +37,8 @@ from depth_ros.pipeline.steady_camera import SteadyCamera
 
 #: arguments that define the camera
 CAMERA = ('fx', 'fy', 'cx', 'cy', 'hfov')
-#: what can be written; 'video' is of an input that is one
-KINDS = (*ENDINGS, 'video')
+#: what can be written; the last two are of whole videos and bags
+KINDS = (*ENDINGS, 'video', 'bag')
 
 
 def add_command(commands: Any) -> None:
@@ -62,6 +62,9 @@ def add_command(commands: Any) -> None:
         '--write', type=_kinds, metavar='KINDS',
         help=f'some of {",".join(KINDS)}; default: all files of pictures, the video of videos',
     )  # fmt: skip
+    parser.add_argument(
+        '--no-copy', action='store_true', help="bags: without the input's messages"
+    )
     parser.add_argument('--overwrite', action='store_true', help='make again what is there')
     parser.add_argument('--every', type=count, default=1, metavar='N', help='use one of N')
     parser.add_argument('--start', type=float, default=0.0, help='of a video [s]')
@@ -138,6 +141,8 @@ def execute(args: argparse.Namespace) -> None:
         prefix_of,
         Selection(args.every, args.start, args.end, args.limit),
         films='video' in kinds,
+        bags='bag' in kinds,
+        copy=not args.no_copy,
         overwrite=args.overwrite or single,
         since_ns=since_ns,
         scale=scale,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +110,12 @@ class Bag:
                 used = [k for k, *_ in self._used(bag, selection)]
         return [self._name(k) for k in used][: selection.limit]
 
-    def _used(self, bag: Any, selection: Selection) -> Iterator[tuple[int, Any, bytes]]:
-        """Number, connection and data of each message that is used."""
+    def _used(self, bag: Any, selection: Selection) -> Iterator[tuple[int, int, Any, bytes]]:
+        """Number, time [ns], connection and data of each message that is used."""
         connections = [c for c in bag.connections if c.topic == self.topic]
         for k, (connection, at_ns, raw) in enumerate(bag.messages(connections)):
             if selection.uses(k, (at_ns - bag.start_time) * 1e-9):
-                yield k, connection, raw
+                yield k, at_ns, connection, raw
 
     def images(self, selection: Selection) -> Iterator[Recorded]:
         """The images, each to be decoded by `Recorded.read`.
@@ -126,10 +126,11 @@ class Bag:
         bit_depth = BitDepth()
         with _opened(self.path) as bag:
             infos = _Infos(bag, self.info_topic, self.topic)
-            for given, (k, connection, raw) in enumerate(self._used(bag, selection)):
+            for given, (k, at_ns, connection, raw) in enumerate(self._used(bag, selection)):
                 if given == selection.limit:
                     break
-                yield self._recorded(self._name(k), bag, connection, raw, infos, bit_depth)
+                recorded = self._recorded(self._name(k), bag, connection, raw, infos, bit_depth)
+                yield replace(recorded, logged_ns=at_ns)
 
     def _recorded(
         self, name: str, bag: Any, connection: Any, raw: bytes, infos: _Infos, bit_depth: BitDepth
@@ -143,6 +144,7 @@ class Bag:
             name,
             lambda: ImageFile(to_rgb(message, bit_depth), 1, None),
             nanoseconds(message.header.stamp),
+            frame_id=message.header.frame_id,
             is_frame=True,
             calibration=infos.of(message.header) if self.info_topic else None,
         )

@@ -17,7 +17,7 @@ import torch
 from depth_ros.core import encode
 from depth_ros.core.errors import ConfigError, ImageError
 from depth_ros.core.types import DepthMap
-from depth_ros.parameters.settings import Settings
+from depth_ros.parameters.settings import Points, Settings
 from depth_ros.pipeline.filters.clouds import kept, surfaces
 
 #: kind of file -> ending of its name: metres, millimetres, colours with legend, cloud
@@ -66,12 +66,21 @@ class Files:
             return _png(encode.millimetres(depth.z).cpu().numpy())
         if kind == 'color':
             return _png(colored(depth, self.settings))
-        points = encode.dense(
-            encode.cloud(surfaces(depth, self.settings.points, self.stride), self.stride)
-        )
-        mask = kept(points, self.settings.points)
-        points = points if mask is None else encode.selected(points, mask)
-        return encode_ply(points, self.settings.points.color)
+        points = self.settings.points
+        return encode_ply(cloud_of(depth, points, self.stride), points.color)
+
+
+def cloud_of(depth: DepthMap, points: Points, stride: int) -> torch.Tensor:
+    """The points of a depth map, as `encode.dense` gives them, filtered.
+
+    Args:
+        depth: depth map with its image.
+        points: filters of the cloud.
+        stride: use every n-th column and row.
+    """
+    cloud = encode.dense(encode.cloud(surfaces(depth, points, stride), stride))
+    mask = kept(cloud, points)
+    return cloud if mask is None else encode.selected(cloud, mask)
 
 
 def is_there(path: Path, since_ns: int) -> bool:

@@ -15,6 +15,7 @@ from depth_ros.core import encode
 from depth_ros.core.errors import ImageError
 from depth_ros.core.types import DepthMap
 from depth_ros.offline.files import colored
+from depth_ros.offline.recorded import Recorded
 from depth_ros.parameters.settings import Settings
 
 SIDE_PX = 960  #: of each half, at most
@@ -36,7 +37,7 @@ class Film:
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
 
-    def add(self, depth: DepthMap) -> None:
+    def add(self, depth: DepthMap, recorded: Recorded) -> None:
         """Add a frame; one of another size is scaled to that of the first.
 
         Raises:

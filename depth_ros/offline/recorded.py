@@ -45,6 +45,8 @@ class Recorded:
         name: of its outputs, relative and without ending.
         read: its pixels, and focal length where the file has it; may raise ImageError.
         stamp_ns: time [ns].
+        logged_ns: time at which a bag recorded it [ns].
+        frame_id: of a message.
         is_frame: it is of a sequence, whose name its own begins with.
         calibration: (width, height) -> its camera, where the input has that; may raise
             CameraError.
@@ -53,5 +55,7 @@ class Recorded:
     name: str
     read: Callable[[], ImageFile]
     stamp_ns: int = 0
+    logged_ns: int = 0
+    frame_id: str = ''
     is_frame: bool = False
     calibration: Callable[[int, int], Calibration] | None = None

@@ -16,6 +16,7 @@ from depth_ros.core.camera import Camera
 from depth_ros.core.errors import DepthRosError
 from depth_ros.core.types import DepthMap, Frame
 from depth_ros.offline.bag import Bag
+from depth_ros.offline.bag_out import BagOutput
 from depth_ros.offline.files import Files, is_there
 from depth_ros.offline.film import Film
 from depth_ros.offline.image_file import ImageFile
@@ -26,8 +27,8 @@ from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.filters import Filters
 from depth_ros.pipeline.scaling.anchored import AnchoredScale
 
-#: ending of the video of an input
-FILM = '_depth.mp4'
+#: endings of the video and the bag of an input
+FILM, BAG = '_depth.mp4', '_depth'
 #: camera of an image, given its pixels on the device too
 CameraOf = Callable[[Recorded, ImageFile, torch.Tensor], Camera]
 
@@ -92,6 +93,8 @@ class Job:
         prefix_of: name of an image or input -> path of its outputs without ending.
         selection: which images.
         films: also a video of each input that is a sequence.
+        bags: also a bag of each input that is one.
+        copy: these bags have the messages of the input, too.
         overwrite: make again what is there.
         since_ns: older files do not count as there [ns].
         scale: for `scaling.method` 'anchors'.
@@ -103,6 +106,8 @@ class Job:
     prefix_of: Callable[[str], Path]
     selection: Selection
     films: bool = False
+    bags: bool = False
+    copy: bool = True
     overwrite: bool = False
     since_ns: int = 0
     scale: AnchoredScale | None = None
@@ -159,18 +164,25 @@ class Job:
         there = {
             name for name in names if self.files.are_there(self.prefix_of(name), self.since_ns)
         }
-        film = isinstance(one, (Video, Bag)) and self.films
-        if film and not is_there(self._film_path(one), self.since_ns):
+        wholes = self._wholes(one)
+        if not all(is_there(path, self.since_ns) for path in wholes):
             return set()
-        if len(there) == len(names) and (self.files.kinds or film):
+        if len(there) == len(names) and (self.files.kinds or wholes):
             return set(names)
         filters = self.pipeline.snapshot.settings.filters
         remembers = one.is_sequence and (filters.temporal > 0 or filters.temporal_hold > 0)
-        # half a video cannot go on, nor what depends on the frames before
-        return set() if film or remembers or not self.files.kinds else there
+        # half a video or bag cannot go on, nor what depends on the frames before
+        return set() if wholes or remembers or not self.files.kinds else there
 
-    def _film_path(self, one: Input) -> Path:
-        return Path(f'{self.prefix_of(one.name)}{FILM}')
+    def _wholes(self, one: Input) -> list[Path]:
+        """Files that are of the whole input."""
+        prefix = self.prefix_of(one.name)
+        films = [Path(f'{prefix}{FILM}')] if self.films and one.is_sequence else []
+        bags = [Path(f'{prefix}{BAG}') / 'metadata.yaml'] if self._writes_bag(one) else []
+        return films + bags
+
+    def _writes_bag(self, one: Input) -> bool:
+        return self.bags and isinstance(one, Bag)
 
     def _process(
         self,
@@ -180,10 +192,14 @@ class Job:
         summary: Summary,
         progress: Progress,
     ) -> None:
-        film = None
+        settings = self.pipeline.snapshot.settings
+        wholes: list[Film | BagOutput] = []
         if self.films and isinstance(one, (Video, Bag)):
-            rate = one.rate / selection.every
-            film = Film(self._film_path(one), rate, self.pipeline.snapshot.settings)
+            path = Path(f'{self.prefix_of(one.name)}{FILM}')
+            wholes.append(Film(path, one.rate / selection.every, settings))
+        if self.bags and isinstance(one, Bag):
+            path = Path(f'{self.prefix_of(one.name)}{BAG}')
+            wholes.append(BagOutput(path, one, settings, copy=self.copy))
         whole = False
         try:
             filters = Filters()
@@ -200,14 +216,14 @@ class Job:
                     self._report(f'{one.path}: {error}', summary, progress)
                     continue
                 self.files.write(depth, self.prefix_of(recorded.name))
-                if film is not None:
-                    film.add(depth)
+                for output in wholes:
+                    output.add(depth, recorded)
                 summary.add(depth, seconds)
                 progress.step()
             whole = True
         finally:
-            if film is not None:
-                film.close(whole=whole)
+            for output in wholes:
+                output.close(whole=whole)
 
     def _depth(self, recorded: Recorded, filters: Filters) -> tuple[DepthMap, float]:
         pipeline = self.pipeline
