@@ -100,17 +100,16 @@ def play(graph, bag, depths, image_topic, info_topic, kind=Image):
                 continue
             stamp = nanoseconds(message.header.stamp)
 
-            def again(message=message, stamp=stamp):
-                if depths.stamped(stamp) is None:
-                    source.infos.publish(infos[stamp])
-                    source.images.publish(message)
-                    return graph.wait(lambda: depths.stamped(stamp), 'depth', 2)
+            def sent(message=message, stamp=stamp):
+                """Again every 2 s: the first may meet an output that is not yet connected."""
+                source.infos.publish(infos[stamp])
+                source.images.publish(message)
+                end = time.monotonic() + 2
+                while depths.stamped(stamp) is None and time.monotonic() < end:
+                    time.sleep(0.005)
                 return depths.stamped(stamp)
 
-            try:
-                answer = again()
-            except AssertionError:  # the first frame may meet an output that is not yet connected
-                answer = again()
+            answer = graph.wait(sent, 'depth')
             answers.append((message, answer))
     finally:
         source.close()
