@@ -218,16 +218,17 @@ def test_a_lidar_of_a_bag_gives_metres(graph, collect, data):
         z = depth_of(depth)[others.v.round().astype(int), others.u.round().astype(int)]
         return np.abs(z / others.z - 1)[np.isfinite(z)].mean()
 
-    lidar = graph.publisher(PointCloud2, 'anchors/points')
+    # in a namespace: the node of other tests listens to image, too
+    lidar = graph.publisher(PointCloud2, '/street/anchors/points')
     for parameters, low, high in (
         ({}, 0.25, 1.0),
         ({'anchors__sources': ['points'], 'anchors__points__pose': pose}, 0.0, 0.15),
     ):
-        process = NodeProcess(graph, name='street', model='nano', **parameters)
-        source = Source(graph)
+        process = NodeProcess(graph, '-r', '__ns:=/street', model='nano', **parameters)
+        source = Source(graph, topic='/street/image', info='/street/camera_info')
         try:
             process.said('listening to')
-            depths = collect(Image, 'depth/image')
+            depths = collect(Image, '/street/depth/image')
 
             def send(source=source):
                 beam = cloud(points[shown].astype(np.float64))
