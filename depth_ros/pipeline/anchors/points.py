@@ -14,18 +14,8 @@ from depth_ros.pipeline.two_views.poses import Pose4x4
 
 CELL_PX = 4  #: of the points in a square of this side only the nearest is kept
 MAX_ANCHORS = 2000  #: more cost time and do not change a fit
-_RADII = (
-    1,
-    2,
-    3,
-    4,
-    6,
-    8,
-    12,
-    16,
-    24,
-    32,
-)  # of neighbourhoods in which something may hide a point [cells]
+#: of neighbourhoods in which something may hide a point [cells]
+_RADII = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 
 Points = NDArray[np.float64]
 
