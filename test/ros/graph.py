@@ -117,24 +117,37 @@ class Graph:
             time.sleep(0.005)
         raise AssertionError(f'waited {timeout} s in vain: {what}')
 
-    def call(self, kind, name: str, request, timeout: float = 60.0):
-        """The service's answer; asked again where asking twice does no harm.
 
-        An answer is lost if the service does not know its reader yet (a machine under load).
-        """
-        client = self.node.create_client(kind, name)
-        try:
-            assert client.wait_for_service(timeout), f'no service {name}'
-            for patience in (timeout,) if kind is ChangeState else (2.0, 10.0, timeout):
-                future = client.call_async(request)
-                try:
-                    self.wait(future.done, f'answer of {name}', patience)
-                    return future.result()
-                except AssertionError as error:
-                    lost = error
-            raise lost
-        finally:
-            self.node.destroy_client(client)
+class Caller:
+    """A client of a service.
+
+    An answer is lost if the service does not know its reader yet. So a request is made again where
+    asking twice does no harm; before the first that cannot be, the two get time to meet.
+    """
+
+    MEET_S = 0.3
+
+    def __init__(self, graph: Graph, kind, name: str) -> None:
+        self.graph, self.kind, self.name = graph, kind, name
+        self.client = graph.node.create_client(kind, name)
+        self.has_met = kind is not ChangeState
+
+    def __call__(self, request, timeout: float = 60.0):
+        assert self.client.wait_for_service(timeout), f'no service {self.name}'
+        if not self.has_met:
+            time.sleep(self.MEET_S)
+            self.has_met = True
+        for patience in (timeout,) if self.kind is ChangeState else (2.0, 10.0, timeout):
+            future = self.client.call_async(request)
+            try:
+                self.graph.wait(future.done, f'answer of {self.name}', patience)
+                return future.result()
+            except AssertionError as error:
+                lost = error
+        raise lost
+
+    def close(self) -> None:
+        self.graph.node.destroy_client(self.client)
 
 
 class Received(list):
@@ -196,6 +209,13 @@ class NodeProcess:
             words += ['-p', f'{parameter.replace("__", ".")}:={value}']
         self.process = Forked('node_with_fakes', *words)
         self.lines = self.process.lines
+        self._callers: dict[str, Caller] = {}
+
+    def _call(self, kind, service: str, request):
+        name = f'/{self.name}/{service}'
+        if service not in self._callers:
+            self._callers[service] = Caller(self.graph, kind, name)
+        return self._callers[service](request)
 
     @property
     def log(self) -> str:
@@ -208,6 +228,8 @@ class NodeProcess:
             raise AssertionError(f'{error}; the log is:\n{self.log}') from None
 
     def stop(self, patience_s: float = 20) -> int:
+        while self._callers:
+            self._callers.popitem()[1].close()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
@@ -221,31 +243,29 @@ class NodeProcess:
         """Set parameters (a__b is a.b); the reasons of those refused."""
         values = [Parameter(n.replace('__', '.'), value=v) for n, v in parameters.items()]
         request = SetParameters.Request(parameters=[v.to_parameter_msg() for v in values])
-        answer = self.graph.call(SetParameters, f'/{self.name}/set_parameters', request)
+        answer = self._call(SetParameters, 'set_parameters', request)
         return [r.reason for r in answer.results if not r.successful]
 
     def get(self, *names: str) -> list:
         request = GetParameters.Request(names=list(names))
-        answer = self.graph.call(GetParameters, f'/{self.name}/get_parameters', request)
+        answer = self._call(GetParameters, 'get_parameters', request)
         return [
             Parameter.from_parameter_msg(type('P', (), {'name': n, 'value': v})).value
             for n, v in zip(names, answer.values, strict=True)
         ]
 
     def names(self) -> list[str]:
-        answer = self.graph.call(
-            ListParameters, f'/{self.name}/list_parameters', ListParameters.Request()
-        )
+        answer = self._call(ListParameters, 'list_parameters', ListParameters.Request())
         return list(answer.result.names)
 
     @property
     def state(self) -> int:
-        answer = self.graph.call(GetState, f'/{self.name}/get_state', GetState.Request())
+        answer = self._call(GetState, 'get_state', GetState.Request())
         return answer.current_state.id
 
     def change(self, transition: int) -> bool:
         request = ChangeState.Request(transition=Transition(id=transition))
-        return self.graph.call(ChangeState, f'/{self.name}/change_state', request).success
+        return self._call(ChangeState, 'change_state', request).success
 
     def configure(self) -> bool:
         return self.change(Transition.TRANSITION_CONFIGURE)
