@@ -171,7 +171,7 @@ def _asked(args: argparse.Namespace, *, known: bool) -> tuple[Settings, dict[str
     if args.anchors is not None:
         values['scaling.method'] = 'anchors'
     values |= layers.parse(args.parameters)
-    described = any(getattr(args, name) is not None for name in CAMERA)
+    described = bool(_given_camera(args))
     by_name = values['model'] != 'auto'
     unknown = by_name and not described and not known
     if unknown and models.get(values['model']).estimates_camera:
@@ -227,14 +227,18 @@ def _prefixes(
     return lambda name: prefix
 
 
+def _given_camera(args: argparse.Namespace) -> dict[str, float]:
+    """The arguments that describe the camera, those that were given."""
+    return {name: getattr(args, name) for name in CAMERA if getattr(args, name) is not None}
+
+
 def _made_by(args: argparse.Namespace, values: dict[str, Any], choices: Choices) -> dict[str, Any]:
     """All that changes the files of a folder, except their inputs."""
     given = {name: value for name, value in values.items() if name not in ('model', 'device')}
-    camera = {name: getattr(args, name) for name in CAMERA if getattr(args, name) is not None}
     return {
         'depth_ros': depth_ros.__version__,
         **given,
-        **camera,
+        **_given_camera(args),
         'model': choices.model,
         'weights': choices.weights,
         'scaling': choices.scaling,
@@ -243,12 +247,12 @@ def _made_by(args: argparse.Namespace, values: dict[str, Any], choices: Choices)
 
 def _cameras(args: argparse.Namespace, pipeline: Pipeline, settings: Settings) -> CameraOf:
     """Finds the camera of each image, and says each only once."""
-    told: set[str] = set()
+    printed: set[str] = set()
     videos: dict[str, SteadyCamera] = {}
 
     def say(text: str, *, warning: bool = False) -> None:
-        if text not in told:
-            told.add(text)
+        if text not in printed:
+            printed.add(text)
             print(text, file=sys.stderr if warning else sys.stdout)
 
     def camera_of(recorded: Recorded, image: ImageFile, rgb: torch.Tensor) -> Camera:
@@ -264,8 +268,7 @@ def _cameras(args: argparse.Namespace, pipeline: Pipeline, settings: Settings) -
             camera = estimate(rgb)
             say(f'camera {camera}, estimated by the network')
             return camera
-        described = any(getattr(args, name) is not None for name in CAMERA)
-        if recorded.calibration is not None and not described:
+        if recorded.calibration is not None and not _given_camera(args):
             height, width = image.rgb.shape[:2]
             found = recorded.calibration(width, height)
             say(f'camera {found.camera}; {found.source}')

@@ -21,6 +21,7 @@ from depth_ros.core.types import DepthMap
 
 Bytes = NDArray[np.uint8]
 
+POINT_STEP = 16  #: bytes of a point of a cloud: float32 x y z [m], then rgb
 INVALID_COLOR = (0, 0, 0)  #: RGB of invalid (NaN) and too near (-Inf) pixels
 FAR_COLOR = (200, 205, 210)  #: RGB of sky and pixels beyond range (+Inf)
 #: rows of the colour table: two for pixels without depth, then the colour map

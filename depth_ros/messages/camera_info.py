@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sensor_msgs/CameraInfo -> `Camera` of an image."""
+"""sensor_msgs/CameraInfo -> `Camera` of an image, and back."""
 
 from __future__ import annotations
 
@@ -203,3 +203,17 @@ def named_rectified(topic: str) -> bool:
     return any(
         words & {'rect', 'rectified'} and not words & {'no', 'non', 'not'} for words in parts
     )
+
+
+def fields_of(camera: Camera) -> dict[str, Any]:
+    """What a camera_info says of an undistorted camera: D zero, R identity, P = [K | 0]."""
+    fx, fy, cx, cy = map(float, (camera.fx, camera.fy, camera.cx, camera.cy))
+    return {
+        'width': camera.width,
+        'height': camera.height,
+        'distortion_model': 'plumb_bob',
+        'd': [0.0] * 5,
+        'k': [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0],
+        'r': [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        'p': [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
+    }

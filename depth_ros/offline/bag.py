@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from depth_ros.core.bit_depth import BitDepth
-from depth_ros.core.errors import ConfigError, DepthRosError, ImageError
+from depth_ros.core.errors import ConfigError, ImageError
 from depth_ros.core.stamps import nanoseconds
 from depth_ros.messages.camera_info import Calibration, calibration_from, named_rectified
 from depth_ros.messages.images import ENCODINGS, to_rgb
@@ -22,8 +23,9 @@ IMAGE, COMPRESSED, INFO = (
 )
 
 
-def reader(path: Path) -> Any:
-    """A reader of the library rosbags, to be used in a `with` statement.
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The bag in a reader of the library rosbags.
 
     Raises:
         ConfigError: the library is not installed.
@@ -37,9 +39,14 @@ def reader(path: Path) -> Any:
             f'{path} is a bag, and rosbags is not installed: pip install rosbags'
         ) from None
     try:
-        return AnyReader([path], default_typestore=get_typestore(Stores.LATEST))
+        bag = AnyReader([path], default_typestore=get_typestore(Stores.LATEST))
+        bag.open()
     except Exception as error:  # of the library, of sqlite3 and of a damaged file
         raise ImageError(f'{path} is no bag that can be read ({error})') from error
+    try:
+        yield bag
+    finally:
+        bag.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ class Bag:
             ConfigError: there is no such topic, or several.
             ImageError: the bag cannot be read.
         """
-        with _opened(path) as bag:
+        with opened(path) as bag:
             candidates = [c for c in bag.connections if c.msgtype in (IMAGE, COMPRESSED)]
             if topic:
                 found = [c for c in candidates if c.topic == topic]
@@ -106,7 +113,7 @@ class Bag:
         if not selection.has_times:
             used = list(range(0, self.count, selection.every))
         else:
-            with _opened(self.path) as bag:
+            with opened(self.path) as bag:
                 used = [k for k, *_ in self._used(bag, selection)]
         return [self._name(k) for k in used][: selection.limit]
 
@@ -124,7 +131,7 @@ class Bag:
             ImageError: the bag is damaged here.
         """
         bit_depth = BitDepth()
-        with _opened(self.path) as bag:
+        with opened(self.path) as bag:
             infos = _Infos(bag, self.info_topic, self.topic)
             for given, (k, at_ns, connection, raw) in enumerate(self._used(bag, selection)):
                 if given == selection.limit:
@@ -177,19 +184,6 @@ class _Infos:
 
 def _fail(text: str) -> ImageFile:
     raise ImageError(text)
-
-
-def _opened(path: Path) -> Any:
-    """The reader, whose errors at opening are ours."""
-    found = reader(path)
-    try:
-        found.open()
-        found.close()
-    except DepthRosError:
-        raise
-    except Exception as error:
-        raise ImageError(f'{path} is no bag that can be read ({error})') from error
-    return found
 
 
 def _has_pictures(bag: Any, connection: Any) -> bool:

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from depth_ros.core import encode
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import DepthMap
-from depth_ros.offline.bag import INFO, Bag, reader
+from depth_ros.messages.camera_info import fields_of
+from depth_ros.offline.bag import INFO, Bag, opened
 from depth_ros.offline.files import cloud_of
 from depth_ros.offline.recorded import Recorded
 from depth_ros.parameters.settings import Settings
@@ -21,7 +23,6 @@ from depth_ros.parameters.settings import Settings
 CLOUD, IMAGE = 'sensor_msgs/msg/PointCloud2', 'sensor_msgs/msg/Image'
 #: topic -> type, as depth_node has them without a namespace
 TOPICS = {'/depth/image': IMAGE, '/depth/camera_info': INFO, '/points': CLOUD}
-POINT_STEP = 16  #: bytes of a point: float32 x y z [m], then rgb
 
 
 class BagOutput:
@@ -44,7 +45,7 @@ class BagOutput:
         from rosbags.rosbag2 import StoragePlugin, Writer
         from rosbags.typesys import Stores, get_typestore
 
-        with reader(source.path) as bag:
+        with opened(source.path) as bag:
             taken = sorted({c.topic for c in bag.connections} & set(TOPICS)) if copy else []
             is_mcap = any(p.suffix == '.mcap' for p in (source.path, *_files(source.path)))
             if taken:
@@ -98,7 +99,7 @@ class BagOutput:
             shutil.rmtree(self._part, ignore_errors=True)
 
     def _copy(self) -> None:
-        with reader(self.source.path) as bag:
+        with opened(self.source.path) as bag:
             made = {}
             for c in bag.connections:
                 known = c.msgdef.data and c.digest
@@ -124,18 +125,15 @@ class BagOutput:
         return self._new('std_msgs/msg/Header', stamp=stamp, frame_id=frame_id)
 
     def _camera_info(self, header: Any, camera: Camera) -> Any:
-        fx, fy, cx, cy = map(float, (camera.fx, camera.fy, camera.cx, camera.cy))
         roi = self._new(
             'sensor_msgs/msg/RegionOfInterest',
             x_offset=0, y_offset=0, height=0, width=0, do_rectify=False,
         )  # fmt: skip
-        return self._new(
-            INFO, header=header, height=camera.height, width=camera.width,
-            distortion_model='plumb_bob', d=np.zeros(5),
-            k=np.array([fx, 0, cx, 0, fy, cy, 0, 0, 1]), r=np.eye(3).ravel(),
-            p=np.array([fx, 0, cx, 0, 0, fy, cy, 0, 0, 0, 1, 0]),
-            binning_x=0, binning_y=0, roi=roi,
-        )  # fmt: skip
+        described = {
+            name: np.array(value) if isinstance(value, list) else value
+            for name, value in fields_of(camera).items()
+        }
+        return self._new(INFO, header=header, binning_x=0, binning_y=0, roi=roi, **described)
 
     def _cloud(self, header: Any, depth: DepthMap) -> Any:
         points = self.settings.points
@@ -147,8 +145,8 @@ class BagOutput:
         ]
         return self._new(
             CLOUD, header=header, height=1, width=len(cloud), fields=fields, is_bigendian=False,
-            point_step=POINT_STEP, row_step=POINT_STEP * len(cloud), data=_bytes(cloud),
-            is_dense=True,
+            point_step=encode.POINT_STEP, row_step=encode.POINT_STEP * len(cloud),
+            data=_bytes(cloud), is_dense=True,
         )  # fmt: skip
 
 

@@ -150,10 +150,10 @@ class Job:
         left, pictures = self.selection.limit, 0
         for one in inputs:
             pictures += not one.is_sequence
+            if left == 0 or (not one.is_sequence and (pictures - 1) % self.selection.every):
+                continue
             selection = replace(self.selection, limit=left)
             names = one.names(selection)
-            if left == 0 or (not one.is_sequence and (pictures - 1) % selection.every):
-                continue
             yield one, selection, names
             left = None if left is None else left - len(names)
 
@@ -175,14 +175,17 @@ class Job:
         return set() if wholes or remembers or not self.files.kinds else there
 
     def _wholes(self, one: Input) -> list[Path]:
-        """Files that are of the whole input."""
-        prefix = self.prefix_of(one.name)
-        films = [Path(f'{prefix}{FILM}')] if self.films and one.is_sequence else []
-        bags = [Path(f'{prefix}{BAG}') / 'metadata.yaml'] if self._writes_bag(one) else []
-        return films + bags
+        """Files that are there when the outputs of the whole input are."""
+        film, bag = self._film(one), self._bag(one)
+        return [*filter(None, (film, bag and bag / 'metadata.yaml'))]
 
-    def _writes_bag(self, one: Input) -> bool:
-        return self.bags and isinstance(one, Bag)
+    def _film(self, one: Input) -> Path | None:
+        wanted = self.films and one.is_sequence
+        return Path(f'{self.prefix_of(one.name)}{FILM}') if wanted else None
+
+    def _bag(self, one: Input) -> Path | None:
+        wanted = self.bags and isinstance(one, Bag)
+        return Path(f'{self.prefix_of(one.name)}{BAG}') if wanted else None
 
     def _process(
         self,
@@ -194,11 +197,9 @@ class Job:
     ) -> None:
         settings = self.pipeline.snapshot.settings
         wholes: list[Film | BagOutput] = []
-        if self.films and isinstance(one, (Video, Bag)):
-            path = Path(f'{self.prefix_of(one.name)}{FILM}')
+        if isinstance(one, (Video, Bag)) and (path := self._film(one)):
             wholes.append(Film(path, one.rate / selection.every, settings))
-        if self.bags and isinstance(one, Bag):
-            path = Path(f'{self.prefix_of(one.name)}{BAG}')
+        if isinstance(one, Bag) and (path := self._bag(one)):
             wholes.append(BagOutput(path, one, settings, copy=self.copy))
         whole = False
         try:

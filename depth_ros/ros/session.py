@@ -110,7 +110,7 @@ class Session:
                 self._on_gpu_lost,
             )
             started.pop_all()
-        inputs = [i for s in self.streams for i in (*s.inputs, *s.anchor_inputs)]
+        inputs = [i for s in self.streams for i in s.all_inputs]
         topics = dict.fromkeys(source.topic for source in inputs)  # cameras share sensors
         self.node.get_logger().info(f'listening to {" and ".join(topics)}')
 
@@ -143,7 +143,7 @@ class Session:
     def _tick(self) -> None:
         now_s = time.monotonic()
         for stream in self.streams:
-            for source in (*stream.inputs, *stream.anchor_inputs):
+            for source in stream.all_inputs:
                 source.refresh()
         patience_s = self.settings.patience
         silences = [stream.silence(now_s, patience_s) for stream in self.streams]

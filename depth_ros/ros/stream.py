@@ -118,6 +118,11 @@ class Stream:
         batched = self.second_view is None and isinstance(self.pipeline.model, BatchedModel)
         return batched and self.pipeline.device.type == 'cuda'
 
+    @property
+    def all_inputs(self) -> list[Input]:
+        """Those of images and those of anchors."""
+        return self.inputs + self.anchor_inputs
+
     def _start_again(self) -> None:
         self.statistics = Statistics()
         #: of this camera; what they remember is of this activation
@@ -159,7 +164,7 @@ class Stream:
 
     def stop(self) -> None:
         """Unsubscribe."""
-        for source in (*self.inputs, *self.anchor_inputs):
+        for source in self.all_inputs:
             source.close()
         self.inputs, self.anchor_inputs = [], []
 
@@ -282,7 +287,7 @@ class Stream:
         """
         topics = {
             i.relative: (i.topic, 'reliable' if i.reliable else 'best_effort')
-            for i in (*self.inputs, *self.anchor_inputs)
+            for i in self.all_inputs
         }
         doubts = (doubt for c in self.cameras for doubt in c.doubts)
         scale = dict(second_view)

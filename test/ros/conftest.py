@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures that need rclpy; without it these tests are skipped, saying so."""
 
+import os
+
 import pytest
 
 pytest.importorskip(
@@ -73,3 +75,37 @@ def collect(graph):
     yield collect
     for received in made:
         received.close()
+
+
+#: what is used of tf2_ros
+TF = """
+from types import SimpleNamespace as Has
+KNOWN = {known!r}
+class Buffer:
+    def can_transform(self, target, source, time):
+        return True
+    def lookup_transform(self, target, source, time):
+        {first}
+        x, y, z, qx, qy, qz, qw = KNOWN[target, source]
+        pose = Has(translation=Has(x=x, y=y, z=z), rotation=Has(x=qx, y=qy, z=qz, w=qw))
+        return Has(transform=pose)
+class TransformListener:
+    def __init__(self, buffer, node):
+        pass
+    def unregister(self):
+        pass
+"""
+
+
+@pytest.fixture
+def tf(tmp_path, monkeypatch):
+    """`tf(known, first)`: a tf2_ros for nodes that start from now on.
+
+    `known` is (target, source) -> x y z qx qy qz qw; `first` a statement before each lookup.
+    """
+
+    def install(known, first='pass'):
+        (tmp_path / 'tf2_ros.py').write_text(TF.format(known=known, first=first))
+        monkeypatch.setenv('PYTHONPATH', str(tmp_path), prepend=os.pathsep)
+
+    return install

@@ -2,7 +2,6 @@
 """Metres from anchors through the live node: each source, and what a sensor can do wrong."""
 
 import math
-import os
 import time
 
 import numpy as np
@@ -436,30 +435,13 @@ def test_what_cannot_work_is_refused_with_the_remedy(process, parameters, expect
     process.said(expected, since=said)
 
 
-#: a tf2_ros with a LiDAR between two cameras, of which one looks back
-TF = """
-from types import SimpleNamespace as Has
-KNOWN = {'front': (0.5, -0.5, 0.5, 0.5), 'rear': (0.5, 0.5, -0.5, 0.5)}
-class Buffer:
-    def can_transform(self, target, source, time):
-        return True
-    def lookup_transform(self, target, source, time):
-        assert source == 'lidar' and time.nanoseconds > 0
-        qx, qy, qz, qw = KNOWN[target]
-        return Has(transform=Has(
-            translation=Has(x=0.0, y=0.0, z=0.0), rotation=Has(x=qx, y=qy, z=qz, w=qw)
-        ))
-class TransformListener:
-    def __init__(self, buffer, node):
-        pass
-    def unregister(self):
-        pass
-"""
-
-
-def test_two_cameras_share_a_lidar_with_poses_from_tf(graph, collect, tmp_path, monkeypatch):
-    (tmp_path / 'tf2_ros.py').write_text(TF)
-    monkeypatch.setenv('PYTHONPATH', str(tmp_path), prepend=os.pathsep)
+def test_two_cameras_share_a_lidar_with_poses_from_tf(graph, collect, tf):
+    # the LiDAR is between the cameras, of which one looks back
+    poses = {'front': (0.5, -0.5, 0.5, 0.5), 'rear': (0.5, 0.5, -0.5, 0.5)}
+    tf(
+        {(name, 'lidar'): (0.0, 0.0, 0.0, *turned) for name, turned in poses.items()},
+        'assert time.nanoseconds > 0',
+    )
     process = NodeProcess(
         graph, name='fleet', model='fake_scale_invariant', cameras='[front,rear]',
         anchors__sources='[points]',

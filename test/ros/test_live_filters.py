@@ -2,7 +2,6 @@
 """Filters, switched while the node runs."""
 
 import importlib.util
-import os
 
 import numpy as np
 from compressed_depth import decoded
@@ -193,30 +192,12 @@ def test_rays_through_flying_pixels_clear(node, source, collect):
     assert rays.width == CAM.width * CAM.height
 
 
-#: a tf2_ros that has a camera, 1.2 m above the floor, at even seconds only
-TF = f"""
-from types import SimpleNamespace as Has
-KNOWN = {{('base_footprint', '{FRAME}'): (0.1, 0, 1.2, -0.5, 0.5, -0.5, 0.5)}}
-class Buffer:
-    def can_transform(self, target, source, time):
-        return True
-    def lookup_transform(self, target, source, time):
-        if time.nanoseconds // 10**9 % 2:
-            raise LookupError('unconnected trees')
-        x, y, z, qx, qy, qz, qw = KNOWN[target, source]
-        pose = Has(translation=Has(x=x, y=y, z=z), rotation=Has(x=qx, y=qy, z=qz, w=qw))
-        return Has(transform=pose)
-class TransformListener:
-    def __init__(self, buffer, node):
-        pass
-    def unregister(self):
-        pass
-"""
-
-
-def test_the_floor_comes_from_tf_or_stays_with_the_reason(graph, collect, tmp_path, monkeypatch):
-    (tmp_path / 'tf2_ros.py').write_text(TF)
-    monkeypatch.setenv('PYTHONPATH', str(tmp_path), prepend=os.pathsep)
+def test_the_floor_comes_from_tf_or_stays_with_the_reason(graph, collect, tf):
+    # the camera is 1.2 m above the floor, and known at even seconds only
+    tf(
+        {('base_footprint', FRAME): (0.1, 0, 1.2, -0.5, 0.5, -0.5, 0.5)},
+        "if time.nanoseconds // 10**9 % 2: raise LookupError('unconnected trees')",
+    )
     running = NodeProcess(
         graph, '-r', '__ns:=/tf', name='floor', model='fake_red', points__stride=1
     )

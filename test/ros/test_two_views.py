@@ -4,7 +4,6 @@
 import contextlib
 import importlib.util
 import itertools
-import os
 import sys
 import types
 
@@ -404,30 +403,10 @@ def test_the_pose_from_tf_or_the_reason_for_its_absence(monkeypatch):
     transforms.close()
 
 
-#: a tf2_ros that knows two poses, for nodes of their own
-TF = f"""
-from types import SimpleNamespace as Has
-KNOWN = {{
-    ('{FRAME}', 'right_optical_frame'): (0.12, 0, 0, 0, 0, 0, 1),
-    ('base_link', '{FRAME}'): {tuple(CAMERA_POSE)},
-}}
-class Buffer:
-    def lookup_transform(self, target, source, time):
-        x, y, z, qx, qy, qz, qw = KNOWN[target, source]
-        pose = Has(translation=Has(x=x, y=y, z=z), rotation=Has(x=qx, y=qy, z=qz, w=qw))
-        return Has(transform=pose)
-class TransformListener:
-    def __init__(self, buffer, node):
-        pass
-    def unregister(self):
-        pass
-"""
-
-
 @pytest.mark.parametrize('mode', ['stereo', 'motion'])
-def test_camera_poses_come_from_tf(graph, collect, tmp_path, monkeypatch, mode):
-    (tmp_path / 'tf2_ros.py').write_text(TF)
-    monkeypatch.setenv('PYTHONPATH', str(tmp_path), prepend=os.pathsep)
+def test_camera_poses_come_from_tf(graph, collect, tf, mode):
+    right = (0.12, 0, 0, 0, 0, 0, 1)
+    tf({(FRAME, 'right_optical_frame'): right, ('base_link', FRAME): tuple(CAMERA_POSE)})
     process = NodeProcess(
         graph, '-r', '__ns:=/tf', name=mode, model='fake_two_eyes', two_views__mode=mode
     )

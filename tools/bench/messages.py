@@ -33,7 +33,7 @@ from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
 from depth_ros.ros.outputs.demand import Demand
 from depth_ros.ros.outputs.message_buffer import MessageBuffer
-from depth_ros.ros.outputs.messages import POINT_STEP, cloud_message, image_message
+from depth_ros.ros.outputs.messages import cloud_message, image_message
 from depth_ros.ros.outputs.publishers import Outputs
 from depth_ros.ros.process import fastdds
 from tools.bench import random_weights
@@ -109,7 +109,7 @@ def whole(frame: Frame, preset: str, options: Options) -> dict[str, Any]:
         step=3 * width,
         data=array('B', frame.rgb.cpu().numpy().tobytes()),
     )
-    upload, size = Upload(device), POINT_STEP * height * width
+    upload, size = Upload(device), encode.POINT_STEP * height * width
     with temporary_node() as node:
         outputs, demand = Outputs(node, settings), Demand(frozenset({'points'}), True)
 

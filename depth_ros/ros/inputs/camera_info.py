@@ -9,6 +9,7 @@ from typing import Any
 from sensor_msgs.msg import CameraInfo
 
 from depth_ros.core.camera import Camera
+from depth_ros.messages.camera_info import fields_of
 
 #: how long an image waits for a camera_info that fits better than those at hand [s]
 INFO_WAIT_S = 0.1
@@ -16,17 +17,7 @@ INFO_WAIT_S = 0.1
 
 def to_message(camera: Camera, header: Any) -> CameraInfo:
     """CameraInfo of an undistorted camera: D zero, R identity, P = [K | 0]."""
-    fx, fy, cx, cy = map(float, (camera.fx, camera.fy, camera.cx, camera.cy))
-    return CameraInfo(
-        header=header,
-        width=camera.width,
-        height=camera.height,
-        distortion_model='plumb_bob',
-        d=[0.0] * 5,
-        k=[fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0],
-        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
-        p=[fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
-    )
+    return CameraInfo(header=header, **fields_of(camera))
 
 
 class CameraInfoCache:

@@ -7,7 +7,8 @@ from typing import Any
 
 from sensor_msgs.msg import Image, PointCloud2, PointField
 
-POINT_STEP = 16  #: bytes of a point: float32 x y z [m], then rgb
+from depth_ros.core import encode
+
 _FIELDS = [
     PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
     for i, name in enumerate(('x', 'y', 'z', 'rgb'))
@@ -29,7 +30,7 @@ def cloud_message(
         width=width,
         fields=_FIELDS if color else _FIELDS[:3],
         is_bigendian=False,
-        point_step=POINT_STEP,
-        row_step=POINT_STEP * width,
+        point_step=encode.POINT_STEP,
+        row_step=encode.POINT_STEP * width,
         is_dense=dense,
     )
