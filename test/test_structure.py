@@ -9,6 +9,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 NOT_COPIED = ('.venv*', '.git', 'build', '*.egg-info', '__pycache__', 'data', 'demo', 'docs')
 
@@ -60,6 +62,22 @@ ARROWS = {
 
 def room(module: str) -> str:
     return (*module.split('.'), '')[1]
+
+
+def test_nothing_large_was_committed_by_mistake():
+    """Whoever clones has it for ever, even once it is deleted."""
+    if not (ROOT / '.git').exists():
+        pytest.skip('this is no clone of the repository')
+    tracked = subprocess.run(
+        ['git', 'ls-files', '-z'], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    files = [ROOT / name for name in tracked.stdout.split('\0') if name]
+    large = {
+        str(path.relative_to(ROOT))
+        for path in files
+        if path.is_file() and path.stat().st_size > 1_000_000
+    }
+    assert large == {'depth_ros/models/nano/nano.safetensors', 'docs/demo.webp'}
 
 
 def test_every_room_is_in_the_plan():
