@@ -266,7 +266,7 @@ def test_a_16_bit_file_of_a_sensor_with_fewer_bits_is_not_black(tmp_path, bits):
     [
         (
             ['run', '{picture}', '--fx', '9', '-p', 'two_views.mode:=motion'],
-            'run takes one image at a time',
+            'recorded images are taken one at a time',
         ),
         (['run', 'none.png', '--fx', '50'], 'none.png is no image'),
         (['run', '{picture}'], 'give the focal length by one of'),

@@ -1,10 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types for `argparse` with clear error messages."""
+"""Arguments that several commands have, and types for `argparse` with clear error messages."""
 
 from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
+from typing import Any
+
+from depth_ros import models
+from depth_ros.core.errors import ConfigError
+from depth_ros.offline.cameras import GivenCamera
+from depth_ros.offline.inputs import Input
+from depth_ros.offline.recorded import Selection
+from depth_ros.parameters import layers
+from depth_ros.parameters.settings import Settings
+
+WHAT = 'picture, video, bag, folder, or pattern in quotes'
 
 
 def positive(text: str) -> float:
@@ -23,3 +35,72 @@ def count(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f'{text!r} is not an integer above 0')
     return int(text)
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name recorded images, and choose some of them."""
+    parser.add_argument('inputs', nargs='+', metavar='INPUT', help=WHAT)
+    parser.add_argument('--topic', default='', help='of the images of bags; default: the only one')
+    parser.add_argument('--every', type=count, default=1, metavar='N', help='use one of N')
+    parser.add_argument('--start', type=float, default=0.0, help='of a video or bag [s]')
+    parser.add_argument('--end', type=float, default=math.inf, help='of a video or bag [s]')
+    parser.add_argument('--limit', type=count, metavar='N', help='use N images at most')
+
+
+def add_camera(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that describe the camera."""
+    parser.add_argument('--fx', type=float, help='focal length [px]; default: by EXIF')
+    parser.add_argument('--fy', type=float, help='default: fx')
+    parser.add_argument('--cx', type=float, help='default: image centre')
+    parser.add_argument('--cy', type=float, help='default: image centre')
+    parser.add_argument('--hfov', type=float, help='horizontal field of view [deg], instead of fx')
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that choose the network and its parameters."""
+    parser.add_argument('--model', default=Settings().model, help='preset [%(default)s]')
+    parser.add_argument('--weights', default='', help='file, folder or hub id')
+    parser.add_argument('--device', default='auto', help='auto, cpu or cuda:N')
+    parser.add_argument(
+        '-p', dest='parameters', action='append', default=[], metavar='NAME:=VALUE',
+        help='a parameter of depth_node that has an effect on images',
+    )  # fmt: skip
+
+
+def selection(args: argparse.Namespace) -> Selection:
+    """The images that `add_inputs` chooses."""
+    return Selection(args.every, args.start, args.end, args.limit)
+
+
+def camera(args: argparse.Namespace) -> GivenCamera:
+    """The camera that `add_camera` describes."""
+    return GivenCamera(args.fx, args.fy, args.cx, args.cy, args.hfov)
+
+
+def values(
+    args: argparse.Namespace, inputs: Sequence[Input], *, known: bool = False, **more: Any
+) -> dict[str, Any]:
+    """The parameters that `add_model` chooses, by name.
+
+    Without a camera, a network that estimates it does so.
+
+    Args:
+        args: of the command line.
+        inputs: found by `add_inputs`.
+        known: the camera is known, although the inputs do not have it.
+        **more: parameters that other arguments choose.
+
+    Raises:
+        ConfigError: a parameter does not exist or is out of range, or there are two cameras.
+    """
+    chosen = {'model': args.model, 'weights': args.weights, 'device': args.device, **more}
+    chosen |= layers.parse(args.parameters)
+    described = bool(camera(args).values())
+    known = known or described or all(one.has_camera for one in inputs)
+    if not known and chosen['model'] != 'auto' and models.get(chosen['model']).estimates_camera:
+        chosen.setdefault('intrinsics', 'estimated')
+    if layers.with_values(Settings(), chosen).intrinsics == 'estimated' and described:
+        raise ConfigError(
+            "intrinsics is 'estimated' but the camera is given too: omit one of them"
+        )
+    return chosen
