@@ -26,6 +26,10 @@ EXTRAS = {
     'onnx': ['onnxruntime>=1.12'],
     # bags for `depth-ros run`, without ROS
     'bags': ['rosbags>=0.11'],
+    # `depth-ros view`
+    'view': ['rerun-sdk>=0.39'],
+    # `depth-ros run --ray`
+    'ray': ['ray>=2.60'],
     # the demo's page, with a cloud to turn
     'report': ['plotly>=5.9'],
     # what our networks are compared with
@@ -43,7 +47,9 @@ EXTRAS = {
         'wheel',  # setuptools before 70.1 needs it
     ],
 }
-ALL = [name for extra, names in EXTRAS.items() if extra not in ('bench', 'docs') for name in names]
+#: not part of [all]: large, or for the developers
+HEAVY = ('bench', 'docs', 'ray', 'view')
+ALL = [name for extra, names in EXTRAS.items() if extra not in HEAVY for name in names]
 
 setup(
     name=NAME,

@@ -94,7 +94,7 @@ def requirements(described, *without):
 
 def test_the_lowest_versions_are_those_that_are_tested(described):
     wanted = {}
-    for requirement in requirements(described, 'bench', 'docs'):
+    for requirement in requirements(described, 'bench', 'docs', 'ray', 'view'):
         for bound in requirement.specifier:
             assert bound.operator == '>=', requirement
             wanted[canonicalize_name(requirement.name)] = Version(bound.version)
