@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -118,7 +118,7 @@ class Job:
         Raises:
             DepthRosError: the only image failed.
         """
-        parts = list(self._parts(inputs))
+        parts = list(self.parts(inputs))
         total = sum(len(names) for *_, names in parts)
         summary, progress = Summary(), Progress(total)
         for one, selection, names in parts:
@@ -145,7 +145,7 @@ class Job:
             progress.clear()
             print(text, file=sys.stderr)
 
-    def _parts(self, inputs: list[Input]) -> Iterator[tuple[Input, Selection, list[str]]]:
+    def parts(self, inputs: list[Input]) -> Iterator[tuple[Input, Selection, list[str]]]:
         """Each input with what is used of it, and the names of these images."""
         left, pictures = self.selection.limit, 0
         for one in inputs:
@@ -203,18 +203,11 @@ class Job:
             wholes.append(BagOutput(path, one, settings, copy=self.copy))
         whole = False
         try:
-            filters = Filters()
-            for recorded in one.images(selection):
-                if recorded.name in there:
-                    continue
-                if not one.is_sequence:
-                    filters = Filters()
-                try:
-                    depth, seconds = self._depth(recorded, filters)
-                except DepthRosError as error:
+            for recorded, depth, seconds in self.depths(one, selection, there):
+                if isinstance(depth, DepthRosError):
                     if not recorded.is_frame:
-                        raise
-                    self._report(f'{one.path}: {error}', summary, progress)
+                        raise depth
+                    self._report(f'{one.path}: {depth}', summary, progress)
                     continue
                 self.files.write(depth, self.prefix_of(recorded.name))
                 for output in wholes:
@@ -225,6 +218,33 @@ class Job:
         finally:
             for output in wholes:
                 output.close(whole=whole)
+
+    def depths(
+        self, one: Input, selection: Selection, without: Container[str] = ()
+    ) -> Iterator[tuple[Recorded, DepthMap | DepthRosError, float]]:
+        """Depth of the images of an input, in order.
+
+        Args:
+            one: the input.
+            selection: which of its images.
+            without: names of images that are left out.
+
+        Yields:
+            The image, its depth or why it has none, and the seconds that this took, without
+            reading the image.
+        """
+        filters = Filters()
+        for recorded in one.images(selection):
+            if recorded.name in without:
+                continue
+            if not one.is_sequence:
+                filters = Filters()
+            try:
+                depth, seconds = self._depth(recorded, filters)
+            except DepthRosError as error:
+                yield recorded, error, 0.0
+                continue
+            yield recorded, depth, seconds
 
     def _depth(self, recorded: Recorded, filters: Filters) -> tuple[DepthMap, float]:
         pipeline = self.pipeline
