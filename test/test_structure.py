@@ -22,7 +22,7 @@ ROOMS = {
     'checkpoints': {'core'},
     'models': {'core', 'parameters', 'checkpoints'},
     'pipeline': {'core', 'parameters', 'checkpoints', 'models'},
-    'messages': {'core', 'pipeline'},
+    'messages': {'core', 'parameters', 'pipeline'},
     'ros': {'core', 'parameters', 'models', 'pipeline', 'messages'},
     'offline': {'core', 'parameters', 'models', 'pipeline', 'messages'},
     'cli': {'core', 'parameters', 'checkpoints', 'models', 'pipeline', 'offline'},

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
@@ -13,6 +14,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from depth_ros.core.stamps import nanoseconds
 from depth_ros.core.types import DepthMap, Frame
+from depth_ros.messages.floor import FloorSource
 from depth_ros.messages.images import Upload
 from depth_ros.models.batched_model import BatchedModel
 from depth_ros.models.interface import EstimatesCamera
@@ -24,10 +26,10 @@ from depth_ros.pipeline.steady_camera import SteadyCamera
 from depth_ros.ros.diagnostics import CameraState
 from depth_ros.ros.inputs.anchors import AnchorSources
 from depth_ros.ros.inputs.camera_model import CameraModelSource
-from depth_ros.ros.inputs.floor import FloorSource
 from depth_ros.ros.inputs.newest import LatestImage, Slot, View
 from depth_ros.ros.inputs.second_view import Motion, Stereo
 from depth_ros.ros.inputs.subscription import Input
+from depth_ros.ros.inputs.tf import Transforms
 from depth_ros.ros.outputs.demand import Demand, DemandGate
 from depth_ros.ros.outputs.publishers import Outputs, PendingMessages
 from depth_ros.ros.outputs.relative_pose import TwoViewOutputs
@@ -94,7 +96,7 @@ class Stream:
         self.anchor_inputs: list[Input] = []  # which depth can do without for a while
         self._anchors: AnchorSources | None = None
         kind: type[Outputs] = TwoViewOutputs if second_view else Outputs
-        self.floor = FloorSource(node)
+        self.floor = FloorSource(partial(Transforms, node))
         try:
             self.floor.listen(settings)
             if any(settings.anchors.sources):

@@ -5,6 +5,7 @@ import math
 import sys
 import types
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from test_sensors import cloud
 
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Frame, Kind, Prediction
+from depth_ros.messages.floor import FloorSource
 from depth_ros.parameters.anchors import (
     AnchorSettings,
     OdometrySource,
@@ -27,7 +29,7 @@ from depth_ros.parameters.layers import with_values
 from depth_ros.parameters.settings import FloorSettings, Settings
 from depth_ros.pipeline.floor import given_floor
 from depth_ros.ros.inputs.anchors import AnchorSources
-from depth_ros.ros.inputs.floor import FloorSource
+from depth_ros.ros.inputs.tf import Transforms
 
 CAM = camera(320, 240)
 #: of a sensor that looks along x with z up, in the place of the camera
@@ -45,7 +47,9 @@ def sources(graph):
     made = []
 
     def make(**given) -> AnchorSources:
-        found = AnchorSources(graph.node, AnchorSettings(**given), FloorSource(graph.node))
+        found = AnchorSources(
+            graph.node, AnchorSettings(**given), FloorSource(partial(Transforms, graph.node))
+        )
         made.append((found, found.inputs(graph.node)))
         return found
 
@@ -186,7 +190,9 @@ def test_without_odometry_the_reason_is_named(graph, sources):
 def test_a_pose_that_is_missing_or_none_is_named(graph, monkeypatch, given, words):
     monkeypatch.setitem(sys.modules, 'tf2_ros', None)
     with pytest.raises(ConfigError, match=words):
-        AnchorSources(graph.node, AnchorSettings(**given), FloorSource(graph.node))
+        AnchorSources(
+            graph.node, AnchorSettings(**given), FloorSource(partial(Transforms, graph.node))
+        )
 
 
 class Mounted:
@@ -220,7 +226,7 @@ class Mounted:
 def test_height_and_tilt_of_the_camera_come_from_tf(monkeypatch, user):
     tf = Mounted()
     monkeypatch.setitem(sys.modules, 'tf2_ros', tf)
-    settings, floor = with_values(Settings(), user), FloorSource(None)
+    settings, floor = with_values(Settings(), user), FloorSource(partial(Transforms, None))
     floor.listen(settings)
     found = floor(frame(), settings)
     assert found.height == 0.8 and tf.looked_up_ns == STAMP_NS and floor.reason == ''
@@ -250,7 +256,7 @@ def test_height_and_tilt_of_the_camera_come_from_tf(monkeypatch, user):
 @pytest.mark.parametrize('user', [{'points.ground': 'drop'}, {'anchors.sources': ['height']}])
 def test_a_floor_that_nothing_can_tell_is_refused(monkeypatch, user):
     monkeypatch.setitem(sys.modules, 'tf2_ros', None)
-    floor, settings = FloorSource(None), with_values(Settings(), user)
+    floor, settings = FloorSource(partial(Transforms, None)), with_values(Settings(), user)
     with pytest.raises(ConfigError, match=r'tf2_ros is not installed: set floor\.height to'):
         floor.listen(settings)
     floor.listen(with_values(settings, {'floor.height': 1.0}))

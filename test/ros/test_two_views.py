@@ -18,10 +18,11 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from test_errors import refused
 
 from depth_ros.core.errors import ConfigError, ScaleError
+from depth_ros.messages.poses import fixed_pose
 from depth_ros.parameters.layers import with_values
 from depth_ros.parameters.settings import Settings
 from depth_ros.ros.inputs.second_view import Motion
-from depth_ros.ros.inputs.tf import Transforms, fixed_pose
+from depth_ros.ros.inputs.tf import Transforms
 
 CAM = camera(64, 48)
 WALL_M, UNIT_M = 2.0, 0.4  # of the fake

@@ -9,11 +9,11 @@ from typing import Any
 
 from rclpy.node import Node
 
-from depth_ros.core.errors import ConfigError, ScaleError
-from depth_ros.core.stamps import nanoseconds
-from depth_ros.pipeline.two_views.poses import Pose4x4, PoseBuffer
+from depth_ros.core.errors import ConfigError
+from depth_ros.messages.poses import OdometryPoses
+from depth_ros.pipeline.two_views.poses import Pose4x4
 from depth_ros.ros.inputs.subscription import Input
-from depth_ros.ros.inputs.tf import PoseSource, pose_of
+from depth_ros.ros.inputs.tf import pose_source
 
 TOPIC = 'odom'
 #: how long an image waits for the odometry of its stamp [s]
@@ -22,7 +22,7 @@ WAIT_S = 0.15
 DEAD_S = 1.0
 
 
-class CameraPoses:
+class CameraPoses(OdometryPoses):
     """Where a moving camera was, from odometry and its pose on the robot.
 
     Args:
@@ -48,14 +48,12 @@ class CameraPoses:
             ) from None
         self._message_type = Odometry
         meaning = "the camera's pose in the child frame of odom"
-        self._camera_pose = PoseSource(node, parameter, camera_pose, meaning)
-        self.start_again()
+        super().__init__(TOPIC, pose_source(node, parameter, camera_pose, meaning))
 
     def start_again(self) -> None:
         """Forget all poses."""
-        self._poses = PoseBuffer()
+        super().start_again()
         self._arrived_s = 0.0
-        self._child, self._bad = '', ''
         self._changed = threading.Condition()
 
     def input(self, node: Node) -> Input:
@@ -65,54 +63,17 @@ class CameraPoses:
     def put(self, message: Any) -> None:
         """Keep a nav_msgs/Odometry."""
         with self._changed:
-            try:
-                pose = message.pose.pose
-                T_odom_base = pose_of(pose.position, pose.orientation)
-            except ConfigError as error:
-                self._bad = f'{TOPIC}: {error}'
-                return
-            self._bad = ''
+            super().put(message)
             self._arrived_s = time.monotonic()
-            self._child = message.child_frame_id
-            self._poses.add(nanoseconds(message.header.stamp), T_odom_base)
             self._changed.notify()
 
     def at(self, stamp_ns: int, frame_id: str) -> Pose4x4:
-        """T_odom_camera (4, 4) [m]; waits up to `WAIT_S` for the odometry of that time.
-
-        Args:
-            stamp_ns: of the image [ns].
-            frame_id: optical frame of the image.
-
-        Raises:
-            ScaleError: the pose is not known; the message says why.
-        """
-        T_odom_base, why = self._base_at(stamp_ns)
-        if T_odom_base is None:
-            raise ScaleError(why)
-        return T_odom_base @ self._camera_pose.between(self._child, frame_id)
-
-    def _base_at(self, stamp_ns: int) -> tuple[Pose4x4 | None, str]:
-        """T_odom_base of that time, or None and why."""
+        """See `OdometryPoses.at`; waits up to `WAIT_S` for the odometry of that time."""
         with self._changed:
             end_s = time.monotonic() + WAIT_S
-            while (self._poses.newest_ns or 0) < stamp_ns:
+            while self.newest_ns < stamp_ns:
                 now_s = time.monotonic()
                 if now_s >= end_s or now_s - self._arrived_s > DEAD_S:
                     break
                 self._changed.wait(end_s - now_s)
-            T = self._poses.at(stamp_ns)
-            if T is not None:
-                return T, ''
-            newest_ns = self._poses.newest_ns
-            if newest_ns is None:
-                return None, self._bad or 'no odometry yet'
-            ago_s = (stamp_ns - newest_ns) * 1e-9
-            return None, self._bad or (
-                f"no odometry around the image's stamp: the newest is {abs(ago_s):.3g} s "
-                f'{"older" if ago_s > 0 else "younger"}'
-            )
-
-    def close(self) -> None:
-        """Unsubscribe from TF."""
-        self._camera_pose.close()
+            return super().at(stamp_ns, frame_id)

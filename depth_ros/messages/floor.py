@@ -3,30 +3,31 @@
 
 from __future__ import annotations
 
-from rclpy.node import Node
+from collections.abc import Callable
 
 from depth_ros.core.errors import DepthRosError, ScaleError
 from depth_ros.core.types import Floor, Frame
+from depth_ros.messages.poses import Transforms
 from depth_ros.parameters.settings import FloorSettings, Settings
 from depth_ros.pipeline.floor import given_floor, needs_floor
-from depth_ros.ros.inputs.tf import Transforms
 
 
 class FloorSource:
     """The floor below one camera.
 
-    The executor's thread listens and closes; the worker's thread calls the object.
+    In the node, the executor's thread listens and closes; the worker's thread calls the object.
 
     Args:
-        node: owner of the subscription to TF.
+        transforms: returns TF, or raises a ConfigError that names the parameter to set instead,
+            which is its argument.
 
     Attributes:
         reason: why the newest frame has no floor; '' if it has, or none is needed.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, transforms: Callable[[str], Transforms]) -> None:
         self.reason = ''
-        self._node = node
+        self._listen = transforms
         self._transforms: Transforms | None = None
 
     def listen(self, settings: Settings) -> None:
@@ -37,7 +38,7 @@ class FloorSource:
         """
         if self._transforms is None and needs_floor(settings) and not settings.floor.height:
             instead = 'floor.height to the height of the camera above the floor [m]'
-            self._transforms = Transforms(self._node, instead)
+            self._transforms = self._listen(instead)
 
     def __call__(self, frame: Frame, settings: Settings) -> Floor | None:
         """The floor of a frame; None if no parameter needs it, or for the `reason`."""
