@@ -144,3 +144,10 @@ class PoseBuffer:
         q_a, q_b = quaternion_from_rotation(a[:3, :3]), quaternion_from_rotation(b[:3, :3])
         T[:3, :3] = rotation_from_quaternion(slerp(q_a, q_b, fraction))
         return T
+
+    def nearest(self, stamp_ns: int) -> Pose4x4:
+        """The pose (4, 4) next to a time [ns], of a buffer that is not empty; 0: the newest."""
+        stamp_ns = stamp_ns or self._times_ns[-1]
+        after = bisect.bisect_left(self._times_ns, stamp_ns)
+        near = range(max(0, after - 1), min(after + 1, len(self._times_ns)))
+        return self._poses[min(near, key=lambda k: abs(self._times_ns[k] - stamp_ns))]
