@@ -371,6 +371,6 @@ def test_run_takes_anchors(tmp_path, capsys):
     z = np.load(tmp_path / 'yard_depth.npy')
     np.testing.assert_allclose(z[v, 5], true[v], rtol=1e-4)
     assert main([*command, '-p', 'scaling.max_age:=3']) == 2
-    assert 'only depth_node uses it' in capsys.readouterr().err
+    assert 'only depth_node and bags use it' in capsys.readouterr().err
     assert main([*command, '-p', 'scaling.method:=as_is']) == 2
     assert "set it to 'anchors'" in capsys.readouterr().err

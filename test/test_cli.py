@@ -72,13 +72,13 @@ def test_run_writes_metres_millimetres_colours_and_a_cloud(tmp_path):
         ('max_tokens:=100', 'flat_ground does not use it'),
         ('tile_batch:=5', 'flat_ground does not use it; networks with it: depth_pro'),
         ('onnx.kind:=canonical', 'flat_ground does not use it; networks with it: onnx'),
-        ('depth_encoding:=16UC1', 'only depth_node uses it'),
+        ('depth_encoding:=16UC1', 'only depth_node and written bags use it'),
         ('points.rate:=5', 'only depth_node uses it'),
         ('points.organized:=true', 'only depth_node uses it'),
         ('rate:=5', 'only depth_node uses it'),
         ('cameras:=[front]', 'only depth_node uses it'),
-        ('rectification:=raw', 'only depth_node uses it'),
-        ('frame_id:=camera', 'only depth_node uses it'),
+        ('rectification:=raw', 'only depth_node and bags use it'),
+        ('frame_id:=camera', 'only depth_node and written bags use it'),
         ('two_views.baseline:=0.1', 'only depth_node uses it'),
         ('autostart:=false', 'only depth_node uses it'),
         ('floor.height:=1.2', 'it needs points.ground drop, which is keep; or anchors.sources'),
@@ -132,7 +132,7 @@ def test_run_filters_the_cloud(tmp_path, capsys):
     assert count(*floor) < every / 50
     capsys.readouterr()
     assert main([*command, '-p', 'points.ground:=drop']) == 2
-    assert 'floor.height is 0, and only depth_node reads TF' in capsys.readouterr().err
+    assert 'floor.height is 0, and only depth_node and bags have TF' in capsys.readouterr().err
 
 
 class Eye:

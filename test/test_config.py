@@ -10,6 +10,7 @@ import torch
 from depth_ros.core.errors import ConfigError
 from depth_ros.models import PRESETS
 from depth_ros.parameters import declare, layers, settings
+from depth_ros.parameters.declare import OF_NODE
 from depth_ros.parameters.layers import parameters, preset_values, with_values
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.abilities import without_effect
@@ -65,7 +66,7 @@ def test_every_number_has_a_range_and_every_parameter_a_description():
 def test_every_parameter_needs_something_that_exists():
     known = {p.name: p for p in parameters()}
     for p in known.values():
-        assert p.needs in ('', declare.NODE, declare.CPU, *declare.ABILITIES), p.name
+        assert p.needs in ('', *declare.OF_NODE, declare.CPU, *declare.ABILITIES), p.name
         for other, *values in filter(None, (p.only_with, p.or_with)):
             assert values and {*values} <= {*known[other].choices}, p.name
 
@@ -85,7 +86,7 @@ def test_every_parameter_needs_something_that_exists():
 )
 def test_what_has_no_effect_is_named_with_the_reason(values, reason):
     changed = with_values(Settings(), values)
-    (text,) = without_effect(changed, PRESETS['dust3r_512_dpt'], torch.device('cuda'), node=True)
+    (text,) = without_effect(changed, PRESETS['dust3r_512_dpt'], torch.device('cuda'), has=OF_NODE)
     assert f'{list(values)[-1]} is ' in text and f'but has no effect: {reason}' in text
 
 
@@ -141,7 +142,7 @@ def test_a_preset_changes_only_what_it_names():
 @pytest.mark.parametrize('user', [{'points.ground': 'drop'}, {'anchors.sources': ['height']}])
 def test_one_of_its_users_is_enough_for_the_floor_to_have_an_effect(user):
     changed = with_values(Settings(), {'floor.height': 1.2, 'floor.pitch': 10.0, **user})
-    assert without_effect(changed, PRESETS['nano'], node=True) == []
+    assert without_effect(changed, PRESETS['nano'], has=OF_NODE) == []
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from typing import Any
 
 from depth_ros.cli import table
 from depth_ros.models import PRESETS, nano, networks_with
-from depth_ros.parameters.declare import ABILITIES, CPU, NODE
+from depth_ros.parameters.declare import ABILITIES, BAG, CPU, NODE, WRITTEN_BAG
 from depth_ros.parameters.layers import Parameter, parameters
 from tools.bench import tables
 
@@ -347,11 +347,15 @@ def _parameter_row(p: Parameter) -> str:
     return f'| {" | ".join(escaped)} |'
 
 
+#: where parameters of the node have an effect
+OF_NODE = {NODE: 'the node', BAG: 'the node, bags', WRITTEN_BAG: 'the node, written bags'}
+
+
 def _conditions(p: Parameter, *, node: bool) -> list[str]:
     """What the parameter needs to have an effect; `node`: that of the node goes without saying."""
     conditions = []
-    if p.needs == NODE and not node:
-        conditions.append('the node')
+    if p.needs in OF_NODE and not node:
+        conditions.append(OF_NODE[p.needs])
     if p.needs == CPU:
         conditions.append('networks on the CPU')
     if p.needs in ABILITIES:

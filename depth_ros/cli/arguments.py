@@ -10,6 +10,7 @@ from typing import Any
 
 from depth_ros import models
 from depth_ros.core.errors import ConfigError
+from depth_ros.offline.bag_sensors import TYPES
 from depth_ros.offline.cameras import GivenCamera
 from depth_ros.offline.inputs import Input
 from depth_ros.offline.recorded import Selection
@@ -37,10 +38,28 @@ def count(text: str) -> int:
     return int(text)
 
 
+def _renamed(text: str) -> tuple[str, str]:
+    name, found, topic = text.partition(':=')
+    if not found or name not in TYPES or not topic.startswith('/'):
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not NAME:=/TOPIC with one of {", ".join(TYPES)}'
+        )
+    return name, topic
+
+
+def topics(args: argparse.Namespace) -> dict[str, str]:
+    """Topics of bags, by their names in depth_node."""
+    return dict(args.topics)
+
+
 def add_inputs(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name recorded images, and choose some of them."""
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help=WHAT)
     parser.add_argument('--topic', default='', help='of the images of bags; default: the only one')
+    parser.add_argument(
+        '-r', dest='topics', type=_renamed, action='append', default=[], metavar='NAME:=TOPIC',
+        help=f'topic of a bag for one of {", ".join(TYPES)}; default: the only one of its type',
+    )  # fmt: skip
     parser.add_argument('--every', type=count, default=1, metavar='N', help='use one of N')
     parser.add_argument('--start', type=float, default=0.0, help='of a video or bag [s]')
     parser.add_argument('--end', type=float, default=math.inf, help='of a video or bag [s]')

@@ -14,7 +14,7 @@ from depth_ros.core.errors import ConfigError, ImageError
 from depth_ros.offline import anchors_file, image_file
 from depth_ros.offline.files import ENDINGS
 from depth_ros.offline.inputs import Input, find
-from depth_ros.offline.load import check, load
+from depth_ros.offline.load import check, has
 from depth_ros.offline.plan import KINDS, Plan
 from depth_ros.parameters.settings import Settings
 
@@ -36,6 +36,10 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         '--no-copy', action='store_true', help="bags: without the input's messages"
     )
+    parser.add_argument(
+        '--batch', type=arguments.count, default=1, metavar='N',
+        help='images that go through the network at once [%(default)s]; more can pay on a GPU',
+    )  # fmt: skip
     parser.add_argument('--overwrite', action='store_true', help='make again what is there')
     parser.add_argument(
         '--anchors', type=Path, metavar='FILE',
@@ -68,7 +72,9 @@ def execute(args: argparse.Namespace) -> None:
     more = {'scaling.method': 'anchors'} if args.anchors is not None else {}
     known = first is not None and first.focal_px is not None
     values = arguments.values(args, inputs, known=known, **more)
-    asked = check(values)
+    kinds = tuple(args.write or _usual_kinds(inputs))
+    there = has(inputs, written='bag' in kinds)
+    asked = check(values, there)
     _check_files(args, asked, single=single)
     camera, anchors, size = arguments.camera(args), None, None
     if first is not None:
@@ -81,20 +87,21 @@ def execute(args: argparse.Namespace) -> None:
     plan = Plan(
         values,
         camera,
-        tuple(args.write or _usual_kinds(inputs)),
+        kinds,
         arguments.selection(args),
         _output(args, inputs, single=single),
         single=single,
         copy=not args.no_copy,
         overwrite=args.overwrite,
         anchors=anchors,
+        topics=arguments.topics(args),
+        batch=args.batch,
+        there=there,
     )
-    pipeline, choices = load(values, lambda: size)
+    pipeline, choices = plan.load(size)
     print(choices)
     job = plan.job(pipeline, 0 if single else plan.claim(choices))
     summary = job(inputs)
-    if job.scale is not None:
-        print(job.scale.state)
     if single:
         for path in job.files.paths(plan.output):
             print(path)

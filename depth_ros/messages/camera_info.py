@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,6 +192,33 @@ def _as_published(camera: Camera, info: Any) -> Camera:
             'correct it in the driver'
         )
     return camera.resized(camera.width // bx, camera.height // by)
+
+
+def info_topic(topic: str, infos: Collection[str]) -> str:
+    """The camera_info beside a topic of images; else the only one; '' for none.
+
+    Args:
+        topic: of the images.
+        infos: all topics of camera_info.
+    """
+    base = topic.removesuffix('/compressed').rpartition('/')[0]
+    beside = f'{base}/camera_info'
+    if beside in infos:
+        return beside
+    return next(iter(infos)) if len(infos) == 1 else ''
+
+
+def how_rectified(rectification: str, topic: str) -> tuple[bool | None, str]:
+    """Whether the images of a topic are rectified, and why; None where camera_info decides.
+
+    Args:
+        rectification: the parameter.
+        topic: of the images.
+    """
+    known = {'rectified': True, 'raw': False}.get(rectification)
+    if known is None and named_rectified(topic):
+        return True, f'the topic {topic} is named so'
+    return known, f'rectification is {rectification}'
 
 
 def named_rectified(topic: str) -> bool:

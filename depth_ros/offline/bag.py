@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ from typing import Any
 from depth_ros.core.bit_depth import BitDepth
 from depth_ros.core.errors import ConfigError, ImageError
 from depth_ros.core.stamps import nanoseconds
-from depth_ros.messages.camera_info import Calibration, calibration_from, named_rectified
+from depth_ros.messages.camera_info import Calibration, calibration_from, how_rectified, info_topic
 from depth_ros.messages.images import ENCODINGS, to_rgb
+from depth_ros.offline.bag_reader import messages, opened
+from depth_ros.offline.bag_sensors import LOOKAHEAD_S, BagSensors
 from depth_ros.offline.image_file import ImageFile
 from depth_ros.offline.recorded import Recorded, Selection
 
@@ -21,32 +23,6 @@ ENDINGS = frozenset({'.mcap', '.db3', '.bag'})
 IMAGE, COMPRESSED, INFO = (
     f'sensor_msgs/msg/{name}' for name in ('Image', 'CompressedImage', 'CameraInfo')
 )
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """The bag in a reader of the library rosbags.
-
-    Raises:
-        ConfigError: the library is not installed.
-        ImageError: this is no bag that it reads.
-    """
-    try:
-        from rosbags.highlevel import AnyReader
-        from rosbags.typesys import Stores, get_typestore
-    except ImportError:
-        raise ConfigError(
-            f'{path} is a bag, and rosbags is not installed: pip install rosbags'
-        ) from None
-    try:
-        bag = AnyReader([path], default_typestore=get_typestore(Stores.LATEST))
-        bag.open()
-    except Exception as error:  # of the library, of sqlite3 and of a damaged file
-        raise ImageError(f'{path} is no bag that can be read ({error})') from error
-    try:
-        yield bag
-    finally:
-        bag.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +79,7 @@ class Bag:
             infos = {c.topic for c in bag.connections if c.msgtype == INFO}
             seconds = (bag.end_time - bag.start_time) * 1e-9
             rate = (count - 1) / seconds if count > 1 and seconds > 0 else 10.0
-        return cls(path, name, topic, _info_topic(topic, infos), min(max(rate, 1.0), 120.0), count)
+        return cls(path, name, topic, info_topic(topic, infos), min(max(rate, 1.0), 120.0), count)
 
     def _name(self, k: int) -> str:
         return f'{self.name}/{k:06d}'
@@ -117,23 +93,49 @@ class Bag:
                 used = [k for k, *_ in self._used(bag, selection)]
         return [self._name(k) for k in used][: selection.limit]
 
-    def _used(self, bag: Any, selection: Selection) -> Iterator[tuple[int, int, Any, bytes]]:
-        """Number, time [ns], connection and data of each message that is used."""
+    def _used(
+        self, bag: Any, selection: Selection, sensors: BagSensors | None = None
+    ) -> Iterator[tuple[int, int, Any, bytes]]:
+        """Number, time [ns], connection and data of each message with an image that is used."""
         connections = [c for c in bag.connections if c.topic == self.topic]
-        for k, (connection, at_ns, raw) in enumerate(bag.messages(connections)):
+        others = sensors.begin(bag, self.path, self.topic) if sensors else []
+        waiting: deque[tuple[int, int, Any, bytes]] = deque()  # for what is recorded later
+        wait_ns = round(LOOKAHEAD_S * 1e9) if sensors else 0
+        k = 0
+        for connection, at_ns, raw in messages(bag, [*connections, *others]):
+            while waiting and waiting[0][1] + wait_ns < at_ns:
+                yield waiting.popleft()
+            if connection.topic != self.topic:
+                assert sensors is not None  # there are no other connections without them
+                sensors.put(connection.topic, bag.deserialize(raw, connection.msgtype))
+                continue
             if selection.uses(k, (at_ns - bag.start_time) * 1e-9):
-                yield k, at_ns, connection, raw
+                waiting.append((k, at_ns, connection, raw))
+            k += 1
+        yield from waiting
 
-    def images(self, selection: Selection) -> Iterator[Recorded]:
+    def images(
+        self,
+        selection: Selection,
+        rectification: str = 'auto',
+        sensors: BagSensors | None = None,
+    ) -> Iterator[Recorded]:
         """The images, each to be decoded by `Recorded.read`.
+
+        Args:
+            selection: which of them.
+            rectification: the parameter.
+            sensors: which is given all that was recorded before an image, and a little later.
 
         Raises:
             ImageError: the bag is damaged here.
+            ConfigError: a sensor has no topic, or several.
         """
         bit_depth = BitDepth()
         with opened(self.path) as bag:
-            infos = _Infos(bag, self.info_topic, self.topic)
-            for given, (k, at_ns, connection, raw) in enumerate(self._used(bag, selection)):
+            infos = _Infos(bag, self.info_topic, *how_rectified(rectification, self.topic))
+            used = self._used(bag, selection, sensors)
+            for given, (k, at_ns, connection, raw) in enumerate(used):
                 if given == selection.limit:
                     break
                 recorded = self._recorded(self._name(k), bag, connection, raw, infos, bit_depth)
@@ -160,11 +162,11 @@ class Bag:
 class _Infos:
     """The camera_info messages of a bag."""
 
-    def __init__(self, bag: Any, topic: str, image_topic: str) -> None:
-        self._rectified = True if named_rectified(image_topic) else None
-        self._because = f'the topic {image_topic} is named so'
+    def __init__(self, bag: Any, topic: str, rectified: bool | None, because: str) -> None:
+        self._rectified, self._because = rectified, because
         self._by_stamp: dict[int, Any] = {}
-        for connection, _, raw in bag.messages([c for c in bag.connections if c.topic == topic]):
+        infos = [c for c in bag.connections if c.topic == topic]
+        for connection, _, raw in messages(bag, infos):
             message = bag.deserialize(raw, connection.msgtype)
             self._by_stamp[nanoseconds(message.header.stamp)] = message
 
@@ -196,12 +198,3 @@ def _has_pictures(bag: Any, connection: Any) -> bool:
     encoding = bag.deserialize(raw, connection.msgtype).encoding
     names_depth = 'depth' in connection.topic.lower() or 'disparity' in connection.topic.lower()
     return encoding in ENCODINGS and not (names_depth and encoding == 'mono16')
-
-
-def _info_topic(topic: str, infos: set[str]) -> str:
-    """The camera_info beside an image topic; else the only one; '' for none."""
-    base = topic.removesuffix('/compressed').rpartition('/')[0]
-    beside = f'{base}/camera_info'
-    if beside in infos:
-        return beside
-    return next(iter(infos)) if len(infos) == 1 else ''

@@ -15,7 +15,8 @@ from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import DepthMap
 from depth_ros.messages.camera_info import fields_of
-from depth_ros.offline.bag import INFO, Bag, opened
+from depth_ros.offline.bag import INFO, Bag
+from depth_ros.offline.bag_reader import opened
 from depth_ros.offline.files import cloud_of
 from depth_ros.offline.recorded import Recorded
 from depth_ros.parameters.settings import Settings
@@ -73,12 +74,14 @@ class BagOutput:
     def add(self, depth: DepthMap, recorded: Recorded) -> None:
         """Write the outputs of an image."""
         header = self._header(recorded)
-        z = depth.z.cpu().numpy()
-        height, width = z.shape
+        height, width = depth.z.shape
+        encoding = self.settings.depth_encoding
+        z = encode.millimetres(depth.z) if encoding == '16UC1' else depth.z
+        pixels = np.ascontiguousarray(z.cpu().numpy())
         messages = {
             '/depth/image': self._new(
-                IMAGE, header=header, height=height, width=width, encoding='32FC1',
-                is_bigendian=0, step=4 * width, data=_bytes(z),
+                IMAGE, header=header, height=height, width=width, encoding=encoding,
+                is_bigendian=0, step=pixels.itemsize * width, data=pixels.view(np.uint8).ravel(),
             ),
             '/depth/camera_info': self._camera_info(header, depth.camera),
             '/points': self._cloud(header, depth),

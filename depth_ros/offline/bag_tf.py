@@ -10,6 +10,7 @@ import numpy as np
 from depth_ros.core.errors import ConfigError, ScaleError
 from depth_ros.core.stamps import nanoseconds
 from depth_ros.messages.poses import pose_of
+from depth_ros.offline.bag_reader import messages
 from depth_ros.pipeline.two_views.poses import Pose4x4, PoseBuffer
 
 TF, TF_STATIC = '/tf', '/tf_static'
@@ -29,7 +30,7 @@ class BagTransforms:
     def put_static(self, bag: Any) -> None:
         """Read all of /tf_static, which holds for the whole bag wherever it was recorded."""
         connections = [c for c in bag.connections if c.topic == TF_STATIC]
-        for connection, _, raw in bag.messages(connections):
+        for connection, _, raw in messages(bag, connections):
             self.put(bag.deserialize(raw, connection.msgtype), static=True)
 
     def put(self, message: Any, *, static: bool = False) -> None:

@@ -4,19 +4,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import depth_ros
 from depth_ros.core.types import Anchors
 from depth_ros.offline.cameras import Cameras, GivenCamera
+from depth_ros.offline.depths import Depths
 from depth_ros.offline.files import ENDINGS, Files, claim
+from depth_ros.offline.load import load
 from depth_ros.offline.recorded import Selection
 from depth_ros.offline.run import Job
-from depth_ros.pipeline.build import Choices
+from depth_ros.pipeline.build import Choices, Size
 from depth_ros.pipeline.depth_pipeline import Pipeline
-from depth_ros.pipeline.scaling.anchored import AnchoredScale
 
 #: what can be written; the last two are of whole videos and bags
 KINDS = (*ENDINGS, 'video', 'bag')
@@ -36,6 +37,9 @@ class Plan:
         copy: bags have the messages of their input, too.
         overwrite: make again what is there.
         anchors: of a single picture; None for those of `anchors.sources`.
+        topics: of bags: topic of depth_node -> topic of the bag.
+        batch: so many images at once.
+        there: of `load.has`.
     """
 
     values: Mapping[str, Any]
@@ -47,6 +51,9 @@ class Plan:
     copy: bool = True
     overwrite: bool = False
     anchors: Anchors | None = None
+    topics: Mapping[str, str] = field(default_factory=dict)
+    batch: int = 1
+    there: frozenset[str] = frozenset()
 
     def prefix_of(self, name: str) -> Path:
         """Name of an image or input -> path of its outputs without ending."""
@@ -59,28 +66,34 @@ class Plan:
             'depth_ros': depth_ros.__version__,
             **given,
             **self.camera.values(),
+            **self.topics,
             'model': choices.model,
             'weights': choices.weights,
             'scaling': choices.scaling,
         }
         return claim(self.output, made_by, overwrite=self.overwrite)
 
+    def load(self, size: Size | None = None) -> tuple[Pipeline, Choices]:
+        """The pipeline for `values`; see `load.load`.
+
+        Args:
+            size: width and height of the images [px], if it is known.
+        """
+        return load(self.values, self.there, lambda: size)
+
     def job(self, pipeline: Pipeline, since_ns: int = 0) -> Job:
         """The work itself.
 
         Args:
-            pipeline: for `values`.
+            pipeline: of `load`.
             since_ns: of `claim`.
         """
         settings = pipeline.snapshot.settings
         # a file is not a topic: it has every pixel unless something else is asked for
         stride = settings.points.stride if 'points.stride' in self.values else 1
-        scale = None
-        if (anchors := self.anchors) is not None:
-            scale = AnchoredScale(lambda frame, prediction: {'anchors': anchors})
+        cameras = Cameras(self.camera, pipeline)
         return Job(
-            pipeline,
-            Cameras(self.camera, pipeline),
+            Depths(pipeline, cameras, self.anchors, self.topics, self.batch),
             Files([kind for kind in self.kinds if kind in ENDINGS], settings, stride),
             self.prefix_of,
             self.selection,
@@ -89,5 +102,4 @@ class Plan:
             copy=self.copy,
             overwrite=self.overwrite or self.single,
             since_ns=since_ns,
-            scale=scale,
         )

@@ -3,34 +3,27 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
-import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from depth_ros.core.camera import Camera
 from depth_ros.core.errors import DepthRosError
-from depth_ros.core.types import DepthMap, Frame
+from depth_ros.core.types import DepthMap
 from depth_ros.offline.bag import Bag
 from depth_ros.offline.bag_out import BagOutput
+from depth_ros.offline.depths import Depths, Part
 from depth_ros.offline.files import Files, is_there
 from depth_ros.offline.film import Film
-from depth_ros.offline.image_file import ImageFile
 from depth_ros.offline.inputs import Input, Video
 from depth_ros.offline.progress import Progress
-from depth_ros.offline.recorded import Recorded, Selection
-from depth_ros.pipeline.depth_pipeline import Pipeline
-from depth_ros.pipeline.filters import Filters
-from depth_ros.pipeline.scaling.anchored import AnchoredScale
+from depth_ros.offline.recorded import Selection
 
 #: endings of the video and the bag of an input
 FILM, BAG = '_depth.mp4', '_depth'
-#: camera of an image, given its pixels on the device too
-CameraOf = Callable[[Recorded, ImageFile, torch.Tensor], Camera]
 
 
 @dataclass(slots=True)
@@ -87,8 +80,7 @@ class Job:
     """How images become files.
 
     Args:
-        pipeline: with its settings.
-        camera_of: finds the camera of an image.
+        depths: depth of the images.
         files: which files of each image.
         prefix_of: name of an image or input -> path of its outputs without ending.
         selection: which images.
@@ -97,11 +89,9 @@ class Job:
         copy: these bags have the messages of the input, too.
         overwrite: make again what is there.
         since_ns: older files do not count as there [ns].
-        scale: for `scaling.method` 'anchors'.
     """
 
-    pipeline: Pipeline
-    camera_of: CameraOf
+    depths: Depths
     files: Files
     prefix_of: Callable[[str], Path]
     selection: Selection
@@ -110,7 +100,6 @@ class Job:
     copy: bool = True
     overwrite: bool = False
     since_ns: int = 0
-    scale: AnchoredScale | None = None
 
     def __call__(self, inputs: list[Input]) -> Summary:
         """Process all inputs; what cannot be read is reported on standard error.
@@ -121,18 +110,22 @@ class Job:
         parts = list(self.parts(inputs))
         total = sum(len(names) for *_, names in parts)
         summary, progress = Summary(), Progress(total)
-        for one, selection, names in parts:
-            there = self._there(one, names)
-            summary.there += len(there)
-            progress.skip(len(there))
-            if len(there) == len(names) and there:
+        for group in _groups(parts):
+            todo: list[Part] = []
+            for one, selection, names in group:
+                there = self._there(one, names)
+                summary.there += len(there)
+                progress.skip(len(there))
+                if not (len(there) == len(names) and there):
+                    todo.append((one, selection, there))
+            if not todo:
                 continue
             try:
-                self._process(one, selection, there, summary, progress)
+                self._process(todo, summary, progress)
             except DepthRosError as error:
                 if total <= 1:
                     raise
-                self._report(f'{one.path}: {error}', summary, progress)
+                self._report(_named(todo[0][0].path, error), summary, progress)
         progress.clear()
         return summary
 
@@ -169,10 +162,9 @@ class Job:
             return set()
         if len(there) == len(names) and (self.files.kinds or wholes):
             return set(names)
-        filters = self.pipeline.snapshot.settings.filters
-        remembers = one.is_sequence and (filters.temporal > 0 or filters.temporal_hold > 0)
         # half a video or bag cannot go on, nor what depends on the frames before
-        return set() if wholes or remembers or not self.files.kinds else there
+        again = wholes or self.depths.remembers(one) or not self.files.kinds
+        return set() if again else there
 
     def _wholes(self, one: Input) -> list[Path]:
         """Files that are there when the outputs of the whole input are."""
@@ -187,73 +179,50 @@ class Job:
         wanted = self.bags and isinstance(one, Bag)
         return Path(f'{self.prefix_of(one.name)}{BAG}') if wanted else None
 
-    def _process(
-        self,
-        one: Input,
-        selection: Selection,
-        there: set[str],
-        summary: Summary,
-        progress: Progress,
-    ) -> None:
-        settings = self.pipeline.snapshot.settings
+    def _process(self, parts: list[Part], summary: Summary, progress: Progress) -> None:
+        """Several pictures, or one sequence."""
+        settings = self.depths.pipeline.snapshot.settings
+        one, selection, _ = parts[0]
+        paths = {part[0].name: part[0].path for part in parts}
         wholes: list[Film | BagOutput] = []
         if isinstance(one, (Video, Bag)) and (path := self._film(one)):
             wholes.append(Film(path, one.rate / selection.every, settings))
         if isinstance(one, Bag) and (path := self._bag(one)):
             wholes.append(BagOutput(path, one, settings, copy=self.copy))
-        whole = False
+        whole, scale = False, None
         try:
-            for recorded, depth, seconds in self.depths(one, selection, there):
+            for recorded, depth, seconds in self.depths.of(parts):
                 if isinstance(depth, DepthRosError):
-                    if not recorded.is_frame:
+                    if progress.total <= 1:
                         raise depth
-                    self._report(f'{one.path}: {depth}', summary, progress)
+                    path = paths.get(recorded.name, one.path)
+                    self._report(_named(path, depth), summary, progress)
                     continue
                 self.files.write(depth, self.prefix_of(recorded.name))
                 for output in wholes:
                     output.add(depth, recorded)
+                scale = depth.scale
                 summary.add(depth, seconds)
                 progress.step()
             whole = True
         finally:
             for output in wholes:
                 output.close(whole=whole)
+        if scale is not None:
+            progress.clear()
+            print(f'{one.name}: {scale}')
 
-    def depths(
-        self, one: Input, selection: Selection, without: Container[str] = ()
-    ) -> Iterator[tuple[Recorded, DepthMap | DepthRosError, float]]:
-        """Depth of the images of an input, in order.
 
-        Args:
-            one: the input.
-            selection: which of its images.
-            without: names of images that are left out.
+def _named(path: Path, error: DepthRosError) -> str:
+    return str(error) if str(path) in str(error) else f'{path}: {error}'
 
-        Yields:
-            The image, its depth or why it has none, and the seconds that this took, without
-            reading the image.
-        """
-        filters = Filters()
-        for recorded in one.images(selection):
-            if recorded.name in without:
-                continue
-            if not one.is_sequence:
-                filters = Filters()
-            try:
-                depth, seconds = self._depth(recorded, filters)
-            except DepthRosError as error:
-                yield recorded, error, 0.0
-                continue
-            yield recorded, depth, seconds
 
-    def _depth(self, recorded: Recorded, filters: Filters) -> tuple[DepthMap, float]:
-        pipeline = self.pipeline
-        image = recorded.read()
-        rgb = torch.from_numpy(np.require(image.rgb, requirements='W')).to(pipeline.device)
-        frame = Frame(rgb, self.camera_of(recorded, image, rgb), recorded.stamp_ns)
-        start_s = time.monotonic()
-        (depth,) = pipeline.many([frame], pipeline.snapshot, [filters], [self.scale])
-        if isinstance(depth, DepthRosError):
-            raise depth
-        depth.ensure_finite()  # waits for the network
-        return depth, time.monotonic() - start_s
+def _groups(
+    parts: list[tuple[Input, Selection, list[str]]],
+) -> Iterator[list[tuple[Input, Selection, list[str]]]]:
+    """Pictures that follow one another, and each sequence on its own."""
+    for is_sequence, some in itertools.groupby(parts, lambda part: part[0].is_sequence):
+        if is_sequence:
+            yield from ([part] for part in some)
+        else:
+            yield list(some)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from depth_ros.parameters.declare import NODE, setting
+from depth_ros.parameters.declare import BAG, setting
 
 SOURCES = ('points', 'scan', 'range', 'depth', 'height', 'odometry')
 
@@ -17,7 +17,7 @@ def _pose(source: str, frame: str = 'frame of the sensor') -> Any:
         f'Pose x y z [m] qx qy qz qw of the {frame} in the optical frame of the camera. Zeros: '
         'from TF.',
         'tf2_ros is not installed, or TF does not connect the two frames.',
-        needs=NODE,
+        needs=BAG,
         only_with=('anchors.sources', source),
     )
 
@@ -29,7 +29,7 @@ def _sigma(source: str, default: float) -> Any:
         'The sensor is more or less accurate, or several sources are to be weighted.',
         low=1e-4,
         high=100.0,
-        needs=NODE,
+        needs=BAG,
         only_with=('anchors.sources', source),
     )
 
@@ -75,7 +75,7 @@ class OdometrySource:
         'Pose x y z [m] qx qy qz qw of the optical frame in the child frame of odom. Zeros: from '
         'TF.',
         'tf2_ros is not installed, or TF does not connect the camera with that frame.',
-        needs=NODE,
+        needs=BAG,
         only_with=('anchors.sources', 'odometry'),
     )
 
@@ -92,7 +92,7 @@ class AnchorSettings:
         "odometry: tracked corners and odom. '': none.",
         'The robot has a sensor that measures distances, or the height of the camera is known.',
         choices=('', *SOURCES),
-        needs=NODE,
+        needs=BAG,
         only_with=('scaling.method', 'auto', 'anchors'),
     )
     max_offset: float = setting(
@@ -101,7 +101,7 @@ class AnchorSettings:
         'A sensor is slow, or its stamps are late, and the robot is slow too.',
         low=0.0,
         high=10.0,
-        needs=NODE,
+        needs=BAG,
         only_with=('anchors.sources', *SOURCES),
     )
     points: PointsSource = field(default_factory=PointsSource)

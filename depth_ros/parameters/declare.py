@@ -6,9 +6,12 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any
 
-#: what a parameter can need to have an effect (`needs`): the node, the CPU, or an ability of the
-#: network, which `models.Preset.takes` lists
-NODE, CPU = 'node', 'cpu'
+#: what a parameter can need to have an effect (`needs`): the node; the node or a bag that is read;
+#: the node or a bag that is written; the CPU; or an ability of the network, which
+#: `models.Preset.takes` lists
+NODE, BAG, WRITTEN_BAG, CPU = 'node', 'bag', 'written bag', 'cpu'
+#: of these, what the node has
+OF_NODE = frozenset({NODE, BAG, WRITTEN_BAG})
 ABILITIES = ('confidence', 'input_size', 'max_tokens', 'max_depth', 'tile_batch', 'onnx')
 
 
@@ -35,7 +38,8 @@ def setting(
         low: smallest value allowed.
         high: largest value allowed.
         choices: the only strings allowed.
-        needs: what it has no effect without: `NODE`, `CPU`, one of `ABILITIES`, or ''.
+        needs: what it has no effect without: `NODE`, `BAG`, `WRITTEN_BAG`, `CPU`, one of
+            `ABILITIES`, or ''.
         only_with: name of another parameter, and its values with which this one has an effect; of
             a list, one of its items.
         or_with: another such parameter, which suffices as well.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from depth_ros.parameters.anchors import AnchorSettings
-from depth_ros.parameters.declare import CPU, NODE, setting
+from depth_ros.parameters.declare import BAG, CPU, NODE, WRITTEN_BAG, setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class ScalingSettings:
         live=True,
         low=0.0,
         high=1e6,
-        needs=NODE,
+        needs=BAG,
         only_with=('scaling.method', 'anchors', 'auto'),
     )
     after_max_age: str = setting(
@@ -143,7 +143,7 @@ class ScalingSettings:
         'Depth with an uncertain scale is better than none.',
         live=True,
         choices=('stop', 'hold'),
-        needs=NODE,
+        needs=BAG,
         only_with=('scaling.method', 'anchors', 'auto'),
     )
 
@@ -261,7 +261,7 @@ class FloorSettings:
         'base_footprint',
         'Frame on the floor, its z axis up; used if floor.height is 0.',
         'Your frame on the floor has another name.',
-        needs=NODE,
+        needs=BAG,
     )
 
 
@@ -552,7 +552,7 @@ class Settings:
         'lens has no distortion or a part of the topic name is rect or rectified.',
         'The topic name is misleading, or camera_info does not match the image.',
         choices=('auto', 'rectified', 'raw'),
-        needs=NODE,
+        needs=BAG,
         only_with=('intrinsics', 'camera_info'),
     )
     intrinsics: str = setting(
@@ -576,14 +576,14 @@ class Settings:
         'A consumer reads millimetres only, or recordings must be small.',
         live=True,
         choices=('32FC1', '16UC1'),
-        needs=NODE,
+        needs=WRITTEN_BAG,
     )
     frame_id: str = setting(
         '',
         'frame_id of the outputs. Empty: that of the image.',
         'The driver publishes a wrong frame_id.',
         live=True,
-        needs=NODE,
+        needs=WRITTEN_BAG,
     )
     min_confidence: float = setting(
         0.0,

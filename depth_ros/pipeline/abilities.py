@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from operator import attrgetter
 
 import torch
@@ -10,10 +11,18 @@ import torch
 from depth_ros import models
 from depth_ros.core.errors import ConfigError
 from depth_ros.models import Preset
-from depth_ros.parameters.declare import ABILITIES, CPU, NODE
+from depth_ros.parameters.anchors import SOURCES
+from depth_ros.parameters.declare import ABILITIES, BAG, CPU, NODE, WRITTEN_BAG
 from depth_ros.parameters.layers import Parameter, parameters
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.scaling import Scaling
+
+#: why a parameter has no effect, by what it needs
+ONLY = {
+    NODE: 'only depth_node uses it',
+    BAG: 'only depth_node and bags use it',
+    WRITTEN_BAG: 'only depth_node and written bags use it',
+}
 
 
 def check_abilities(settings: Settings, preset: Preset) -> None:
@@ -50,12 +59,25 @@ def check_abilities(settings: Settings, preset: Preset) -> None:
         )
 
 
+def check_sources(settings: Settings) -> None:
+    """Refuse a scale by anchors without anything that gives them.
+
+    Raises:
+        ConfigError: with the parameter to set.
+    """
+    if settings.scaling.method == 'anchors' and not any(settings.anchors.sources):
+        raise ConfigError(
+            "scaling.method is 'anchors' but anchors.sources names none: set it to some of "
+            f'{", ".join(SOURCES)}'
+        )
+
+
 def without_effect(
     settings: Settings,
     preset: Preset | None = None,
     device: torch.device | None = None,
     *,
-    node: bool,
+    has: Container[str],
 ) -> list[str]:
     """Parameters that differ from their default although that has no effect.
 
@@ -63,7 +85,7 @@ def without_effect(
         settings: all parameters.
         preset: that is used; None if it is not known yet, to check what does not depend on it.
         device: of the network; None likewise.
-        node: the settings are those of the node, not of `depth-ros run`.
+        has: which of `NODE`, `BAG` and `WRITTEN_BAG` there are; `OF_NODE` for the node.
 
     Returns:
         A sentence for each, with the reason and the remedy.
@@ -73,7 +95,7 @@ def without_effect(
         value = attrgetter(parameter.name)(settings)
         if value == parameter.default:
             continue
-        reason = _reason(parameter, settings, preset, device, node)
+        reason = _reason(parameter, settings, preset, device, has)
         if reason:
             sentences.append(
                 f'{parameter.name} is {value!r} but has no effect: {reason}. Remove it'
@@ -86,11 +108,11 @@ def _reason(
     settings: Settings,
     preset: Preset | None,
     device: torch.device | None,
-    node: bool,
+    has: Container[str],
 ) -> str:
     needs = parameter.needs
-    if needs == NODE and not node:
-        return 'only depth_node uses it'
+    if needs in ONLY and needs not in has:
+        return ONLY[needs]
     if needs == CPU and device is not None and device.type != 'cpu':
         return f'the network runs on {device}'
     if needs in ABILITIES and preset is not None and needs not in preset.takes:

@@ -20,6 +20,7 @@ from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Frame
 from depth_ros.models import DepthModel, ModelOptions, Preset, TakesPairs
+from depth_ros.parameters.declare import OF_NODE
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.abilities import check_abilities, without_effect
 from depth_ros.pipeline.choose_model import resolve
@@ -75,7 +76,7 @@ def load(
     """
     _, settings, choice = resolve(given)
     pipeline, choices = build(settings, camera_size, chosen_by=choice.reason)
-    for text in without_effect(settings, models.get(choice.name), pipeline.device, node=True):
+    for text in without_effect(settings, models.get(choice.name), pipeline.device, has=OF_NODE):
         log.warning('%s', text)
     return pipeline, choices
 

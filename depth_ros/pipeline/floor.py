@@ -44,15 +44,16 @@ def given_floor(settings: FloorSettings) -> Floor | None:
 
 
 def check_floor(settings: Settings) -> None:
-    """Refuse a cloud without the floor, where no parameter says where it is: only a node has TF.
+    """Refuse a cloud without the floor where no parameter says where it is, and there is no TF.
 
     Raises:
         ConfigError: with the parameter to set.
     """
     if settings.points.ground == 'drop' and not settings.floor.height:
         raise ConfigError(
-            'points.ground is drop but floor.height is 0, and only depth_node reads TF: set it to '
-            'the height of the camera above the floor [m], and floor.pitch [deg] if it looks down'
+            'points.ground is drop but floor.height is 0, and only depth_node and bags have TF: '
+            'set it to the height of the camera above the floor [m], and floor.pitch [deg] if it '
+            'looks down'
         )
 
 

@@ -22,6 +22,7 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from depth_ros import models
 from depth_ros.core.errors import in_words
 from depth_ros.parameters import layers
+from depth_ros.parameters.declare import OF_NODE
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.abilities import without_effect
 from depth_ros.pipeline.build import build
@@ -63,7 +64,7 @@ class DepthNode(LifecycleNode):
         No error: one params file may serve robots with different networks.
         """
         preset, device = models.get(session.choices.model), session.pipeline.device
-        for text in without_effect(settings, preset, device, node=True):
+        for text in without_effect(settings, preset, device, has=OF_NODE):
             if text not in self._without_effect:
                 self.get_logger().warning(text)
                 self._without_effect.add(text)

@@ -14,11 +14,11 @@ from rclpy.lifecycle import LifecycleNode
 
 from depth_ros.core import encode, geometry, resample
 from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.abilities import check_sources
 from depth_ros.pipeline.build import Choices
 from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.filters import free_space, motion
 from depth_ros.ros import diagnostics
-from depth_ros.ros.inputs.anchors import check_sources
 from depth_ros.ros.inputs.newest import LatestImages
 from depth_ros.ros.inputs.second_view import second_view_for
 from depth_ros.ros.process.log import Throttle

@@ -73,7 +73,7 @@ def test_a_row_names_the_parameters_that_its_family_reads(ability):
 @pytest.mark.parametrize('name', PRESETS)
 def test_all_parameters_of_a_preset_have_an_effect(name):
     _, settings, _ = resolve({'model': name, 'scaling.method': scaling_for(PRESETS[name])})
-    assert without_effect(settings, PRESETS[name], torch.device('cpu'), node=False) == []
+    assert without_effect(settings, PRESETS[name], torch.device('cpu'), has=()) == []
 
 
 def scaling_for(preset):

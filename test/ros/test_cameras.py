@@ -10,9 +10,9 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import CameraError
-from depth_ros.messages.camera_info import calibration_from, camera_from
+from depth_ros.messages.camera_info import calibration_from, camera_from, named_rectified
 from depth_ros.ros.inputs.camera_info import INFO_WAIT_S, CameraInfoCache, to_message
-from depth_ros.ros.inputs.camera_model import CameraModelSource, named_rectified
+from depth_ros.ros.inputs.camera_model import CameraModelSource
 from depth_ros.ros.inputs.newest import View
 
 RAW = Camera(640, 480, 500.0, 510.0, 322.0, 238.0, 'plumb_bob', (-0.2, 0.05, 0.001, 0.002, 0.0))

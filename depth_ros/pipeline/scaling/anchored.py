@@ -43,6 +43,9 @@ NO_CHANGE = 0.02
 STEADY = 0.01
 #: ratio of the two depths at which the scale is tracked, at least
 APART = 1.7
+#: anchors that agree, and their share, with which a fit is not doubted after `REUSE_S`: the scene
+#: may be another one, as in recordings of few images per second
+MANY, MOST = 50, 0.8
 STRIDE = 16  #: of the grid on which frames are compared [px]
 FARTHEST_M = 1e3  #: depth that stands for infinity in the tracker
 
@@ -159,7 +162,8 @@ class AnchoredScale:
             self._references = _apart(new)
         measured, variance = self._at_references(new)
         change = self._change(coarse, held, stamp_ns)
-        estimate = self._tracker.update(measured, variance, stamp_ns, expected=change)
+        sure = self._is_sure(new, stamp_ns)
+        estimate = self._tracker.update(measured, variance, stamp_ns, expected=change, sure=sure)
         if estimate.gated:
             factor = math.exp(float(np.mean(measured - estimate.value)))
             reason = f'the scale by the anchors differs by a factor of {factor:.2f} from before'
@@ -190,6 +194,11 @@ class AnchoredScale:
             return Estimate(value, total)
         weight = variance / total
         return Estimate(value + weight * (estimate.value - value), weight * estimate.variance)
+
+    def _is_sure(self, new: Fit, stamp_ns: int) -> bool:
+        """Whether a fit counts more than what was measured before: many anchors, long after."""
+        agree = new.used >= MANY and new.used >= MOST * (new.used + new.refused)
+        return agree and stamp_ns - (self._tracker.measured_ns or 0) >= REUSE_S * 1e9
 
     def _recent_anchors(self, stamp_ns: int) -> dict[str, Anchors]:
         """Anchors that are not too old, with less weight the older they are."""

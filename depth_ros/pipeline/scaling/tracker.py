@@ -82,6 +82,7 @@ class ScaleTracker:
         *,
         expected: float | None = None,
         again: bool = False,
+        sure: bool = False,
     ) -> Estimate:
         """Use a measurement.
 
@@ -93,6 +94,7 @@ class ScaleTracker:
                 agrees with it is used for this frame, however large the difference.
             again: without new anchors: it says how this frame differs, and nothing new about the
                 level.
+            sure: it is right, even if it is far from those before.
 
         Returns:
             The log scale of this frame.
@@ -105,6 +107,8 @@ class ScaleTracker:
         own = self._variance + np.maximum(self._jitter, 0)
         limit = GATE * np.sqrt(own + variance) + STEP
         if (np.abs(innovation) > (np.maximum(limit, LARGEST) if again else limit)).any():
+            if sure:
+                return self._believe(measured, variance, stamp_ns)
             held = self._jump(measured, variance, stamp_ns, again)
             if expected is None or (np.abs(innovation - expected) > limit).any():
                 return held
@@ -171,6 +175,10 @@ class ScaleTracker:
         apart_ns = stamp_ns - self._doubtful[0][0]
         if len(self._doubtful) < BELIEVED and (not agreeing or apart_ns < APART_NS):
             return held
+        return self._believe(measured, variance, stamp_ns)
+
+    def _believe(self, measured: Floats, variance: Floats, stamp_ns: int) -> Estimate:
+        """The scale is another one now."""
         self.jumps += 1
         jitter = self._jitter
         estimate = self._begin(measured, variance, stamp_ns)

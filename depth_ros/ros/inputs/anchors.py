@@ -19,8 +19,7 @@ from depth_ros.messages.anchors import (
     Sources,
 )
 from depth_ros.messages.floor import FloorSource
-from depth_ros.parameters.anchors import SOURCES, AnchorSettings
-from depth_ros.parameters.settings import Settings
+from depth_ros.parameters.anchors import AnchorSettings
 from depth_ros.ros.inputs.odometry import CameraPoses
 from depth_ros.ros.inputs.subscription import Input
 from depth_ros.ros.inputs.tf import pose_source
@@ -83,16 +82,3 @@ class AnchorSources(Sources):
         """Forget what was received, and subscribe to all topics."""
         self.start_again()
         return [subscribe(node) for subscribe in self._inputs]
-
-
-def check_sources(settings: Settings) -> None:
-    """Refuse a scale by anchors without anything that gives them.
-
-    Raises:
-        ConfigError: with the parameter to set.
-    """
-    if settings.scaling.method == 'anchors' and not any(settings.anchors.sources):
-        raise ConfigError(
-            "scaling.method is 'anchors' but anchors.sources names none: set it to some of "
-            f'{", ".join(SOURCES)}'
-        )

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from depth_ros.core.camera import Camera, check_calibration
 from depth_ros.core.geometry import check_undistortion
-from depth_ros.messages.camera_info import calibration_from, named_rectified
+from depth_ros.messages.camera_info import calibration_from, how_rectified
 from depth_ros.pipeline.steady_camera import SteadyCamera
 from depth_ros.ros.inputs.newest import View
 from depth_ros.ros.process.log import Throttle
 
-RECTIFIED = {'rectified': True, 'raw': False}
 #: different cameras that are logged at once within the throttle's period; one that zooms is not
 #: logged at every frame
 BURST = 3
@@ -48,10 +47,7 @@ class CameraModelSource:
         self.camera: Camera | None = None  #: of the latest image
         self.estimate = estimate
         self.doubts: tuple[str, ...] = ()  #: what is unlikely about `camera`
-        self._rectified = RECTIFIED.get(rectification)
-        self._because = f'rectification is {rectification}'
-        if self._rectified is None and named_rectified(topic):
-            self._rectified, self._because = True, f'the topic {topic} is named so'
+        self._rectified, self._because = how_rectified(rectification, topic)
         self._throttle = Throttle(BURST)
         self._seen: Any = None
         self._unlogged: list[tuple[str, str]] = []  # severity and text

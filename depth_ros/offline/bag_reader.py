@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bags of rosbag2 (mcap, sqlite3) and ROS 1, by the library rosbags; needs no ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from depth_ros.core.errors import ConfigError, ImageError
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The bag in a reader of the library rosbags.
+
+    Raises:
+        ConfigError: the library is not installed.
+        ImageError: this is no bag that it reads.
+    """
+    try:
+        from rosbags.highlevel import AnyReader
+        from rosbags.typesys import Stores, get_typestore
+    except ImportError:
+        raise ConfigError(
+            f'{path} is a bag, and rosbags is not installed: pip install rosbags'
+        ) from None
+    try:
+        bag = AnyReader([path], default_typestore=get_typestore(Stores.LATEST))
+        bag.open()
+    except Exception as error:  # of the library, of sqlite3 and of a damaged file
+        raise ImageError(f'{path} is no bag that can be read ({error})') from error
+    try:
+        yield bag
+    finally:
+        bag.close()
+
+
+def messages(bag: Any, connections: Sequence[Any]) -> Iterator[tuple[Any, int, bytes]]:
+    """Connection, time of recording [ns] and data of the messages of these connections.
+
+    Args:
+        bag: of `opened`.
+        connections: none of them means no message; the library would return all.
+    """
+    if connections:
+        yield from bag.messages(connections)
