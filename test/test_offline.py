@@ -47,10 +47,12 @@ def test_a_folder_with_rubbish_in_it(tmp_path, capsys):
         (there / rubbish).write_text('rubbish')
     (there / 'a_depth.png').write_bytes((there / 'a.png').read_bytes())  # of an earlier run
     (there / 'broken.jpg').write_bytes(b'\xff\xd8\xff no more')
+    (there / 'phone.HEIC').write_bytes(b'\0\0\0\x24ftypheic')
     assert main([*RUN, str(there), '--output', str(out), '--write', 'npy,ply']) == 2
     said = capsys.readouterr()
-    assert 'broken.jpg' in said.err and '1 of the inputs have no depth' in said.err
-    assert '2 images, 1 failed; median depth' in said.out
+    assert 'broken.jpg' in said.err and '2 of the inputs have no depth' in said.err
+    assert 'phone.HEIC cannot be decoded by OpenCV; convert it to JPEG' in said.err
+    assert '2 images, 2 failed; median depth' in said.out
     assert written(out) == [
         'a.ply',
         'a_depth.npy',

@@ -20,7 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: of the command line; None uses `sys.argv`.
 
     Returns:
-        Exit status: 0, or 2 after a `DepthRosError`, which is printed in one line.
+        Exit status: 0, 2 after a `DepthRosError`, which is printed in one line, or 130 after
+        Ctrl-C.
     """
     parser = argparse.ArgumentParser(prog='depth-ros', description='Metric depth from one camera.')
     parser.add_argument('--version', action='version', version=f'depth-ros {__version__}')
@@ -36,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     except DepthRosError as error:
         print(f'depth-ros: {error}', file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print('depth-ros: interrupted', file=sys.stderr)
+        return 130
     except BrokenPipeError:  # `depth-ros models | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

@@ -17,7 +17,7 @@ from depth_ros.offline.recorded import Selection
 from depth_ros.parameters import layers
 from depth_ros.parameters.settings import Settings
 
-WHAT = 'picture, video, bag, folder, or pattern in quotes'
+WHAT = 'picture, video, bag, folder, pattern in quotes, /dev/video0, or rtsp:// address'
 
 
 def positive(text: str) -> float:

@@ -13,7 +13,7 @@ from depth_ros.cli import arguments
 from depth_ros.core.errors import ConfigError, ImageError
 from depth_ros.offline import anchors_file, image_file
 from depth_ros.offline.files import ENDINGS
-from depth_ros.offline.inputs import Input, find
+from depth_ros.offline.inputs import Input, Picture, find
 from depth_ros.offline.load import check, has
 from depth_ros.offline.plan import KINDS, Plan
 from depth_ros.parameters.settings import Settings
@@ -67,8 +67,10 @@ def execute(args: argparse.Namespace) -> None:
         DepthRosError: an input, camera, preset or weights cannot be used.
     """
     inputs = find(args.inputs, args.topic)
-    single = len(inputs) == 1 and not inputs[0].is_sequence and not Path(args.inputs[0]).is_dir()
-    first = image_file.read(inputs[0].path) if single else None  # before anything that takes time
+    alone = len(inputs) == 1 and not Path(args.inputs[0]).is_dir()
+    picture = inputs[0] if alone and isinstance(inputs[0], Picture) else None
+    single = picture is not None
+    first = image_file.read(picture.path) if picture else None  # before anything that takes time
     more = {'scaling.method': 'anchors'} if args.anchors is not None else {}
     known = first is not None and first.focal_px is not None
     values = arguments.values(args, inputs, known=known, **more)
@@ -89,7 +91,7 @@ def execute(args: argparse.Namespace) -> None:
         camera,
         kinds,
         arguments.selection(args),
-        _output(args, inputs, single=single),
+        _output(args, picture),
         single=single,
         copy=not args.no_copy,
         overwrite=args.overwrite,
@@ -127,11 +129,11 @@ def _check_files(args: argparse.Namespace, asked: Settings, *, single: bool) -> 
         raise ConfigError('give --output a folder for the files: there is more than one picture')
 
 
-def _output(args: argparse.Namespace, inputs: Sequence[Input], *, single: bool) -> Path:
+def _output(args: argparse.Namespace, picture: Picture | None) -> Path:
     """Folder of the files; of a single picture their path without ending."""
-    if not single:
+    if picture is None:
         return Path(args.output)
-    prefix: Path = args.output or inputs[0].path.with_suffix('')
+    prefix: Path = args.output or picture.path.with_suffix('')
     if not os.access(prefix.absolute().parent, os.W_OK):
         raise ConfigError(
             f'--output: {prefix.absolute().parent} is not a writable folder; choose another prefix'

@@ -20,6 +20,7 @@ from depth_ros.parameters.settings import Settings
 
 SIDE_PX = 960  #: of each half, at most
 TICKS = 5
+LONGEST = 300  #: repetitions of a frame
 
 
 class Film:
@@ -29,13 +30,18 @@ class Film:
         path: of the video.
         rate: frames per second.
         settings: range and map of the colours.
+        by_time: repeat a frame until the next one, by their stamps: images come as they can.
     """
 
-    def __init__(self, path: Path, rate: float, settings: Settings) -> None:
+    def __init__(
+        self, path: Path, rate: float, settings: Settings, *, by_time: bool = False
+    ) -> None:
         self.path, self.rate, self.settings = path, rate, settings
         self._part = path.with_name(f'{path.stem}.part{path.suffix}')
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
+        self._by_time = by_time
+        self._written, self._first_ns = 0, 0
 
     def add(self, depth: DepthMap, recorded: Recorded) -> None:
         """Add a frame; one of another size is scaled to that of the first.
@@ -53,7 +59,14 @@ class Film:
                 raise ImageError(f'{self.path} cannot be written; choose another --output')
         if (frame.shape[1], frame.shape[0]) != self._size:
             frame = cv2.resize(frame, self._size)
-        self._writer.write(frame)
+        count = 1
+        if self._by_time:
+            self._first_ns = self._first_ns or recorded.stamp_ns
+            at_s = (recorded.stamp_ns - self._first_ns) * 1e-9
+            count = min(max(0, 1 + round(at_s * self.rate) - self._written), LONGEST)
+        for _ in range(count):
+            self._writer.write(frame)
+        self._written += count
 
     def close(self, *, whole: bool) -> None:
         """End the video; it has its name only if it is whole."""

@@ -57,7 +57,9 @@ def read(path: Path) -> ImageFile:
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(f'{path} is no image: {error.strerror}; check the path') from error
-    image = decode(data, str(path), 'give a JPEG, PNG or TIFF file')
+    is_heic = path.suffix.lower() in ('.heic', '.heif')
+    remedy = 'convert it to JPEG' if is_heic else 'give a JPEG, PNG or TIFF file'
+    image = decode(data, str(path), remedy)
     if image.dtype == np.uint16:
         image = BitDepth().to_8_bits(image)
     code = cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB

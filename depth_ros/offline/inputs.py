@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inputs that a command line names: pictures, videos and bags."""
+"""The inputs that a command line names: pictures, videos, bags and cameras."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from depth_ros.offline import bag, image_file
 from depth_ros.offline.bag import Bag
 from depth_ros.offline.files import ENDINGS
 from depth_ros.offline.image_file import ImageFile
-from depth_ros.offline.recorded import Recorded, Selection
+from depth_ros.offline.live import ADDRESS, Live
+from depth_ros.offline.recorded import Recorded, Selection, itself
 
 PICTURES = frozenset(
-    {'.bmp', '.jpeg', '.jpg', '.jp2', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp'}
+    {'.avif', '.bmp', '.heic', '.heif', '.jp2', '.jpeg', '.jpg', '.pgm', '.png', '.ppm'}
+    | {'.tif', '.tiff', '.webp'}
 )
 VIDEOS = frozenset({'.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm'})
 
@@ -95,7 +97,7 @@ class Video:
                     rgb: NDArray[np.uint8] = np.ascontiguousarray(bgr[..., ::-1], np.uint8)
                     stamp_ns = round(frame / self.rate * 1e9)
                     image = ImageFile(rgb, 1, None)
-                    read = partial(_itself, image)
+                    read = partial(itself, image)
                     yield Recorded(self._name(frame), read, stamp_ns, is_frame=True)
                     given += 1
                 frame += 1
@@ -105,15 +107,11 @@ class Video:
             raise ImageError(f'{self.path} has no frame that OpenCV decodes; convert it to MP4')
 
 
-def _itself(image: ImageFile) -> ImageFile:
-    return image
-
-
-Input = Picture | Video | Bag
+Input = Picture | Video | Bag | Live
 
 
 def find(words: Sequence[str], topic: str = '') -> list[Input]:
-    """The inputs that the words of a command line name: files, folders and patterns.
+    """The inputs that the words of a command line name: files, folders, patterns or a camera.
 
     In a folder, and below it, all pictures, videos and bags are taken, except what `run` wrote.
 
@@ -122,8 +120,13 @@ def find(words: Sequence[str], topic: str = '') -> list[Input]:
         topic: of the images of bags; '' for the only one.
 
     Raises:
-        ConfigError: a word names nothing, or two inputs would have outputs of the same name.
+        ConfigError: a word names nothing, two inputs would have outputs of the same name, or there
+            is more than a camera.
     """
+    if any(ADDRESS.fullmatch(word) for word in words):
+        if len(words) > 1:
+            raise ConfigError(f'a camera is the only input; there are {len(words)}')
+        return [Live.open(words[0])]
     inputs: list[Input] = []
     for word in words:
         path = Path(word)
@@ -147,7 +150,7 @@ def find(words: Sequence[str], topic: str = '') -> list[Input]:
             if not files:
                 raise ConfigError(f'{word} matches no picture, video or bag')
             inputs += [open_file(p, p.stem, topic) for p in files]
-    seen: dict[str, Path] = {}
+    seen: dict[str, Path | str] = {}
     for one in inputs:
         if one.name in seen:
             raise ConfigError(

@@ -13,7 +13,7 @@ class Progress:
     """Progress on standard error.
 
     Args:
-        total: number of images.
+        total: number of images; 0 if nobody knows.
     """
 
     def __init__(self, total: int) -> None:
@@ -43,7 +43,8 @@ class Progress:
         """Images of all, rate, and time left."""
         rate = self.done / max(1e-9, time.monotonic() - self._start_s)
         left = max(0, self.total - self.skipped - self.done)
-        text = f'{self.skipped + self.done} of {self.total} images, {rate:.3g}/s'
+        of_all = f' of {self.total}' if self.total else ''
+        text = f'{self.skipped + self.done}{of_all} images, {rate:.3g}/s'
         return f'{text}, {_time(left / rate)} left' if rate > 0 and left else text
 
 

@@ -37,6 +37,11 @@ class Selection:
         return k % self.every == 0 and self.start_s <= at_s <= self.end_s
 
 
+def itself(image: ImageFile) -> ImageFile:
+    """For `Recorded.read` of an image that has been read."""
+    return image
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """One image.

@@ -19,6 +19,7 @@ from depth_ros.offline.depths import Depths, Part
 from depth_ros.offline.files import Files, is_there
 from depth_ros.offline.film import Film
 from depth_ros.offline.inputs import Input, Video
+from depth_ros.offline.live import Live
 from depth_ros.offline.progress import Progress
 from depth_ros.offline.recorded import Selection
 
@@ -123,7 +124,7 @@ class Job:
             try:
                 self._process(todo, summary, progress)
             except DepthRosError as error:
-                if total <= 1:
+                if total == 1:
                     raise
                 self._report(_named(todo[0][0].path, error), summary, progress)
         progress.clear()
@@ -183,20 +184,21 @@ class Job:
         """Several pictures, or one sequence."""
         settings = self.depths.pipeline.snapshot.settings
         one, selection, _ = parts[0]
-        paths = {part[0].name: part[0].path for part in parts}
+        paths: dict[str, Path | str] = {part[0].name: part[0].path for part in parts}
         wholes: list[Film | BagOutput] = []
-        if isinstance(one, (Video, Bag)) and (path := self._film(one)):
-            wholes.append(Film(path, one.rate / selection.every, settings))
+        if isinstance(one, (Video, Bag, Live)) and (path := self._film(one)):
+            rate, by_time = one.rate / selection.every, isinstance(one, Live)
+            wholes.append(Film(path, rate, settings, by_time=by_time))
         if isinstance(one, Bag) and (path := self._bag(one)):
             wholes.append(BagOutput(path, one, settings, copy=self.copy))
         whole, scale = False, None
         try:
             for recorded, depth, seconds in self.depths.of(parts):
                 if isinstance(depth, DepthRosError):
-                    if progress.total <= 1:
+                    if progress.total == 1:
                         raise depth
-                    path = paths.get(recorded.name, one.path)
-                    self._report(_named(path, depth), summary, progress)
+                    source = paths.get(recorded.name, one.path)
+                    self._report(_named(source, depth), summary, progress)
                     continue
                 self.files.write(depth, self.prefix_of(recorded.name))
                 for output in wholes:
@@ -205,6 +207,10 @@ class Job:
                 summary.add(depth, seconds)
                 progress.step()
             whole = True
+        except KeyboardInterrupt:
+            if not isinstance(one, Live):
+                raise
+            whole = True  # that is how it ends
         finally:
             for output in wholes:
                 output.close(whole=whole)
@@ -213,7 +219,7 @@ class Job:
             print(f'{one.name}: {scale}')
 
 
-def _named(path: Path, error: DepthRosError) -> str:
+def _named(path: Path | str, error: DepthRosError) -> str:
     return str(error) if str(path) in str(error) else f'{path}: {error}'
 
 
