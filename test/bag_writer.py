@@ -10,16 +10,21 @@ class Written:
 
     Args:
         path: of its folder.
+        compressed: 'file', 'message' or 'storage'; of sqlite3 unless 'storage'.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, compressed=''):
         rosbags = pytest.importorskip('rosbags.rosbag2', reason='rosbags is not installed')
         from rosbags.typesys import Stores, get_typestore
 
         path.parent.mkdir(parents=True, exist_ok=True)
         self.store = get_typestore(Stores.ROS2_HUMBLE)
-        storage = rosbags.StoragePlugin.MCAP
+        plugins = rosbags.StoragePlugin
+        storage = plugins.SQLITE3 if compressed in ('file', 'message') else plugins.MCAP
         self.writer = rosbags.Writer(path, version=8, storage_plugin=storage)
+        if compressed:
+            mode = rosbags.CompressionMode[compressed.upper()]
+            self.writer.set_compression(mode, rosbags.CompressionFormat.ZSTD)
         self.topics = {}
 
     def __enter__(self):

@@ -327,6 +327,20 @@ def test_a_bag_without_camera_info(tmp_path, capsys):
     assert main([*command, '--overwrite', '--fx', '50']) == 0
 
 
+@pytest.mark.parametrize('compressed', ['file', 'message', 'storage'])
+def test_compressed_bags(tmp_path, compressed):
+    bag = tmp_path / 'small'
+    with Written(bag, compressed) as writer:
+        writer.image('/image', 1, 'camera')
+        writer.info('/camera_info', 1, 'camera')
+    command = ['run', str(bag), '--model', 'flat_wall', '--write', 'bag']
+    assert main([*command, '--output', str(tmp_path / 'o')]) == 0
+    made = read_bag(tmp_path / 'o' / 'small_depth')
+    assert {topic: len(found) for topic, found in made.items()} == dict.fromkeys(
+        ['/image', '/camera_info', '/depth/image', '/depth/camera_info', '/points'], 1
+    )
+
+
 @pytest.mark.parametrize('batch', ['1', '4'])
 def test_images_at_once_have_the_same_depth(tmp_path, batch):
     rng = np.random.default_rng(1)
