@@ -33,6 +33,7 @@ KEYS = {
 FROM_PIP = {
     'huggingface_hub',
     'onnxruntime',
+    'plotly',
     'rosbags',
     'safetensors',
     'timm',

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from depth_ros.core.camera import Camera
+from depth_ros.offline.evaluation.drawing import FOOT, SKY, WIDTH
 from tools.demo import drawing, report
 
 why = 'plotly is not installed: pip install .[report]'
@@ -82,7 +83,7 @@ def test_the_error_image_separates_near_and_far():
     truth = np.array([[2.0, 2.0, 2.0, np.inf, 2.0]], np.float32)
     depth = np.array([[2.0, 4.0, 1.0, np.inf, np.nan]], np.float32)
     right, far, near, sky, unknown = drawing.error_image(depth, truth)[0].tolist()
-    assert right == [255, 255, 255] and unknown == [0, 0, 0] and sky == list(drawing.SKY)
+    assert right == [255, 255, 255] and unknown == [0, 0, 0] and sky == list(SKY)
     assert far[0] > 2 * far[2] and near[2] > 2 * near[0]
 
 
@@ -90,10 +91,10 @@ def test_colours_span_most_of_the_truth_with_ticks_inside():
     near, far = drawing.colour_range(np.array([[0.9, 1.2, 3.0, 7.0, np.inf]], np.float32))
     assert (near, far) == (0.7, 8)
     assert drawing.colour_range(np.full((2, 2), np.inf, np.float32)) == (1, 10)
-    assert drawing.depth_legend(near, far).shape == (drawing.FOOT, drawing.WIDTH, 3)
+    assert drawing.depth_legend(near, far).shape == (FOOT, WIDTH, 3)
     colours = drawing.colourise(np.array([[0.7, 8.0, np.inf, np.nan]], np.float32), near, far)[0]
     assert colours[0, 0] > colours[0, 2] and colours[1, 2] > colours[1, 0]  # red, blue
-    assert colours[2].tolist() == list(drawing.SKY) and not colours[3].any()
+    assert colours[2].tolist() == list(SKY) and not colours[3].any()
 
 
 def test_a_scene_of_nothing_but_sky_is_drawn(shot):

@@ -6,18 +6,25 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from depth_ros import models
 from depth_ros.core.errors import ConfigError
 from depth_ros.offline.bag_sensors import TYPES
 from depth_ros.offline.cameras import GivenCamera
-from depth_ros.offline.inputs import Input
 from depth_ros.offline.recorded import Selection
 from depth_ros.parameters import layers
 from depth_ros.parameters.settings import Settings
 
 WHAT = 'picture, video, bag, folder, pattern in quotes, /dev/video0, or rtsp:// address'
+
+
+class HasCamera(Protocol):
+    """An input."""
+
+    @property
+    def has_camera(self) -> bool:
+        """Whether it tells the camera."""
 
 
 def positive(text: str) -> float:
@@ -60,6 +67,11 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
         '-r', dest='topics', type=_renamed, action='append', default=[], metavar='NAME:=TOPIC',
         help=f'topic of a bag for one of {", ".join(TYPES)}; default: the only one of its type',
     )  # fmt: skip
+    add_selection(parser)
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that choose some of the images."""
     parser.add_argument('--every', type=count, default=1, metavar='N', help='use one of N')
     parser.add_argument('--start', type=float, default=0.0, help='of a video or bag [s]')
     parser.add_argument('--end', type=float, default=math.inf, help='of a video or bag [s]')
@@ -79,6 +91,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that choose the network and its parameters."""
     parser.add_argument('--model', default=Settings().model, help='preset [%(default)s]')
     parser.add_argument('--weights', default='', help='file, folder or hub id')
+    add_parameters(parser)
+
+
+def add_parameters(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that set parameters of a network."""
     parser.add_argument('--device', default='auto', help='auto, cpu or cuda:N')
     parser.add_argument(
         '-p', dest='parameters', action='append', default=[], metavar='NAME:=VALUE',
@@ -97,7 +114,7 @@ def camera(args: argparse.Namespace) -> GivenCamera:
 
 
 def values(
-    args: argparse.Namespace, inputs: Sequence[Input], *, known: bool = False, **more: Any
+    args: argparse.Namespace, inputs: Sequence[HasCamera], *, known: bool = False, **more: Any
 ) -> dict[str, Any]:
     """The parameters that `add_model` chooses, by name.
 

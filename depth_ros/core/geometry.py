@@ -137,6 +137,29 @@ def undistort(frame: Frame) -> tuple[Frame, Tensor | None]:
     return replace(frame, rgb=rgb, camera=camera.undistorted()), valid
 
 
+def undistort_depth(z: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
+    """Depth in the pixels of the undistorted camera, each from the nearest original pixel.
+
+    Depth along the optical axis is the same with and without distortion: only pixels move.
+
+    Args:
+        z: (H, W) [m], in the pixels of `camera`.
+        camera: of any supported distortion model.
+
+    Returns:
+        (H, W) [m]; NaN where a pixel has no source. `z` itself for a camera without distortion.
+
+    Raises:
+        CameraError: next to nothing of the image is left.
+    """
+    if not camera.is_distorted:
+        return z
+    check_undistortion(camera)
+    table = _undistortion(camera)
+    moved = z[np.rint(table.y).astype(np.intp), np.rint(table.x).astype(np.intp)]
+    return np.where(table.valid, moved, np.float32(np.nan))
+
+
 def check_undistortion(camera: Camera) -> list[str]:
     """Judge what undistortion leaves of the images of a camera; cached.
 

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from depth_ros.core.decode import decode
 from depth_ros.core.errors import ImageError
 from depth_ros.messages.camera_info import camera_from
 from depth_ros.messages.images import rows_of
@@ -15,7 +18,7 @@ from depth_ros.pipeline.anchors.points import Points, depth_points, scan_points
 #: sensor_msgs/PointField.datatype -> numpy
 _TYPES = {1: 'i1', 2: 'u1', 3: 'i2', 4: 'u2', 5: 'i4', 6: 'u4', 7: 'f4', 8: 'f8'}
 #: encodings of depth images: numpy type, and metres of a unit (REP 118)
-_DEPTHS = {
+DEPTHS = {
     '16UC1': ('u2', 1e-3),
     'mono16': ('u2', 1e-3),
     '32FC1': ('f4', 1.0),
@@ -74,11 +77,43 @@ def depth_image_points(image: Any, info: Any) -> Points:
         ImageError: another encoding, or the data do not fit.
         CameraError: the camera_info cannot be used.
     """
-    if image.encoding not in _DEPTHS:
-        known = ', '.join(_DEPTHS)
-        raise ImageError(f'a depth image of encoding {image.encoding!r}; it must be {known}')
-    code, unit = _DEPTHS[image.encoding]
-    dtype = np.dtype(code).newbyteorder('>' if image.is_bigendian else '<')
-    raw = rows_of(image, image.height, 1, dtype)[..., 0]
-    camera = camera_from(info, image.width, image.height, rectified=True)
-    return depth_points((raw * unit).astype(np.float32), camera)
+    z = depth_image(image)
+    return depth_points(z, camera_from(info, image.width, image.height, rectified=True))
+
+
+def depth_image(message: Any) -> NDArray[np.float32]:
+    """Depth (H, W) of an image in metres or millimetres (REP 118) [m]; not positive if unknown.
+
+    Args:
+        message: sensor_msgs/Image, or CompressedImage of compressedDepth as PNG.
+
+    Raises:
+        ImageError: another encoding, or the data do not fit.
+    """
+    if hasattr(message, 'format'):
+        return _compressed_depth(message)
+    if message.encoding not in DEPTHS:
+        known = ', '.join(DEPTHS)
+        raise ImageError(f'a depth image of encoding {message.encoding!r}; it must be {known}')
+    code, unit = DEPTHS[message.encoding]
+    dtype = np.dtype(code).newbyteorder('>' if message.is_bigendian else '<')
+    raw = rows_of(message, message.height, 1, dtype)[..., 0]
+    return (raw * unit).astype(np.float32)
+
+
+def _compressed_depth(message: Any) -> NDArray[np.float32]:
+    """Depth of compressedDepth: a header with the quantization of inverse depth, then a PNG."""
+    encoding, _, form = message.format.partition(';')
+    data = bytes(message.data)
+    if 'compressedDepth' not in form or 'rvl' in form or encoding not in DEPTHS or len(data) < 12:
+        raise ImageError(
+            f'a compressed depth image of format {message.format!r}; it must be compressedDepth '
+            'of 16UC1 or 32FC1 as PNG: record the raw depth topic'
+        )
+    raw = decode(data[12:], 'a compressed depth image', 'fix the publisher')
+    if encoding != '32FC1':
+        return (raw * DEPTHS[encoding][1]).astype(np.float32)
+    _, a, b = struct.unpack('<iff', data[:12])
+    z = np.zeros(raw.shape, np.float32)
+    np.divide(np.float32(a), raw - np.float32(b), out=z, where=raw > 0)
+    return z

@@ -81,10 +81,12 @@ class Cameras:
     Args:
         given: by the user; replaces that of a recording.
         pipeline: estimates it where `intrinsics` is estimated.
+        quiet: print warnings only.
     """
 
-    def __init__(self, given: GivenCamera, pipeline: Pipeline) -> None:
+    def __init__(self, given: GivenCamera, pipeline: Pipeline, *, quiet: bool = False) -> None:
         self.given = given
+        self.quiet = quiet
         self.pipeline = pipeline
         self._printed: set[str] = set()
         self._videos: dict[str, SteadyCamera] = {}
@@ -137,6 +139,6 @@ class Cameras:
             self._say(f'warning: {doubt}', warning=True)
 
     def _say(self, text: str, *, warning: bool = False) -> None:
-        if text not in self._printed:
+        if text not in self._printed and (warning or not self.quiet):
             self._printed.add(text)
             print(text, file=sys.stderr if warning else sys.stdout)

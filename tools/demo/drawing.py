@@ -16,105 +16,25 @@ from numpy.typing import NDArray
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.geometry import back_project
+from depth_ros.offline.evaluation.drawing import (
+    BACKGROUND,
+    FOOT,
+    WIDTH,
+    Image8,
+    colour_range,
+    colourise,
+    depth_legend,
+    error_image,
+    error_legend,
+    median_depth,
+    resize_to_width,
+    write_text,
+)
 
-Image8 = NDArray[np.uint8]
-Depth = NDArray[np.float32]
-
-SKY = (205, 208, 214)
-BACKGROUND = (22, 24, 29)
-INK = (226, 229, 235)
-WIDTH, GAP, BAR, FOOT = 480, 12, 34, 46  #: panels, gaps, captions and legends [px]
-NICE = (0.3, 0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 8, 10, 15, 20, 30, 40, 60, 80)  #: ticks [m]
-MAX_ERROR = 0.5  #: relative error with the full colour
+GAP, BAR = 12, 34  #: gaps and captions [px]
 #: position and target of the virtual camera, in medians of depth, in the optical frame
 EYE, TARGET = (0.66, -0.52, -0.46), (-0.02, -0.04, 0.95)
 SWAY = math.radians(7)  #: unit of the rotation of the virtual camera around TARGET
-
-
-def colour_range(truth: Depth) -> tuple[float, float]:
-    """Depths [m] of the ends of the colour map: round numbers around most of `truth`."""
-    valid = truth[np.isfinite(truth)]
-    low, high = np.percentile(valid, (2, 95)) if valid.size else (1, 10)
-    near = max((n for n in NICE if n <= low), default=NICE[0])
-    return float(near), float(min((n for n in NICE if n >= max(high, 2 * near)), default=NICE[-1]))
-
-
-def median_depth(truth: Depth) -> float:
-    """Median of depth [m], of any shape; 5 if all of it is sky."""
-    valid = truth[np.isfinite(truth)]
-    return float(np.median(valid)) if valid.size else 5.0
-
-
-def colourise(depth: Depth, near: float, far: float) -> Image8:
-    """Colour log depth between `near` and `far` [m]; invalid is black, sky light grey."""
-    known = np.clip(np.nan_to_num(depth, nan=near), near, far)
-    image = _colour_map(np.log(known / near) / math.log(far / near))
-    image[np.isnan(depth) | (depth <= 0)] = 0
-    image[np.isposinf(depth)] = SKY
-    return image
-
-
-def _colour_map(level: NDArray[np.floating]) -> Image8:
-    """Turbo without its dark ends: 0 (near) is red, 1 (far) blue."""
-    index = (238 - 216 * level).astype(np.uint8)
-    turbo = cv2.applyColorMap(index, cv2.COLORMAP_TURBO)
-    return cv2.cvtColor(turbo, cv2.COLOR_BGR2RGB)
-
-
-def error_image(depth: Depth, truth: Depth) -> Image8:
-    """Relative error of depth (H, W): white is none, red too far, blue too near, grey sky."""
-    with np.errstate(invalid='ignore', divide='ignore'):
-        error = depth / truth - 1
-    image = _diverging(np.nan_to_num(error / MAX_ERROR, nan=0.0, posinf=1.0))
-    image[np.isnan(depth)] = 0
-    image[np.isinf(truth)] = SKY
-    return image
-
-
-def _diverging(level: NDArray[np.floating]) -> Image8:
-    """Colour map: -1 blue, 0 white, 1 red."""
-    level = np.clip(level, -1, 1)[..., None]
-    ends = np.where(level > 0, (196, 30, 58), (33, 88, 188))
-    return np.rint(255 + (ends - 255) * np.abs(level)).astype(np.uint8)
-
-
-def depth_legend(near: float, far: float) -> Image8:
-    """Legend of `colourise`, as wide as a panel."""
-    ticks = [n for n in NICE if near <= n <= far]
-    marks = [
-        (math.log(n / near) / math.log(far / near), f'{n:g}')
-        for n in ticks[:: -(-len(ticks) // 8)]
-    ]
-    return _legend(_colour_map(np.linspace(0, 1, WIDTH)[None]), marks, 'm')
-
-
-def error_legend() -> Image8:
-    """Legend of `error_image`, as wide as a panel."""
-    percent = round(100 * MAX_ERROR)
-    marks = [(0.0, f'{percent} % too near'), (0.5, '0'), (1.0, f'{percent} % too far')]
-    return _legend(_diverging(np.linspace(-1, 1, WIDTH)[None]), marks, '')
-
-
-def _legend(colours: Image8, marks: Sequence[tuple[float, str]], unit: str) -> Image8:
-    strip = np.full((FOOT, WIDTH, 3), BACKGROUND, np.uint8)
-    left, right = 8, WIDTH - (44 if unit else 8)
-    strip[8:18, left:right] = cv2.resize(colours, (right - left, 10))
-    for fraction, text in marks:
-        x = left + fraction * (right - left)
-        _write(strip, text, (x, 39), 0.52, fraction if len(marks) < 4 else 0.5)
-    if unit:
-        _write(strip, unit, (WIDTH - 8, 39), 0.52, 1)
-    return strip
-
-
-def _write(
-    image: Image8, text: str, at: tuple[float, float], size: float, align: float = 0.0
-) -> None:
-    """Write text with its baseline at `at`; `align` of its width is left of that."""
-    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
-    x = min(max(at[0] - align * width, 2), image.shape[1] - width - 2)
-    corner = round(x), round(at[1])
-    cv2.putText(image, text, corner, cv2.FONT_HERSHEY_SIMPLEX, size, INK, 1, cv2.LINE_AA)
 
 
 def draw_cloud(
@@ -180,17 +100,10 @@ def draw_cloud(
     return cv2.resize(canvas, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
 
 
-def resize_to_width(image: Image8, width: int = WIDTH) -> Image8:
-    """Resize an image to a width [px], keeping its aspect ratio."""
-    interpolation = cv2.INTER_AREA if image.shape[1] > width else cv2.INTER_CUBIC
-    height = round(width * image.shape[0] / image.shape[1])
-    return cv2.resize(image, (width, height), interpolation=interpolation)
-
-
 def panel(caption: str, image: Image8, legend: Image8 | None = None, width: int = WIDTH) -> Image8:
     """Image with its caption above, and its legend, or empty space, below."""
     head = np.full((BAR, width, 3), BACKGROUND, np.uint8)
-    _write(head, caption, (2, BAR - 11), 0.62)
+    write_text(head, caption, (2, BAR - 11), 0.62)
     foot = np.full((FOOT, width, 3), BACKGROUND, np.uint8) if legend is None else legend
     return np.concatenate((head, resize_to_width(image, width), foot))
 

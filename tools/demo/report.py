@@ -3,40 +3,22 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tools.demo.drawing import BACKGROUND, INK, FrameImages, Image8, resize_to_width
+from depth_ros.offline.evaluation import page
+from tools.demo.drawing import FrameImages, Image8
 from tools.train.loss import FAR, NEAR
 
 SCORES = (('metres as they are', ''), ('after median scaling', '_median'))
 TIMES = ('rate_hz', 'latency_p50_ms', 'latency_p99_ms')
 MAX_POINTS = 40_000  #: of the cloud, for smooth interaction on a phone
-PAPER, TEXT = (f'rgb{colour}' for colour in (BACKGROUND, INK))
 LINES = {'camera': '#8a93a3', 'depth/image': '#4cc2ff', 'points': '#ffb454'}
-STYLE = f"""
-body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 1rem;
-  background: {PAPER}; color: {TEXT}; }}
-h1 {{ font-size: 1.5rem; margin: .5rem 0; }} h2 {{ font-size: 1.15rem; margin: 2rem 0 .5rem; }}
-p {{ max-width: 46rem; }}
-.panels {{ display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); }}
-figure {{ margin: 0; }} img {{ width: 100%; height: auto; display: block; }}
-figcaption {{ font-size: .9rem; padding-bottom: .25rem; }}
-.wide {{ overflow-x: auto; }} table {{ border-collapse: collapse; margin: 1rem 0; }}
-td, th {{ padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #8884; }}
-th {{ font-weight: 500; opacity: .7; }}
-td:first-child, th:first-child {{ text-align: left; padding-left: 0; }}
-@media (max-width: 30rem) {{
-  table {{ font-size: .75rem; }} td, th {{ padding: .25rem .2rem .25rem .3rem; }} }}
-"""
 
 
 def write(
@@ -60,61 +42,29 @@ def write(
     """
     try:
         import plotly.graph_objects as go
-        from plotly.io import to_html
         from plotly.subplots import make_subplots
     except ImportError:
         return None
 
-    def plot(figure: Any, name: str, first: bool, height: str) -> str:
-        figure.update_layout(
-            paper_bgcolor=PAPER,
-            plot_bgcolor=PAPER,
-            font={'color': TEXT},
-            margin={'l': 0, 'r': 0, 't': 10, 'b': 0},
-        )
-        # the library is included once; nothing is loaded from the internet
-        return to_html(
-            figure,
-            full_html=False,
-            include_plotlyjs=first,
-            div_id=name,
-            default_height=height,
-            config={'responsive': True, 'displaylogo': False, 'displayModeBar': False},
-        )
-
     cloud = _cloud(go, snapshot['points'], snapshot['colours'], images.distance)
     timeline = _timeline(make_subplots(2, 1, shared_xaxes=True), snapshot)
-    title = f'depth_ros demo: {html.escape(summary["model"])}'
     parts = [
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f'<title>{title}</title><style>{STYLE}</style></head><body>',
-        f'<h1>{title}</h1><p>{html.escape(about)}</p>',
+        page.start(f'depth_ros demo: {summary["model"]}'),
+        f'<p>{html.escape(about)}</p>',
         '<h2>One frame</h2><div class="panels">',
-        *_panels(images),
+        *(page.panel(*item) for item in images.panels()),
         '</div><h2>Point cloud (drag to rotate)</h2>',
-        plot(cloud, 'cloud', True, 'min(65vh, 95vw)') if cloud else '<p>It has no points.</p>',
+        page.plot(cloud, 'cloud', 'min(65vh, 95vw)', first=True)
+        if cloud
+        else '<p>It has no points.</p>',
         '<h2>Figures</h2><div class="wide">',
         *_tables(summary),
         '</div><h2>Rate, and latency from the image to this subscriber</h2>',
-        plot(timeline, 'timeline', cloud is None, '26rem'),
+        page.plot(timeline, 'timeline', '26rem', first=cloud is None),
         '</body></html>',
     ]
     path.write_text('\n'.join(parts))
     return path
-
-
-def _panels(images: FrameImages) -> Iterable[str]:
-    for caption, image, legend in images.panels():
-        panel = resize_to_width(image)
-        if legend is not None:
-            panel = np.concatenate((panel, legend))
-        _, png = cv2.imencode('.png', np.ascontiguousarray(panel[..., ::-1]))
-        data = base64.b64encode(png.tobytes()).decode()
-        yield (
-            f'<figure><figcaption>{html.escape(caption)}</figcaption>'
-            f'<img src="data:image/png;base64,{data}" alt="{html.escape(caption)}"></figure>'
-        )
 
 
 def _cloud(go: Any, points: NDArray[np.float32], colours: Image8, distance: float) -> Any:
@@ -131,7 +81,7 @@ def _cloud(go: Any, points: NDArray[np.float32], colours: Image8, distance: floa
         go.Scatter3d(x=x, y=z, z=-y, mode='markers', marker=marker, hoverinfo='skip')
     )
     names = {'xaxis': 'right [m]', 'yaxis': 'forward [m]', 'zaxis': 'up [m]'}
-    style = {'backgroundcolor': PAPER, 'gridcolor': '#3a3f4a', 'zerolinecolor': '#3a3f4a'}
+    style = {'backgroundcolor': page.PAPER, 'gridcolor': page.GRID, 'zerolinecolor': page.GRID}
     figure.update_layout(
         scene={
             'aspectmode': 'data',
@@ -159,7 +109,7 @@ def _timeline(figure: Any, snapshot: dict[str, Any]) -> Any:
             t, latency = topics[name]
             style |= {'mode': 'lines', 'showlegend': False}
             figure.add_scatter(x=t.round(3), y=latency.round(2), row=2, col=1, **style)
-    grid = {'gridcolor': '#3a3f4a', 'zerolinecolor': '#3a3f4a'}
+    grid = {'gridcolor': page.GRID, 'zerolinecolor': page.GRID}
     figure.update_xaxes(**grid)
     figure.update_yaxes(rangemode='tozero', automargin=True, **grid)
     figure.update_xaxes(title={'text': 'time [s]'}, row=2, col=1)
@@ -171,14 +121,14 @@ def _timeline(figure: Any, snapshot: dict[str, Any]) -> Any:
 
 def _tables(summary: dict[str, Any]) -> Iterable[str]:
     camera = summary['camera']
-    yield _table(
+    yield page.table(
         (f'depth, mean of {summary["compared_frames"]} frames', 'AbsRel', 'delta1'),
         [
             (name, *(_short(summary['error'].get(n + end)) for n in ('abs_rel', 'delta1')))
             for name, end in SCORES
         ],
     )
-    yield _table(
+    yield page.table(
         ('topic', 'received', 'lost', 'Hz', 'p50 ms', 'p99 ms'),
         [
             (name, row['received'], row['lost'], *(_short(row[n], 1) for n in TIMES))
@@ -201,9 +151,3 @@ def _tables(summary: dict[str, Any]) -> Iterable[str]:
 
 def _short(value: float | None, digits: int = 3) -> str:
     return '' if value is None else f'{value:.{digits}f}'
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
-    lines = [''.join(f'<th>{html.escape(c)}</th>' for c in head)]
-    lines += [''.join(f'<td>{html.escape(str(c))}</td>' for c in row) for row in rows]
-    return '<table>' + ''.join(f'<tr>{line}</tr>' for line in lines) + '</table>'

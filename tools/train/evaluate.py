@@ -25,6 +25,7 @@ from depth_ros.cli.arguments import count
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import DepthRosError
 from depth_ros.core.types import Frame
+from depth_ros.offline.evaluation import baselines
 from depth_ros.parameters.layers import preset_values, with_values
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.build import build
@@ -95,6 +96,16 @@ def crop_ratios(guess: Guess, frame: Frame) -> dict[str, float]:
     return ratios
 
 
+def constant(frame: Frame) -> Tensor:
+    """(H, W) [m], the same depth for every image."""
+    return torch.from_numpy(baselines.constant(frame.camera.size))
+
+
+def per_row(frame: Frame) -> Tensor:
+    """(H, W) [m], a depth for each row."""
+    return torch.from_numpy(baselines.per_row(frame.camera.size))
+
+
 def fast_depth(threads: int) -> Pipeline | None:
     """Pipeline of FastDepth; None without its file or onnxruntime."""
     file = real.data_folder() / 'weights' / 'fastdepth' / 'fastdepth_nyu_pruned_224.onnx'
@@ -150,7 +161,6 @@ def evaluate(
         moved = dataclasses.replace(frame, rgb=frame.rgb.to(depth.device))
         return depth(moved).z.cpu()
 
-    prior = real.RowPrior()
     world = frames(scenes)
     scores = [Score.of(metres(frame), z) for frame, z in world]
     table = {
@@ -169,8 +179,8 @@ def evaluate(
         f'{model}, focal length 2x too short': mean_score(
             lambda f: metres(with_wrong_focal(f, 0.5)), world
         ),
-        'constant': mean_score(prior.constant, world),
-        'depth per row': mean_score(prior.per_row, world),
+        'constant': mean_score(constant, world),
+        'depth per row': mean_score(per_row, world),
     }
     result: dict[str, Any] = {
         'model': model,
@@ -182,8 +192,8 @@ def evaluate(
     }
     guesses: dict[str, Guess] = {
         model: metres,
-        'constant': prior.constant,
-        'depth per row': prior.per_row,
+        'constant': constant,
+        'depth per row': per_row,
     }
     if fast is not None:
         guesses['fastdepth_nyu'] = lambda frame: fast(frame).z

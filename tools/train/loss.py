@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loss of the training, and metrics of depth."""
+"""Loss of the training, and those metrics of depth that it reports."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from depth_ros.offline.evaluation.scores import score
 
 NEAR, FAR = 0.3, 80.0  # range of depth for loss and metrics [m]
 SCALES = 4  # of the gradient loss, each with half the resolution of the previous
@@ -62,15 +64,14 @@ class Score:
     def of(z: Tensor, truth: Tensor) -> Score | None:
         """Metrics of one image, (H, W) [m]; None if fewer than 100 pixels can be compared.
 
-        Pixels are compared where the truth is in `NEAR`..`FAR`. A prediction of sky there counts
-        as `FAR`, so that it cannot improve the metrics.
+        As `depth_ros.offline.evaluation.scores` has them, from `NEAR` to `FAR`: a prediction of
+        sky counts as `FAR`, so that it cannot improve the metrics.
         """
-        both = (truth >= NEAR) & (truth <= FAR) & ~torch.isnan(z)
-        if both.sum() < 100:
+        found = score(z.float().cpu().numpy(), truth.float().cpu().numpy(), NEAR, FAR)
+        if found is None:
             return None
-        truth, z = truth[both].float(), z[both].float().clamp(1e-3, FAR)
-        fitted = z * (truth.median() / z.median())
-        return Score(*_errors(z, truth), *_errors(fitted, truth))
+        plain, fitted = found.errors['metres'], found.errors['median']
+        return Score(plain.abs_rel, plain.delta1, fitted.abs_rel, fitted.delta1)
 
     @staticmethod
     def mean(scores: list[Score | None]) -> Score:
@@ -90,8 +91,3 @@ class Score:
             f'AbsRel {self.abs_rel:.3f} delta1 {self.delta1:.3f}, after median scaling '
             f'{self.abs_rel_median:.3f} {self.delta1_median:.3f}'
         )
-
-
-def _errors(z: Tensor, truth: Tensor) -> tuple[float, float]:
-    ratio = torch.maximum(z / truth, truth / z)
-    return float(((z - truth).abs() / truth).mean()), float((ratio < 1.25).float().mean())

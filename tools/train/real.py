@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real images with measured depth, and baselines that do not use the image."""
+"""Real images with measured depth, and how the baselines were fitted."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 
-from depth_ros.core.camera import Camera
-from depth_ros.core.errors import ConfigError
+from depth_ros.core.errors import ConfigError, DepthRosError, in_words
 from depth_ros.core.types import Frame
+from depth_ros.offline import image_file
+from depth_ros.offline.evaluation import layouts
+from depth_ros.offline.evaluation.measured import calibration_of
 from tools.train.loss import FAR, NEAR
 from tools.train.samples import held_out_samples
 
@@ -62,52 +61,37 @@ def load_images(
     for path in paths:
         try:
             yield path.name, *_load_image(path)
-        except (OSError, ValueError, KeyError, StopIteration, RuntimeError) as error:
+        except (OSError, DepthRosError) as error:
             raise ConfigError(
                 f'{path} needs rgb.*, depth.png of its size, and intrinsics.json with fx, fy, cx, '
-                f'cy and depth_scale: {type(error).__name__}: {error}'
+                f'cy and depth_scale: {in_words(error)}'
             ) from error
 
 
 def _load_image(path: Path) -> tuple[Frame, Tensor]:
-    intrinsics = json.loads((path / 'intrinsics.json').read_text())
-    bgr = cv2.imread(str(next(path.glob('rgb.*'))), cv2.IMREAD_COLOR)
-    raw = cv2.imread(str(path / 'depth.png'), cv2.IMREAD_UNCHANGED)
-    if bgr is None or raw is None or raw.shape != bgr.shape[:2]:
-        raise ValueError('rgb and depth are not images of the same size')
-    fx, fy, cx, cy = (float(intrinsics[key]) for key in ('fx', 'fy', 'cx', 'cy'))
-    camera = Camera(bgr.shape[1], bgr.shape[0], fx, fy, cx, cy)
-    rgb = torch.from_numpy(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
-    z = torch.from_numpy(raw.astype(np.float32)) / float(intrinsics['depth_scale'])
-    return Frame(rgb, camera), torch.where(z > 0, z, torch.nan)
+    found = layouts.scene(path, path.name)
+    if found is None:
+        raise FileNotFoundError('depth.png')
+    # of several images the one without a number, which may be one of the others again
+    pair = next((p for p in found.pairs if p.depth.name == 'depth.png'), found.pairs[0])
+    rgb = image_file.read(pair.image).rgb
+    assert pair.camera is not None  # `layouts.scene` has it
+    camera = calibration_of(pair.camera, rgb.shape[1], rgb.shape[0]).camera
+    truth = pair.measured(path.name, 0, is_frame=False).truth(camera)
+    return Frame(torch.from_numpy(rgb), camera), torch.from_numpy(truth)
 
 
-class RowPrior:
-    """Baselines: the median depth of each row, and of all pixels, over many scenes.
+def fitted_prior(scenes: range = FITTED_ON) -> tuple[float, list[float]]:
+    """Median depth of all pixels, and of each of `ROWS` rows from top to bottom [m].
+
+    `depth_ros.offline.evaluation.baselines` has these numbers.
 
     Args:
         scenes: seeds, which are not held out.
-
-    Attributes:
-        rows: (`ROWS`,) median of each row [m], top to bottom.
-        everywhere: median of all pixels [m].
     """
-
-    def __init__(self, scenes: range = FITTED_ON) -> None:
-        z = torch.cat(
-            [samples.z for samples in held_out_samples(scenes, (ROWS, ROWS * 4 // 3))]
-        ).float()
-        valid = torch.where((z >= NEAR) & (z <= FAR), z, torch.nan)
-        self.rows = valid.transpose(0, 1).flatten(1).nanmedian(1).values  # (ROWS,)
-        self.rows = torch.where(torch.isnan(self.rows), FAR, self.rows)
-        self.everywhere = float(valid.nanmedian())
-
-    def constant(self, frame: Frame) -> Tensor:
-        """(H, W) [m], `everywhere` for all pixels."""
-        return torch.full(frame.camera.size, self.everywhere)
-
-    def per_row(self, frame: Frame) -> Tensor:
-        """(H, W) [m], `rows` resized to the image."""
-        height, width = frame.camera.size
-        index = (torch.arange(height) * ROWS) // height
-        return self.rows[index][:, None].expand(height, width)
+    z = torch.cat(
+        [samples.z for samples in held_out_samples(scenes, (ROWS, ROWS * 4 // 3))]
+    ).float()
+    valid = torch.where((z >= NEAR) & (z <= FAR), z, torch.nan)
+    rows = valid.transpose(0, 1).flatten(1).nanmedian(1).values  # (ROWS,)
+    return float(valid.nanmedian()), torch.where(torch.isnan(rows), FAR, rows).tolist()

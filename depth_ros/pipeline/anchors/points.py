@@ -45,6 +45,25 @@ def from_points(
     Returns:
         At most `MAX_ANCHORS` anchors, and of each square of `CELL_PX` only the nearest.
     """
+    u, v, z = (
+        _thinned(values) for values in seen_points(points, T_camera_sensor, camera, near, far)
+    )
+    return Anchors(u, v, z, np.full_like(z, sigma))
+
+
+def seen_points(
+    points: Points,
+    T_camera_sensor: Pose4x4,
+    camera: Camera,
+    near: float = 0.1,
+    far: float = np.inf,
+) -> tuple[Points, Points, Points]:
+    """Points that the camera sees; see `from_points`.
+
+    Returns:
+        Columns u, rows v [px] and depths z [m], (N,) float64 each; of each square of `CELL_PX`
+        only the nearest.
+    """
     points = points[np.isfinite(points).all(1)]
     seen = points @ T_camera_sensor[:3, :3].T + T_camera_sensor[:3, 3]
     z = seen[:, 2]
@@ -58,8 +77,7 @@ def from_points(
     rows, columns = rows[kept], columns[kept]
     offset_px = max(camera.fx, camera.fy) * float(np.linalg.norm(T_camera_sensor[:3, 3]))
     visible = ~_hidden(rows, columns, z, camera, offset_px)
-    u, v, z = (_thinned(values[visible]) for values in (u, v, z))
-    return Anchors(u, v, z, np.full_like(z, sigma))
+    return u[visible], v[visible], z[visible]
 
 
 def scan_points(
