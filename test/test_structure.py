@@ -25,7 +25,8 @@ ROOMS = {
     'messages': {'core', 'parameters', 'pipeline'},
     'ros': {'core', 'parameters', 'models', 'pipeline', 'messages'},
     'offline': {'core', 'parameters', 'models', 'pipeline', 'messages'},
-    'cli': {'core', 'parameters', 'checkpoints', 'models', 'pipeline', 'offline'},
+    # ros: `depth-ros view` shows a running node, and imports rclpy only then
+    'cli': {'core', 'parameters', 'checkpoints', 'models', 'pipeline', 'offline', 'ros'},
     'sim': {'core', 'checkpoints', 'messages', 'ros'},
 }
 
@@ -92,6 +93,16 @@ def test_no_import_runs_back_up():
         if room(other) not in ROOMS[room(name)] | {room(name), ''}
     ]
     assert not wrong
+
+
+def test_the_command_line_needs_ros_for_a_running_node_only():
+    of_ros = {
+        (name, other) for name, others in ARROWS.items() for other in others
+        if room(name) == 'cli' and room(other) == 'ros'
+    }  # fmt: skip
+    assert of_ros == {('depth_ros.cli.view', 'depth_ros.ros.live')}
+    code = 'import sys, depth_ros.cli; assert not {"rclpy", "rerun"} & {*sys.modules}'
+    subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT)
 
 
 def test_no_import_circle():

@@ -59,9 +59,9 @@ def topics(args: argparse.Namespace) -> dict[str, str]:
     return dict(args.topics)
 
 
-def add_inputs(parser: argparse.ArgumentParser) -> None:
+def add_inputs(parser: argparse.ArgumentParser, nargs: str = '+') -> None:
     """Add the arguments that name recorded images, and choose some of them."""
-    parser.add_argument('inputs', nargs='+', metavar='INPUT', help=WHAT)
+    parser.add_argument('inputs', nargs=nargs, metavar='INPUT', help=WHAT)
     parser.add_argument('--topic', default='', help='of the images of bags; default: the only one')
     parser.add_argument(
         '-r', dest='topics', type=_renamed, action='append', default=[], metavar='NAME:=TOPIC',

@@ -205,6 +205,7 @@ class DepthMap:
         free_z: (H, W) float32 [m], how far the rays of the pixels are taken to be free: `z` with
             the flying pixels. None if it is `z`.
         floor: below the camera; None if it is not known.
+        anchors: of this frame, which its scale was measured with; None for none.
     """
 
     z: Tensor
@@ -216,6 +217,7 @@ class DepthMap:
     has_finite: Tensor | None = None
     free_z: Tensor | None = None
     floor: Floor | None = None
+    anchors: Anchors | None = None
 
     def ensure_finite(self) -> None:
         """Wait for the network and check its output.

@@ -213,6 +213,7 @@ class Pipeline:
             has_finite=has_finite,
             free_z=free_z,
             floor=frame.floor or given_floor(snapshot.settings.floor),
+            anchors=scale.anchors if scale is not None else None,
         )
 
 

@@ -59,6 +59,7 @@ class AnchoredScale:
 
     Attributes:
         state: of the newest frame; replaced as a whole, so that other threads may read it.
+        anchors: that the source gave for the newest frame; None for none.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class AnchoredScale:
     def clear(self) -> None:
         """Start again without a scale."""
         self.state = ScaleState()
+        self.anchors: Anchors | None = None
         self._tracker = ScaleTracker()
         self._fit: Fit | None = None
         self._fit_ns = 0
@@ -103,6 +105,7 @@ class AnchoredScale:
         if self._tracker.forget_if_back(stamp_ns):
             self.clear()
         found = {name: a for name, a in self.source(frame, prediction).items() if len(a)}
+        self.anchors = Anchors.joined(found.values()) if found else None
         if not found and (reasons := self.reasons()):
             why = '; '.join(f'{name}: {reason}' for name, reason in reasons.items())
             self.state = replace(self.state, reason=why)
