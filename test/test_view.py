@@ -278,10 +278,10 @@ def test_what_cannot_be_shown_is_refused_with_a_remedy(clip, tmp_path, capsys, m
         *show, '--connect', 'rerun+http://localhost:1/proxy'
     )
     assert 'is no URL of a viewer' in refused(*show, '--connect', 'localhost')
-    assert '--namespace is for a running node, and an input is given' in refused(
+    assert '--namespace is for a running node, and there is an input: omit one' in refused(
         *show, '--namespace', '/front'
     )
-    assert '--hfov is for recorded images, and no input is given' in refused(
+    assert '--hfov is for recorded images, and there is no input: omit one' in refused(
         'view', '--hfov', '70', '--save', str(tmp_path / 'x.rrd')
     )
 

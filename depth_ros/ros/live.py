@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections import OrderedDict
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from numpy.typing import NDArray
@@ -21,13 +23,13 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from depth_ros.core.bit_depth import BitDepth
-from depth_ros.core.camera import Camera
+from depth_ros.core.camera import DISTORTION_MODELS, Camera
 from depth_ros.core.encode import POINT_STEP
 from depth_ros.core.errors import DepthRosError
 from depth_ros.core.geometry import undistort
 from depth_ros.core.stamps import nanoseconds
 from depth_ros.core.types import Frame
-from depth_ros.messages.camera_info import camera_from
+from depth_ros.messages.camera_info import camera_from, named_rectified
 from depth_ros.messages.images import to_rgb
 from depth_ros.messages.sensors import depth_image
 from depth_ros.ros.inputs.subscription import Input
@@ -93,7 +95,7 @@ class Stream:
         self.reported = ''
         self._image: Input | None = None
         self._info: Input | None = None
-        self._is_raw = False  # the image has the distortion of the lens
+        self._rectified: bool | None = None  # whether the image has no distortion of the lens
         self._calibration: CameraInfo | None = None
         self._held: OrderedDict[int, Any] = OrderedDict()  # stamp -> image
         self._held_bytes = 0
@@ -112,15 +114,18 @@ class Stream:
             for topic, kind in OUTPUTS.items()
         }
 
-    def listen(self, topic: str, info_topic: str, *, is_raw: bool) -> None:
+    def listen(self, topic: str, info_topic: str, camera: str) -> None:
         """Subscribe to the images that the node uses.
 
         Args:
             topic: full name; '' for none that is known.
             info_topic: of their camera_info.
-            is_raw: the node removes the distortion of the lens from them.
+            camera: that of the images in the words of the node, '' before the first.
         """
-        self._is_raw = is_raw
+        if re.match(r'\d+x\d+, fx ', camera):  # as `core.camera.Camera` says it
+            self._rectified = not any(f' px, {model}' in camera for model in DISTORTION_MODELS)
+        elif named_rectified(topic):
+            self._rectified = True
         if topic and (self._image is None or self._image.topic != topic):
             if self._image is not None:
                 self._image.close()
@@ -195,7 +200,7 @@ class Stream:
     def _show_image(self, stamp_ns: int, message: Any) -> None:
         try:
             rgb = to_rgb(message, self._bit_depth)
-            if self._is_raw and self._calibration is not None:
+            if not self._rectified and self._calibration is not None:
                 rgb = self._undistorted(rgb, self._calibration)
         except DepthRosError as error:
             self._complain(str(error))
@@ -203,7 +208,7 @@ class Stream:
         self.screen.show(self.name, stamp_ns, rgb=rgb)
 
     def _undistorted(self, rgb: NDArray[np.uint8], info: CameraInfo) -> NDArray[np.uint8]:
-        camera = camera_from(info, rgb.shape[1], rgb.shape[0], rectified=False)
+        camera = camera_from(info, rgb.shape[1], rgb.shape[0], self._rectified)
         frame = Frame(torch.from_numpy(np.require(rgb, requirements='W')), camera)
         return undistort(frame)[0].rgb.numpy()
 
@@ -285,7 +290,8 @@ class LiveView:
         self.node, self.screen, self.namespace = node, screen, namespace
         self.streams: dict[tuple[str, str], Stream] = {}
         self._others: set[str] = set()  # namespaces of nodes that are not shown
-        self._started_s, self._reported = time.monotonic(), False
+        self._started_s = time.monotonic()
+        self._reported: set[str] | None = None  # the other namespaces that were named
         qos = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
         node.create_subscription(DiagnosticArray, '/diagnostics', self._hear, qos)
         # steady: with use_sim_time and no /clock it must still report
@@ -314,7 +320,7 @@ class LiveView:
             # relative where possible, so that relative names can be remapped
             above = '' if namespace == self.node.get_namespace() else f'{namespace.rstrip("/")}/'
             name = f'{namespace}/{camera}'.strip('/') or 'camera'
-            print(f'showing {name}: {above or namespace.rstrip("/") + "/"}{below}', flush=True)
+            print(f'showing {name}: {namespace.rstrip("/")}/{below}depth/image', flush=True)
             stream = Stream(self.node, self.screen, name, above + below)
             self.streams[namespace, camera] = stream
         return self.streams[namespace, camera]
@@ -324,13 +330,14 @@ class LiveView:
         values = {value.key: value.value for value in status.values}
         below = f'topic {camera}/' if camera else 'topic '
         image = values.get(f'{below}image') or values.get(f'{below}image/compressed', '')
-        is_raw = values.get('intrinsics', '').startswith('K and D')
-        stream.listen(image, values.get(f'{below}camera_info', ''), is_raw=is_raw)
+        info = values.get(f'{below}camera_info', '')
+        stream.listen(image, info, status.message)
 
     def _tick(self) -> None:
         now_s = time.monotonic()
-        if not self.streams and not self._reported and now_s - self._started_s > PATIENCE_S:
-            self._reported = True
+        is_late = not self.streams and now_s - self._started_s > PATIENCE_S
+        if is_late and self._reported != self._others:
+            self._reported = set(self._others)
             where = f' in namespace {self.namespace}' if self.namespace else ''
             other = f'; there is one in {", ".join(sorted(self._others))}' if self._others else ''
             count = self.node.count_publishers('/diagnostics')
@@ -373,6 +380,9 @@ def watch(screen: Screen, namespace: str = '', remaps: Sequence[str] = ()) -> No
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        if rclpy.ok():
+            raise  # otherwise the shutdown came in the middle of a callback
     finally:
         executor.shutdown()
         shutdown(node)
