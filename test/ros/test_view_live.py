@@ -2,9 +2,7 @@
 """`depth-ros view` of a running node, over DDS; its file is read by Rerun's own reader."""
 
 import signal
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ from forked import Forked
 from graph import NodeProcess, Source, camera, depth_of, header, nanoseconds, points_of
 from sensor_msgs.msg import Image, PointCloud2, Range
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 recording = pytest.importorskip('recording', reason='rerun-sdk is not installed')
 
 
@@ -133,7 +130,9 @@ def test_cameras_in_a_namespace_with_other_names(graph, start, collect, tmp_path
         Source(graph, topic='/eye/picture', info='/robot/right/camera_info'),
     ]
     elsewhere = Shown(graph, tmp_path / 'y.rrd', '--namespace', '/elsewhere')
-    shown = Shown(graph, tmp_path / 'x.rrd', '--namespace', 'robot', '--remap', 'right/points:=/cloud')
+    shown = Shown(
+        graph, tmp_path / 'x.rrd', '--namespace', 'robot', '--remap', 'right/points:=/cloud'
+    )
     shown.said('showing robot/right: /robot/right/depth/image')
     elsewhere.said('waiting for a depth_node in namespace /elsewhere')
     elsewhere.said('there is one in /robot')
