@@ -3,6 +3,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from html.parser import HTMLParser
 
@@ -308,6 +309,30 @@ def test_tum_associates_by_stamps_and_has_poses(tmp_path):
     images = [one for one, _, _ in loaded(source)]
     assert [one.T_world_camera[0, 3] for one in images] == [0, 1, 3]
     assert [one.time_s for one in images] == pytest.approx([0, 1 / 30, 0.1], abs=1e-6)
+
+
+def test_both_cameras_of_kitti_have_images_of_their_own_names(tmp_path):
+    kitti_raw(tmp_path)
+    for folder in (*tmp_path.rglob('image_02'),):
+        shutil.copytree(folder, folder.with_name('image_03'))
+    file = tmp_path / 'raw' / '2011_09_26' / 'calib_cam_to_cam.txt'
+    file.write_text(
+        file.read_text() + file.read_text().replace('_02', '_03').replace('50 0', '49 0')
+    )
+    (source,), _ = find([str(tmp_path)])
+    images = loaded(source)
+    names = {one.recorded.name.split('/', 4)[-1]: camera.fx for one, camera, _ in images}
+    assert names == {
+        f'image_0{n}/000000000{k}': fx for n, fx in ((2, 50), (3, 49)) for k in (5, 7)
+    }
+    assert not source.is_sequence
+
+
+def test_inputs_with_dots_in_their_names_are_different(tmp_path):
+    for name in ('run.1', 'run.2'):
+        scene(tmp_path / 'in' / name)
+    sources, _ = find([str(tmp_path / 'in')])
+    assert [one.name for one in sources] == ['in/run.1', 'in/run.2']
 
 
 def test_kitti_raw_is_a_sequence_of_ten_images_a_second(tmp_path):

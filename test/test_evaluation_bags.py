@@ -285,6 +285,40 @@ def test_a_named_fixed_frame_that_is_not_there_is_an_error_of_the_input(tmp_path
     assert "has no transform from 'camera_optical' to 'earth'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('command', ['eval', 'calibrate'])
+@pytest.mark.parametrize('what', ['a message', 'the file'])
+def test_a_damaged_bag_costs_only_what_is_damaged(tmp_path, capsys, command, what):
+    times = frames(3)
+    messages = [
+        ('/cam/depth', ns, depth(ns, np.full((HEIGHT, WIDTH), 2.0 + k)))
+        for k, ns in enumerate(times)
+    ]
+    write(tmp_path / 'in' / 'good', camera_messages(times) + messages)
+    bad = write(tmp_path / 'in' / 'bad', camera_messages(times) + messages)
+    (file,) = bad.glob('*.db3')
+    content = bytearray(file.read_bytes())
+    if what == 'the file':
+        content[8 * 4096 :] = bytes(len(content) - 8 * 4096)
+    else:  # the length of frame_id, of the second depth
+        second = content.find(b'16UC1', content.find(b'16UC1') + 1)
+        at = content.rfind(OPTICAL.encode(), 0, second) - 4
+        assert content[at] == len(OPTICAL) + 1
+        content[at : at + 4] = b'\xff\xff\xff\x7f'
+    file.write_bytes(content)
+    words = [command, str(tmp_path / 'in'), '--model', 'flat_wall']
+    out = ['--out', str(tmp_path / 'out')] if command == 'eval' else []
+    assert main([*words, *out]) == 0
+    said = capsys.readouterr()
+    assert str(bad) in said.err
+    if command == 'eval':
+        found = json.loads((tmp_path / 'out' / 'evaluation.json').read_text())
+        (wall,) = (m for m in found['models'] if m['model'] == 'flat_wall')
+        compared = {name: one['frames_compared'] for name, one in wall['inputs'].items()}
+        assert compared == {'in/good': 3} | ({'in/bad': 2} if what == 'a message' else {})
+    else:
+        assert ('5 frames' if what == 'a message' else '3 frames') in said.err
+
+
 def test_a_moving_camera_has_a_temporal_alignment_error(tmp_path):
     times = frames(5)
     z = ground()

@@ -127,16 +127,19 @@ def _measured(
     rectification = network.pipeline.snapshot.settings.rectification
     for source, images in parts(sources, arguments.selection(args), rectification):
         lacking = 0
-        for image in images:
-            if image.lacks_s:
-                lacking += 1
-                continue
-            try:
-                sample = _sample(image, network, cameras, given, near, far)
-            except DepthRosError as error:
-                print(f'skipped: {source.path}: {error}', file=sys.stderr)
-                continue
-            yield sample
+        try:
+            for image in images:
+                if image.lacks_s:
+                    lacking += 1
+                    continue
+                try:
+                    sample = _sample(image, network, cameras, given, near, far)
+                except DepthRosError as error:
+                    print(f'skipped: {source.path}: {error}', file=sys.stderr)
+                    continue
+                yield sample
+        except DepthRosError as error:  # the rest of this input
+            print(f'skipped: {source.path}: {error}', file=sys.stderr)
         if lacking:
             print(f'skipped: {source.path}: {lacking} images have no depth at their time',
                   file=sys.stderr)  # fmt: skip

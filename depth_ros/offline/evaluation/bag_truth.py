@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from depth_ros.core.camera import Camera
-from depth_ros.core.errors import ConfigError, ImageError, ScaleError
+from depth_ros.core.errors import ConfigError, DepthRosError, ImageError, ScaleError
 from depth_ros.core.geometry import undistort_depth
 from depth_ros.core.stamps import nanoseconds
 from depth_ros.messages.camera_info import camera_from
@@ -24,6 +25,8 @@ from depth_ros.offline.evaluation.measured import Depth, Measured, in_metres, re
 from depth_ros.offline.recorded import Selection
 from depth_ros.pipeline.anchors.points import Points, depth_points, seen_points
 from depth_ros.pipeline.two_views.poses import Pose4x4
+
+T = TypeVar('T')
 
 CLOUD = 'sensor_msgs/msg/PointCloud2'
 #: frames that do not move with the robot, in the order in which they are tried
@@ -134,7 +137,7 @@ class BagTruth:
         with opened(self.path) as bag:
             truth = _Truth(self, bag)
             first_ns: int | None = None
-            for recorded in self.bag.images(selection, rectification):
+            for recorded in _safely(self.bag.images(selection, rectification)):
                 first_ns = recorded.stamp_ns if first_ns is None else first_ns
                 time_s = (recorded.stamp_ns - first_ns) * 1e-9
                 at_ns = truth.next_to(recorded.stamp_ns)
@@ -188,15 +191,16 @@ class _Truth:
         self._connections = [c for c in bag.connections if c.topic == of.topic]
         self._logged_ns: dict[int, int] = {}  # by stamp
         for connection, at_ns, raw in _messages(bag, self._connections):
-            stamp_ns = nanoseconds(bag.deserialize(raw, connection.msgtype).header.stamp)
-            self._logged_ns[stamp_ns] = at_ns
+            try:
+                message = _message(bag, connection, raw)
+            except ImageError:  # the others are there
+                continue
+            self._logged_ns[nanoseconds(message.header.stamp)] = at_ns
         self._stamps_ns = sorted(self._logged_ns)
         if not self._stamps_ns:
             raise ImageError(f'{of.topic} has no messages that can be read')
         infos = [c for c in bag.connections if of.info_topic and c.topic == of.info_topic]
-        self._info = next(
-            (bag.deserialize(r, c.msgtype) for c, _, r in _messages(bag, infos)), None
-        )
+        self._info = next((_message(bag, c, r) for c, _, r in _messages(bag, infos)), None)
         self._transforms = BagTransforms()
         self._transforms.put_static(bag)
         moving = [c for c in bag.connections if c.topic == TF]
@@ -213,7 +217,8 @@ class _Truth:
         """Read TF up to a little after a time of the bag [ns]."""
         while self._next is not None and self._next[1] <= logged_ns + AHEAD_NS:
             connection, _, raw = self._next
-            self._transforms.put(self._bag.deserialize(raw, connection.msgtype))
+            with suppress(ImageError):  # the others are there
+                self._transforms.put(_message(self._bag, connection, raw))
             self._next = next(self._coming, None)
 
     def pose(self, frame: str, stamp_ns: int) -> Pose4x4 | None:
@@ -272,7 +277,7 @@ class _Truth:
         for connection, _, raw in self._bag.messages(
             self._connections, start=logged_ns, stop=logged_ns + 1
         ):
-            message = self._bag.deserialize(raw, connection.msgtype)
+            message = _message(self._bag, connection, raw)
             if nanoseconds(message.header.stamp) == stamp_ns:
                 return message
         raise ImageError(f'{self._of.topic}: a message cannot be found again; the bag changed')
@@ -284,9 +289,32 @@ def _messages(bag: Any, connections: list[Any]) -> Iterator[tuple[Any, int, byte
     Raises:
         ImageError: the bag is damaged.
     """
+    yield from _safely(messages(bag, connections))
+
+
+def _message(bag: Any, connection: Any, raw: bytes) -> Any:
+    """A message.
+
+    Raises:
+        ImageError: the data do not fit its type.
+    """
     try:
-        yield from messages(bag, connections)
-    except Exception as error:  # of the library and of sqlite3
+        return bag.deserialize(raw, connection.msgtype)
+    except Exception as error:  # whatever the library meets in the data
+        raise ImageError(f'{connection.topic}: a message cannot be read ({error})') from error
+
+
+def _safely(read: Iterator[T]) -> Iterator[T]:
+    """What is read from a bag.
+
+    Raises:
+        ImageError: the bag is damaged.
+    """
+    try:
+        yield from read
+    except DepthRosError:
+        raise
+    except Exception as error:  # of the library, of sqlite3 and of codecs
         raise ImageError(f'the bag is damaged ({error})') from error
 
 

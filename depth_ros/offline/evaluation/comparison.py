@@ -236,21 +236,27 @@ class Comparison:
         self, source: Source, taken: Iterator[Measured], network: Network, cameras: CameraOf
     ) -> Iterator[tuple[Measured, Frame, Camera, Depth]]:
         """Frames of an input, with the camera of the truth and the truth in its pixels."""
-        for image in taken:
-            if image.lacks_s:
-                if not self._passes:
-                    count, least_s = self.lacking.get(source.name, (0, np.inf))
-                    self.lacking[source.name] = count + 1, min(least_s, image.lacks_s)
-                continue
-            try:
-                frame, camera, truth = loaded(image, network, cameras, self.given)
-            except DepthRosError as error:
-                if not self._passes:
-                    text = str(error)
-                    known = str(source.path) in text
-                    self._count(text if known else f'{source.path}: {text}')
-                continue
-            yield image, frame, camera, truth
+        try:
+            for image in taken:
+                if image.lacks_s:
+                    if not self._passes:
+                        number, least_s = self.lacking.get(source.name, (0, np.inf))
+                        self.lacking[source.name] = number + 1, min(least_s, image.lacks_s)
+                    continue
+                try:
+                    frame, camera, truth = loaded(image, network, cameras, self.given)
+                except DepthRosError as error:
+                    self._skip(source, error)
+                    continue
+                yield image, frame, camera, truth
+        except DepthRosError as error:  # the rest of this input
+            self._skip(source, error)
+
+    def _skip(self, source: Source, error: DepthRosError) -> None:
+        """Keep the reason; it is the same for all networks."""
+        if not self._passes:
+            text = str(error)
+            self._count(text if str(source.path) in text else f'{source.path}: {text}')
 
     def _add_tae(
         self, result: Result, source: Source, views: list[View], truths: list[View]

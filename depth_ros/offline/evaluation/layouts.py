@@ -183,7 +183,8 @@ def kitti_raw(path: Path, name: str) -> Pictures | None:
             if image is not None:
                 number = int(depth.stem) if depth.stem.isdigit() else len(pairs)
                 stamp_ns = number * KITTI_PERIOD_NS
-                pairs.append(Pair(image, depth, KITTI_PER_METRE, k, stamp_ns))
+                own = f'{camera}/{depth.stem}' if len(truths) > 1 else ''
+                pairs.append(Pair(image, depth, KITTI_PER_METRE, k, stamp_ns, None, own))
     if not pairs:
         raise ImageError(f'{path}: no depth file has an image of the same number')
     # two cameras are no sequence

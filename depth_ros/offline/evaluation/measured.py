@@ -57,6 +57,7 @@ class Pair:
         camera: of the image; None if the folder does not have it.
         stamp_ns: time [ns].
         T_world_camera: (4, 4) [m], pose of the optical frame; None if it is not known.
+        name: of the image in its folder; '' for that of the file.
     """
 
     image: Path
@@ -65,6 +66,7 @@ class Pair:
     camera: Camera | None
     stamp_ns: int = 0
     T_world_camera: Pose4x4 | None = None
+    name: str = ''
 
     def measured(self, name: str, first_ns: int, *, is_frame: bool) -> Measured:
         """The image under a name; its files are read later."""
@@ -118,7 +120,8 @@ class Pictures:
             if given == selection.limit:
                 return
             if selection.uses(k, (pair.stamp_ns - first_ns) * 1e-9):
-                name = f'{self.name}/{pair.image.stem}' if len(self.pairs) > 1 else self.name
+                own = pair.name or pair.image.stem
+                name = f'{self.name}/{own}' if len(self.pairs) > 1 else self.name
                 yield pair.measured(name, first_ns, is_frame=self.is_sequence)
                 given += 1
 

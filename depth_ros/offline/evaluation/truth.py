@@ -57,7 +57,7 @@ def find(
             if not paths:
                 raise ConfigError(f'{word} does not exist, and matches no file')
         for path in paths:
-            found = [*_below(path, path.resolve().name, topic, options)]
+            found = [*_below(path, _name(path.resolve()), topic, options)]
             if not found:
                 skipped.append(f'{path}: nothing with measured depth; what has: {KNOWN}')
             sources += [one for one in found if isinstance(one, (Pictures, BagTruth))]
@@ -97,7 +97,6 @@ def _below(
     """Inputs in a path, or why it is none."""
     try:
         if _is_bag(path):
-            name = path.stem if path.is_file() else name
             yield BagTruth.open(path, name, topic, options)
             return
         if path.is_file():
@@ -114,9 +113,13 @@ def _below(
     inside = sorted(path.iterdir())
     for one in inside:
         if one.is_dir() or _is_bag(one):
-            yield from _below(one, f'{name}/{one.stem}', topic, options)
+            yield from _below(one, f'{name}/{_name(one)}', topic, options)
     if any(p.suffix.lower() in PICTURES | VIDEOS and p.is_file() for p in inside):
         yield Unmeasured(path)
+
+
+def _name(path: Path) -> str:
+    return path.stem if path.is_file() else path.name
 
 
 def _is_bag(path: Path) -> bool:
