@@ -303,6 +303,15 @@ def test_layouts_of_folders(tmp_path, write, layout, count):
             assert np.allclose(z, expected, atol=0.5 / 256, equal_nan=True)
 
 
+def test_hidden_folders_and_links_to_folders_above_are_left_out(tmp_path):
+    scene(tmp_path / 'in' / 'a')
+    scene(tmp_path / 'in' / '.cache')
+    (tmp_path / 'in' / 'b').mkdir()
+    (tmp_path / 'in' / 'b' / 'up').symlink_to(tmp_path / 'in')
+    sources, skipped = find([str(tmp_path / 'in')])
+    assert [one.name for one in sources] == ['in/a'] and not skipped
+
+
 def test_tum_associates_by_stamps_and_has_poses(tmp_path):
     tum(tmp_path)
     (source,), _ = find([str(tmp_path)])
@@ -419,6 +428,10 @@ def test_exact_depth_is_right_and_a_factor_is_found(tmp_path, capsys):
     assert twice['median']['abs_rel'] < 1e-3 and twice['affine']['abs_rel'] < 1e-3
     assert ours['errors']['metres']['abs_rel'] == pytest.approx(0.25, abs=1e-3)  # mean of frames
     assert {row['model'] for row in rows} == {'flat_ground', 'constant', 'depth per row'}
+    for name in ('in/right', 'in/twice'):  # the same of each input, from the rows
+        (row,) = (r for r in rows if r['input'] == name and r['model'] == 'flat_ground')
+        for metric, value in ours['inputs'][name]['errors']['metres'].items():
+            assert float(row[f'metres_{metric}']) == pytest.approx(value)
     said = capsys.readouterr().out
     assert '2 inputs; truth from 0.1 to 20 m' in said and '0.250' in said
 

@@ -193,7 +193,9 @@ def test_without_tf_or_camera_info_another_camera_is_refused(tmp_path, capsys):
     words = ['--model', 'flat_wall', '--out', str(tmp_path / 'out')]
     assert main(['eval', str(tmp_path / 'a'), str(tmp_path / 'b'), *words]) == 2
     said = capsys.readouterr().err
-    assert 'has no camera_info of its own' in said and 'the TF of the bag has no transform' in said
+    assert (
+        'has no camera_info: record that' in said and 'the TF of the bag has no transform' in said
+    )
 
 
 def lidar_points(visible_only=False):

@@ -260,7 +260,7 @@ class _Truth:
         if own is None:
             raise ImageError(
                 f'{self._of.topic} is in the frame {theirs!r} and the image in {frame!r}, and it '
-                'has no camera_info of its own: record that, or depth registered to the image'
+                'has no camera_info: record that, or depth registered to the image'
             )
         T = np.eye(4) if same_frame else self._transforms.between(frame, theirs, stamp_ns)
         return projected(depth_points(z, own), T, camera)

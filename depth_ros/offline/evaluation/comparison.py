@@ -164,6 +164,7 @@ class Comparison:
         self.truth_tae: dict[str, float] = {}
         self._wanted: set[str] = set()
         self._passes = 0
+        self._progress = Progress(0)
 
     def __call__(self, network: Network, guesses: dict[str, Guess] | None = None) -> list[Result]:
         """Run a network over all frames.
@@ -184,7 +185,7 @@ class Comparison:
         rectification = network.pipeline.snapshot.settings.rectification
         cameras = Cameras(self.given, network.pipeline, quiet=True)
         gallery = _Gallery(result, self._wanted, WORST if not self._passes else OWN_WORST)
-        progress = Progress(expected(self.sources, self.selection))
+        self._progress = progress = Progress(expected(self.sources, self.selection))
         for source, taken in parts(self.sources, self.selection, rectification):
             views: list[View] = []
             truths: list[View] = []
@@ -242,11 +243,13 @@ class Comparison:
                     if not self._passes:
                         number, least_s = self.lacking.get(source.name, (0, np.inf))
                         self.lacking[source.name] = number + 1, min(least_s, image.lacks_s)
+                    self._progress.skip()
                     continue
                 try:
                     frame, camera, truth = loaded(image, network, cameras, self.given)
                 except DepthRosError as error:
                     self._skip(source, error)
+                    self._progress.skip()
                     continue
                 yield image, frame, camera, truth
         except DepthRosError as error:  # the rest of this input

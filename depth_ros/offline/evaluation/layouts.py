@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
+from PIL import Image
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import CameraError, ConfigError, ImageError
@@ -51,11 +51,11 @@ def scene(path: Path, name: str) -> Pictures | None:
     if not depths:
         return None
     camera, per_metre = _intrinsics(path, depths[0])
-    numbered = {p.read_bytes() for p in depths if p.name != 'depth.png'}
+    plain = path / 'depth.png'
+    if any(_are_same(plain, depth) for depth in depths if depth != plain):
+        depths.remove(plain)  # one of the numbered images again
     pairs = []
     for depth in depths:
-        if depth.name == 'depth.png' and depth.read_bytes() in numbered:
-            continue  # one of the numbered images again
         stem = f'rgb{depth.stem.removeprefix("depth")}'
         image = next(
             (path / f'{stem}{e}' for e in IMAGES if (path / f'{stem}{e}').is_file()), None
@@ -73,6 +73,26 @@ def scene(path: Path, name: str) -> Pictures | None:
     return Pictures(path, name, 'rgb, depth, intrinsics', tuple(pairs))
 
 
+def _are_same(one: Path, other: Path) -> bool:
+    """Whether two files are there and have the same content."""
+    if not one.is_file() or one.stat().st_size != other.stat().st_size:
+        return False
+    return one.read_bytes() == other.read_bytes()
+
+
+def _size(image: Path) -> tuple[int, int]:
+    """Width and height of an image, by its header.
+
+    Raises:
+        ValueError: it is no image.
+    """
+    try:
+        with Image.open(image) as opened:
+            return opened.size
+    except OSError as error:
+        raise ValueError(f'{image.name} is no image that can be read') from error
+
+
 def _intrinsics(path: Path, like: Path) -> tuple[Camera, float]:
     """Camera and depth_scale of intrinsics.json; without width and height those of an image.
 
@@ -83,10 +103,7 @@ def _intrinsics(path: Path, like: Path) -> tuple[Camera, float]:
     try:
         found = json.loads(file.read_text())
         if 'width' not in found:
-            image = cv2.imread(str(like), cv2.IMREAD_UNCHANGED)
-            if image is None:
-                raise ValueError(f'{like.name} is no image')
-            found['height'], found['width'] = image.shape[:2]
+            found['width'], found['height'] = _size(like)
         fx, fy, cx, cy = (float(found[key]) for key in ('fx', 'fy', 'cx', 'cy'))
         d = tuple(float(x) for x in found.get('distortion', ()))
         model = 'equidistant' if found.get('model') == 'equidistant' else 'plumb_bob'
@@ -141,12 +158,9 @@ def _kitti_k(folder: Path, image: Path) -> Camera | None:
     file = folder / f'{image.stem}.txt'
     if not file.is_file():
         return None
-    pixels = cv2.imread(str(image))
     try:
         k = [float(x) for x in file.read_text().split()]
-        if pixels is None:
-            raise ValueError(f'{image} is no image')
-        return Camera(pixels.shape[1], pixels.shape[0], k[0], k[4], k[2], k[5])
+        return Camera(*_size(image), k[0], k[4], k[2], k[5])
     except (ValueError, IndexError, CameraError) as error:
         raise ImageError(f'{file} must be the nine numbers of K ({error})') from error
 

@@ -100,18 +100,22 @@ def _below(
             yield BagTruth.open(path, name, topic, options)
             return
         if path.is_file():
-            yield f'{path}: a file has no measured depth of its own; what has: {KNOWN}'
+            yield f'{path}: a single file has no measured depth; what has: {KNOWN}'
             return
         for layout in LAYOUTS:
             if (found := layout(path, name)) is not None:
                 yield found
                 return
+        inside = sorted(path.iterdir())
     except (DepthRosError, OSError) as error:
         text = str(error)
         yield text if text.startswith(str(path)) else f'{path}: {text}'
         return
-    inside = sorted(path.iterdir())
     for one in inside:
+        if one.name.startswith('.') or (
+            one.is_symlink() and path.resolve().is_relative_to(one.resolve())
+        ):
+            continue  # hidden, or a folder above
         if one.is_dir() or _is_bag(one):
             yield from _below(one, f'{name}/{_name(one)}', topic, options)
     if any(p.suffix.lower() in PICTURES | VIDEOS and p.is_file() for p in inside):
