@@ -16,7 +16,7 @@ from depth_ros.core.types import Kind
 from depth_ros.offline import inputs
 from depth_ros.offline.bag import Bag
 from depth_ros.offline.cameras import Cameras, GivenCamera
-from depth_ros.offline.evaluation.calibration import Sample, calibrate, lines
+from depth_ros.offline.evaluation.calibration import Sample, calibrate, counted, lines
 from depth_ros.offline.evaluation.comparison import loaded, parts
 from depth_ros.offline.evaluation.measured import Measured
 from depth_ros.offline.evaluation.network import Choice, Network, limits
@@ -104,11 +104,10 @@ def execute(args: argparse.Namespace) -> None:
     for k in sorted(worst):
         text = f'{found.names[k]}: truth / depth {found.ratios[k]:.3f} with the result'
         print(text, file=sys.stderr)
-    print(
-        f'{len(found.names)} frames, {found.pixels} pixels; the frames differ by '
-        f'{100 * found.spread:.1f} % (robust standard deviation)',
-        file=sys.stderr,
-    )
+    text = f'{counted(len(found.names))}, {found.pixels} pixels'
+    if len(found.names) > 1:
+        text += f'; the frames differ by {100 * found.spread:.1f} % (robust standard deviation)'
+    print(text, file=sys.stderr)
     for line in found.warnings():
         print(f'warning: {line}', file=sys.stderr)
     print(lines(network.choices.model, found, kind))

@@ -68,6 +68,7 @@ class Calibration:
         ratios: of each frame, the factor by which its depth is still wrong: median of
             truth / depth with `scale` and `shift`. Their median is 1.
         pixels: of all frames.
+        left_out: number of frames with too few pixels.
     """
 
     scale: float
@@ -75,6 +76,7 @@ class Calibration:
     names: tuple[str, ...]
     ratios: Floats
     pixels: int
+    left_out: int = 0
 
     @property
     def spread(self) -> float:
@@ -84,9 +86,14 @@ class Calibration:
     def warnings(self) -> list[str]:
         """Why the result is not to be trusted."""
         lines = []
+        if self.left_out:
+            lines.append(
+                f'{counted(self.left_out)} left out: fewer than {FEWEST} pixels with known depth '
+                'and a prediction'
+            )
         if len(self.ratios) < FEW_FRAMES:
             lines.append(
-                f'{len(self.ratios)} frames only: how much the scale differs between frames is '
+                f'{counted(len(self.ratios))} only: how much the scale differs between frames is '
                 f'not known; give {FEW_FRAMES} or more, of different places'
             )
         worst = max(self.spread, float(np.std(np.log(self.ratios))))
@@ -98,6 +105,11 @@ class Calibration:
                 'measure it in every frame: anchors.sources (docs/metres.md)'
             )
         return lines
+
+
+def counted(frames: int) -> str:
+    """1 frame, 2 frames."""
+    return f'{frames} frame{"s" if frames != 1 else ""}'
 
 
 def calibrate(samples: Sequence[Sample], *, affine: bool, fewest: int = FEWEST) -> Calibration:
@@ -113,6 +125,7 @@ def calibrate(samples: Sequence[Sample], *, affine: bool, fewest: int = FEWEST) 
     """
     if not affine:  # depth that is not positive is none
         samples = [Sample(s.name, s.raw[s.raw > 0], s.truth[s.raw > 0]) for s in samples]
+    total = len(samples)
     samples = [s for s in samples if len(s.raw) >= fewest]
     if not samples:
         raise ScaleError(
@@ -135,7 +148,8 @@ def calibrate(samples: Sequence[Sample], *, affine: bool, fewest: int = FEWEST) 
     scale, shift = (scale / middle, shift / middle) if affine else (scale * middle, 0.0)
     scale, shift = (float(f'{x:.{DIGITS}g}') for x in (scale, shift))
     names = tuple(s.name for s in samples)
-    return Calibration(scale, shift, names, ratios(), sum(len(s.raw) for s in samples))
+    pixels = sum(len(s.raw) for s in samples)
+    return Calibration(scale, shift, names, ratios(), pixels, total - len(samples))
 
 
 def _depth(raw: Floats, scale: float, shift: float, affine: bool) -> Floats:

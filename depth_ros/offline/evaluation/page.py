@@ -17,7 +17,7 @@ PAPER, TEXT, GRID = *(f'rgb{colour}' for colour in (BACKGROUND, INK)), '#3a3f4a'
 STYLE = f"""
 body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 1rem;
   background: {PAPER}; color: {TEXT}; }}
-code {{ overflow-wrap: anywhere; }} h3 {{ font-size: 1rem; margin: 1.5rem 0 .5rem; }}
+code, li {{ overflow-wrap: anywhere; }} h3 {{ font-size: 1rem; margin: 1.5rem 0 .5rem; }}
 h1 {{ font-size: 1.5rem; margin: .5rem 0; }} h2 {{ font-size: 1.15rem; margin: 2rem 0 .5rem; }}
 p {{ max-width: 46rem; }}
 .panels {{ display: grid; gap: 1rem;
