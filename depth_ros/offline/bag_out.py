@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from depth_ros.messages.camera_info import fields_of
 from depth_ros.offline.bag import INFO, Bag
 from depth_ros.offline.bag_reader import opened
 from depth_ros.offline.files import cloud_of
+from depth_ros.offline.folder import part_of, replace_folder
 from depth_ros.offline.recorded import Recorded
 from depth_ros.parameters.settings import Settings
 
@@ -59,8 +59,8 @@ class BagOutput:
                     'ROS 2: write depth alone with --no-copy'
                 )
         self.path, self.source, self.settings, self._copies = path, source, settings, copy
-        self._part = path.with_name(f'{path.name}.part')
-        shutil.rmtree(self._part, ignore_errors=True)
+        # the library names the file in it as its folder, so this has its name already
+        self._part = part_of(path) / path.name
         path.parent.mkdir(parents=True, exist_ok=True)
         self._store: Any = get_typestore(Stores.ROS2_HUMBLE)
         storage = StoragePlugin.MCAP if is_mcap else StoragePlugin.SQLITE3
@@ -92,14 +92,16 @@ class BagOutput:
 
     def close(self, *, whole: bool) -> None:
         """Copy what is wanted of the source, and end the bag; without `whole` it is removed."""
-        if whole and self._copies:
-            self._copy()
-        self._writer.close()
+        try:
+            if whole and self._copies:
+                self._copy()
+            self._writer.close()
+        except BaseException:
+            shutil.rmtree(self._part.parent, ignore_errors=True)
+            raise
         if whole:
-            shutil.rmtree(self.path, ignore_errors=True)
-            os.replace(self._part, self.path)
-        else:
-            shutil.rmtree(self._part, ignore_errors=True)
+            replace_folder(self._part, self.path)
+        shutil.rmtree(self._part.parent, ignore_errors=True)
 
     def _copy(self) -> None:
         with opened(self.source.path) as bag:

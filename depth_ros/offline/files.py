@@ -17,6 +17,7 @@ import torch
 from depth_ros.core import encode
 from depth_ros.core.errors import ConfigError, ImageError
 from depth_ros.core.types import DepthMap
+from depth_ros.offline.folder import part_of
 from depth_ros.parameters.settings import Points, Settings
 from depth_ros.pipeline.filters.clouds import kept, surfaces
 
@@ -105,12 +106,13 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         ImageError: the file cannot be written.
     """
-    part = path.with_name(f'{path.name}.part')
+    part = part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(content)
         os.replace(part, path)
     except OSError as error:
+        part.unlink(missing_ok=True)
         raise ImageError(
             f'{path} cannot be written ({error.strerror}); choose another place with --output'
         ) from error

@@ -15,6 +15,7 @@ from depth_ros.core import encode
 from depth_ros.core.errors import ImageError
 from depth_ros.core.types import DepthMap
 from depth_ros.offline.files import colored
+from depth_ros.offline.folder import part_of
 from depth_ros.offline.recorded import Recorded
 from depth_ros.parameters.settings import Settings
 
@@ -37,7 +38,7 @@ class Film:
         self, path: Path, rate: float, settings: Settings, *, by_time: bool = False
     ) -> None:
         self.path, self.rate, self.settings = path, rate, settings
-        self._part = path.with_name(f'{path.stem}.part{path.suffix}')
+        self._part = part_of(path, path.suffix)
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._by_time = by_time
