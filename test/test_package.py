@@ -34,6 +34,7 @@ FROM_PIP = {
     'huggingface_hub',
     'onnxruntime',
     'plotly',
+    'ray',
     'rerun',
     'rosbags',
     'safetensors',

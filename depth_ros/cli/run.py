@@ -11,11 +11,13 @@ from typing import Any
 
 from depth_ros.cli import arguments
 from depth_ros.core.errors import ConfigError, ImageError
-from depth_ros.offline import anchors_file, image_file
+from depth_ros.offline import anchors_file, image_file, many
 from depth_ros.offline.files import ENDINGS
 from depth_ros.offline.inputs import Input, Picture, find
+from depth_ros.offline.live import Live
 from depth_ros.offline.load import check, has
 from depth_ros.offline.plan import KINDS, Plan
+from depth_ros.offline.run import Summary
 from depth_ros.parameters.settings import Settings
 
 
@@ -48,6 +50,30 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         '--anchors-per-metre', type=arguments.positive, default=1000.0, metavar='VALUE',
         help='value of that PNG for one metre [%(default)g]',
+    )  # fmt: skip
+    parser.add_argument(
+        '--verify', action='store_true',
+        help='compare inputs and outputs that are there with their hashes in manifest.jsonl',
+    )  # fmt: skip
+    fleet = parser.add_argument_group('fleets, see docs/fleets.md')
+    fleet.add_argument(
+        '--ray', nargs='?', const='', metavar='ADDRESS',
+        help='use a Ray cluster: HOST:PORT, auto, or without ADDRESS that of RAY_ADDRESS, else '
+        'the cores of this machine',
+    )  # fmt: skip
+    fleet.add_argument(
+        '--workers',
+        type=arguments.count,
+        metavar='N',
+        help='default: as many as there is room for',
+    )
+    fleet.add_argument(
+        '--cpus-per-worker', type=arguments.positive, metavar='N',
+        help="default: the parameter threads, 1 if it is not set",
+    )  # fmt: skip
+    fleet.add_argument(
+        '--gpus-per-worker', type=arguments.positive, metavar='N',
+        help='0.5 for two workers on a GPU; default: 1 where the cluster has GPUs',
     )  # fmt: skip
     parser.set_defaults(execute=execute)
 
@@ -100,16 +126,37 @@ def execute(args: argparse.Namespace) -> None:
         batch=args.batch,
         there=there,
     )
-    pipeline, choices = plan.load(size)
-    print(choices)
-    job = plan.job(pipeline, 0 if single else plan.claim(choices))
-    summary = job(inputs)
-    if single:
-        for path in job.files.paths(plan.output):
-            print(path)
+    if args.ray is not None:
+        summary = many.on_fleet(plan, inputs, _wish(args, single=single), verify=args.verify)
+    elif single or isinstance(inputs[0], Live):
+        summary = _at_once(plan, inputs, size)
+    else:
+        summary = many.here(plan, inputs, verify=args.verify)
     print(summary)
     if summary.failed:
+        if len(summary.reasons) == len(inputs) == 1 and not summary.images:
+            raise ImageError(*summary.reasons)
         raise ImageError(f'{summary.failed} of the inputs have no depth, for the reasons above')
+
+
+def _at_once(plan: Plan, inputs: list[Input], size: tuple[int, int] | None) -> Summary:
+    """A single picture, or a camera; there is nothing to go on with."""
+    pipeline, choices = plan.load(size)
+    print(choices)
+    job = plan.job(pipeline, 0 if plan.single else plan.claim(choices))
+    summary = job(inputs)
+    if plan.single:
+        for path in job.files.paths(plan.output):
+            print(path)
+    return summary
+
+
+def _wish(args: argparse.Namespace, *, single: bool) -> many.Wish:
+    if os.path.exists(args.ray):
+        raise ConfigError(f'--ray {args.ray} is a file, not an address: put --ray at the end')
+    if single:
+        raise ConfigError('--ray is for several inputs, and there is a single picture')
+    return many.Wish(args.ray, args.workers, args.cpus_per_worker, args.gpus_per_worker)
 
 
 def _usual_kinds(inputs: Sequence[Input]) -> list[str]:
@@ -118,6 +165,9 @@ def _usual_kinds(inputs: Sequence[Input]) -> list[str]:
 
 def _check_files(args: argparse.Namespace, asked: Settings, *, single: bool) -> None:
     """Before the network is chosen and loaded, which takes longer."""
+    for name in ('workers', 'cpus_per_worker', 'gpus_per_worker'):
+        if args.ray is None and getattr(args, name) is not None:
+            raise ConfigError(f'--{name.replace("_", "-")} is of --ray, which is not given')
     if args.anchors is not None and asked.scaling.method != 'anchors':
         raise ConfigError(
             f'--anchors is given, but scaling.method is {asked.scaling.method!r}: set it to '

@@ -20,6 +20,7 @@ from depth_ros.offline.image_file import ImageFile
 from depth_ros.offline.recorded import Recorded, Selection
 
 ENDINGS = frozenset({'.mcap', '.db3', '.bag'})
+JPEG = b'\xff\xd8'  #: begins each file of this format, which has 8 bits
 IMAGE, COMPRESSED, INFO = (
     f'sensor_msgs/msg/{name}' for name in ('Image', 'CompressedImage', 'CameraInfo')
 )
@@ -80,6 +81,24 @@ class Bag:
             seconds = (bag.end_time - bag.start_time) * 1e-9
             rate = (count - 1) / seconds if count > 1 and seconds > 0 else 10.0
         return cls(path, name, topic, info_topic(topic, infos), min(max(rate, 1.0), 120.0), count)
+
+    def has_16_bits(self) -> bool:
+        """Whether its first image may have 16 bits: raw ones do by their encoding, PNG may.
+
+        Raises:
+            ImageError: the bag cannot be read.
+        """
+        with opened(self.path) as bag:
+            connections = [c for c in bag.connections if c.topic == self.topic]
+            for connection, _, raw in bag.messages(connections):
+                try:
+                    message = bag.deserialize(raw, connection.msgtype)
+                except Exception:  # of the library, for data that do not fit the type
+                    return True
+                if connection.msgtype == COMPRESSED:
+                    return bytes(message.data[:2]) != JPEG or '16' in message.format
+                return '16' in message.encoding
+        return False
 
     def _name(self, k: int) -> str:
         return f'{self.name}/{k:06d}'

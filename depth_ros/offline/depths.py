@@ -17,8 +17,9 @@ from depth_ros.core.types import Anchors, DepthMap, Frame
 from depth_ros.offline.bag import Bag
 from depth_ros.offline.bag_sensors import BagSensors, is_needed
 from depth_ros.offline.image_file import ImageFile
-from depth_ros.offline.inputs import Input
+from depth_ros.offline.inputs import Input, Piece
 from depth_ros.offline.recorded import Recorded, Selection
+from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.filters import Filters
 from depth_ros.pipeline.scaling.anchored import AnchoredScale
@@ -41,6 +42,26 @@ class _Prepared:
     scale: AnchoredScale | None
 
 
+def remembers(one: Input, settings: Settings) -> bool:
+    """Whether depth of an image depends on the images before it in its input.
+
+    A network sees one image. What remembers others is:
+
+    - `filters.temporal` and `filters.temporal_hold`;
+    - anchors and floor of a bag, and the scale that is tracked by them;
+    - `intrinsics` 'estimated', the median of the first estimates;
+    - images of 16 bits in a bag, of which the recent ones decide how many bits are used.
+    """
+    if not one.is_sequence:
+        return False
+    filters = settings.filters
+    temporal = filters.temporal > 0 or filters.temporal_hold > 0
+    estimated = settings.intrinsics == 'estimated'
+    if temporal or estimated or is_needed(settings):
+        return True
+    return isinstance(one, Bag) and one.has_16_bits()
+
+
 @dataclass(frozen=True, slots=True)
 class Depths:
     """Depth of the images of inputs.
@@ -60,12 +81,8 @@ class Depths:
     batch: int = 1
 
     def remembers(self, one: Input) -> bool:
-        """Whether depth of an image depends on the images before it."""
-        settings = self.pipeline.snapshot.settings
-        filters = settings.filters
-        temporal = filters.temporal > 0 or filters.temporal_hold > 0
-        estimated = settings.intrinsics == 'estimated'
-        return one.is_sequence and (temporal or estimated or is_needed(settings))
+        """As the function `remembers`."""
+        return remembers(one, self.pipeline.snapshot.settings)
 
     def __call__(
         self, one: Input, selection: Selection, without: Container[str] = ()
@@ -111,10 +128,13 @@ class Depths:
     ) -> Iterator[_Prepared | Result]:
         """The images of an input, or why they have no depth."""
         settings, sensors = self.pipeline.snapshot.settings, None
-        images = one.images(selection)
-        if isinstance(one, Bag):
+        if isinstance(one, Piece):
+            images = one.images(selection, settings.rectification)
+        elif isinstance(one, Bag):
             sensors = BagSensors(settings, self.topics) if is_needed(settings) else None
             images = one.images(selection, settings.rectification, sensors)
+        else:
+            images = one.images(selection)
         scale, filters, doubts = self._scale(sensors), Filters(), set[str]()
         for recorded in images:
             if recorded.name in without:

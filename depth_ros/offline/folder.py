@@ -37,7 +37,7 @@ def replace_folder(part: Path, path: Path) -> None:
         ImageError: it cannot be renamed.
     """
     error: OSError | None = None
-    for _ in range(10):  # as often as others may come first
+    for _ in range(100):  # others may come first, but not so often
         try:
             os.replace(part, path)
             return

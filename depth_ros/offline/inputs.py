@@ -7,13 +7,14 @@ import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from depth_ros.core.errors import ConfigError, ImageError
+from depth_ros.core.errors import ConfigError, DepthRosError, ImageError
 from depth_ros.offline import bag, image_file
 from depth_ros.offline.bag import Bag
 from depth_ros.offline.files import ENDINGS
@@ -107,7 +108,84 @@ class Video:
             raise ImageError(f'{self.path} has no frame that OpenCV decodes; convert it to MP4')
 
 
-Input = Picture | Video | Bag | Live
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file among others that looks like an input, and cannot be opened.
+
+    Args:
+        path: of the file.
+        name: of its outputs.
+        error: why.
+    """
+
+    path: Path
+    name: str
+    error: DepthRosError
+    # the others decide what is written, and whether cameras are known
+    is_sequence = True
+    has_camera = True
+
+    def names(self, selection: Selection) -> list[str]:
+        """Of its images."""
+        return [self.name]
+
+    def images(self, selection: Selection) -> Iterator[Recorded]:
+        """One that cannot be read."""
+        yield Recorded(self.name, self._fail)
+
+    def _fail(self) -> ImageFile:
+        raise self.error
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some successive images of a bag, where the others do not change their depth.
+
+    Args:
+        whole: the bag.
+        first: of the images that are used, the first of the piece.
+        last: the first one after it.
+    """
+
+    whole: Bag
+    first: int
+    last: int
+    is_sequence = True
+
+    @property
+    def path(self) -> Path:
+        """Of the bag."""
+        return self.whole.path
+
+    @property
+    def name(self) -> str:
+        """Of the bag's outputs."""
+        return self.whole.name
+
+    @property
+    def has_camera(self) -> bool:
+        """Whether it tells the camera."""
+        return self.whole.has_camera
+
+    def names(self, selection: Selection) -> list[str]:
+        """Of its images."""
+        return self.whole.names(selection)[self.first : self.last]
+
+    def images(self, selection: Selection, rectification: str) -> Iterator[Recorded]:
+        """The images; those before them are read, but not decoded.
+
+        Args:
+            selection: of the bag's images.
+            rectification: as for the bag.
+
+        Raises:
+            ImageError: the bag is damaged here.
+        """
+        images = self.whole.images(selection, rectification)
+        return islice(images, self.first, self.last)
+
+
+Input = Picture | Video | Bag | Live | Piece | Unreadable
 
 
 def find(words: Sequence[str], topic: str = '') -> list[Input]:
@@ -122,12 +200,13 @@ def find(words: Sequence[str], topic: str = '') -> list[Input]:
     Raises:
         ConfigError: a word names nothing, two inputs would have outputs of the same name, or there
             is more than a camera.
+        DepthRosError: none of them can be opened. One of several that cannot is an `Unreadable`.
     """
     if any(ADDRESS.fullmatch(word) for word in words):
         if len(words) > 1:
             raise ConfigError(f'a camera is the only input; there are {len(words)}')
         return [Live.open(words[0])]
-    inputs: list[Input] = []
+    found: list[tuple[Path, str]] = []
     for word in words:
         path = Path(word)
         if path.is_dir() and not _is_bag(path):
@@ -139,17 +218,19 @@ def find(words: Sequence[str], topic: str = '') -> list[Input]:
             )
             if not inside:
                 raise ConfigError(f'{word} has no picture, video or bag in it')
-            for p in inside:
-                name = p.relative_to(path).with_suffix('').as_posix()
-                inputs.append(open_file(p, name, topic))
+            found += [(p, p.relative_to(path).with_suffix('').as_posix()) for p in inside]
         elif path.exists() or not glob.has_magic(word):
-            inputs.append(open_file(path, path.stem, topic))
+            found.append((path, path.stem))
         else:
-            found = [Path(p) for p in sorted(glob.glob(word, recursive=True))]
-            files = [p for p in found if _is_input(p) or _is_bag(p)]
+            matching = [Path(p) for p in sorted(glob.glob(word, recursive=True))]
+            files = [p for p in matching if _is_input(p) or _is_bag(p)]
             if not files:
                 raise ConfigError(f'{word} matches no picture, video or bag')
-            inputs += [open_file(p, p.stem, topic) for p in files]
+            found += [(p, p.stem) for p in files]
+    inputs = [_opened(path, name, topic) for path, name in found]
+    unreadable = [one for one in inputs if isinstance(one, Unreadable)]
+    if unreadable and len(unreadable) == len(inputs):
+        raise unreadable[0].error
     seen: dict[str, Path | str] = {}
     for one in inputs:
         if one.name in seen:
@@ -159,6 +240,13 @@ def find(words: Sequence[str], topic: str = '') -> list[Input]:
             )
         seen[one.name] = one.path
     return inputs
+
+
+def _opened(path: Path, name: str, topic: str) -> Input:
+    try:
+        return open_file(path, name, topic)
+    except DepthRosError as error:
+        return Unreadable(path, name, error)
 
 
 def _is_input(path: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from depth_ros import models
 from depth_ros.core.errors import ConfigError
 from depth_ros.offline.bag import Bag
-from depth_ros.offline.inputs import Input
+from depth_ros.offline.inputs import Input, Unreadable
 from depth_ros.parameters import layers
 from depth_ros.parameters.declare import BAG, WRITTEN_BAG
 from depth_ros.parameters.settings import Settings
@@ -28,7 +28,7 @@ def has(inputs: Iterable[Input], *, written: bool = False) -> frozenset[str]:
         written: bags are written.
     """
     of_bags = {BAG, WRITTEN_BAG} if written else {BAG}
-    return frozenset(of_bags if all(isinstance(one, Bag) for one in inputs) else ())
+    return frozenset(of_bags if all(isinstance(one, Bag | Unreadable) for one in inputs) else ())
 
 
 def check(values: Mapping[str, Any], there: Container[str] = ()) -> Settings:

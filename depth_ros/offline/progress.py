@@ -28,7 +28,11 @@ class Progress:
 
     def step(self) -> None:
         """One more image is done."""
-        self.done += 1
+        self.at(self.done + 1)
+
+    def at(self, done: int) -> None:
+        """So many images are done."""
+        self.done = done
         now_s = time.monotonic()
         if now_s - self._shown_s >= (0.2 if self._is_terminal else PERIOD_S):
             self._shown_s = now_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -40,6 +40,8 @@ class Summary:
         unknown: share of NaN of each image.
         sky: share of +Inf of each image.
         reasons: why some failed.
+        names: of the images that have depth now.
+        failures: name of an image or input -> why it has none, as far as it has one.
     """
 
     images: int = 0
@@ -50,6 +52,8 @@ class Summary:
     unknown: list[float] = field(default_factory=list)
     sky: list[float] = field(default_factory=list)
     reasons: set[str] = field(default_factory=set)
+    names: list[str] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
 
     def add(self, depth: DepthMap, seconds: float) -> None:
         """Count an image."""
@@ -60,6 +64,14 @@ class Summary:
         self.median_m.append(float(np.median(finite)) if len(finite) else np.nan)
         self.unknown.append(float(np.isnan(z).mean()))
         self.sky.append(float((z == np.inf).mean()))
+
+    def include(self, other: Summary) -> None:
+        """Count the images of another summary, too; their names are left out."""
+        for name in ('images', 'there', 'failed'):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ('network_s', 'median_m', 'unknown', 'sky'):
+            getattr(self, name).extend(getattr(other, name))
+        self.reasons |= other.reasons
 
     def __str__(self) -> str:
         """All of it in one line."""
@@ -102,15 +114,19 @@ class Job:
     overwrite: bool = False
     since_ns: int = 0
 
-    def __call__(self, inputs: list[Input]) -> Summary:
+    def __call__(self, inputs: list[Input], progress: Progress | None = None) -> Summary:
         """Process all inputs; what cannot be read is reported on standard error.
+
+        Args:
+            inputs: in order.
+            progress: of a run that these inputs are a part of.
 
         Raises:
             DepthRosError: the only image failed.
         """
         parts = list(self.parts(inputs))
         total = sum(len(names) for *_, names in parts)
-        summary, progress = Summary(), Progress(total)
+        summary, progress = Summary(), progress or Progress(total)
         for group in _groups(parts):
             todo: list[Part] = []
             for one, selection, names in group:
@@ -126,14 +142,15 @@ class Job:
             except DepthRosError as error:
                 if total == 1:
                     raise
-                self._report(_named(todo[0][0].path, error), summary, progress)
+                self._report(todo[0][0].name, _named(todo[0][0].path, error), summary, progress)
         progress.clear()
         return summary
 
     @staticmethod
-    def _report(text: str, summary: Summary, progress: Progress) -> None:
+    def _report(name: str, text: str, summary: Summary, progress: Progress) -> None:
         """Say why an image or input has no depth; each reason once."""
         summary.failed += 1
+        summary.failures[name] = text
         if text not in summary.reasons:
             summary.reasons.add(text)
             progress.clear()
@@ -163,6 +180,8 @@ class Job:
             return set()
         if len(there) == len(names) and (self.files.kinds or wholes):
             return set(names)
+        if not there:
+            return there
         # half a video or bag cannot go on, nor what depends on the frames before
         again = wholes or self.depths.remembers(one) or not self.files.kinds
         return set() if again else there
@@ -171,6 +190,11 @@ class Job:
         """Files that are there when the outputs of the whole input are."""
         film, bag = self._film(one), self._bag(one)
         return [*filter(None, (film, bag and bag / 'metadata.yaml'))]
+
+    def outputs(self, one: Input, names: Iterable[str]) -> list[Path]:
+        """Files of these images, and the video and the folder of the bag of their input."""
+        paths = [path for name in names for path in self.files.paths(self.prefix_of(name))]
+        return [*paths, *filter(None, (self._film(one), self._bag(one)))]
 
     def _film(self, one: Input) -> Path | None:
         wanted = self.films and one.is_sequence
@@ -198,13 +222,14 @@ class Job:
                     if progress.total == 1:
                         raise depth
                     source = paths.get(recorded.name, one.path)
-                    self._report(_named(source, depth), summary, progress)
+                    self._report(recorded.name, _named(source, depth), summary, progress)
                     continue
                 self.files.write(depth, self.prefix_of(recorded.name))
                 for output in wholes:
                     output.add(depth, recorded)
                 scale = depth.scale
                 summary.add(depth, seconds)
+                summary.names.append(recorded.name)
                 progress.step()
             whole = True
         except KeyboardInterrupt:
