@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import CameraError, DepthRosError, ImageError
@@ -27,6 +25,7 @@ from depth_ros.offline.evaluation.sequences import (
     drift,
     temporal_alignment_error,
 )
+from depth_ros.offline.evaluation.shown import Shown
 from depth_ros.offline.evaluation.truth import Source
 from depth_ros.offline.image_file import ImageFile
 from depth_ros.offline.progress import Progress
@@ -34,48 +33,11 @@ from depth_ros.offline.recorded import Recorded, Selection
 from depth_ros.pipeline.filters import Filters
 
 WORST, OWN_WORST = 3, 2  #: frames shown of the first network, and of each of the others
-SHOWN_PX = 480  #: width of what is shown
 ALIKE_S = 3.0  #: of frames of a sequence closer than this only the worst is shown
 
 CameraOf = Callable[[Recorded, ImageFile, torch.Tensor], Camera]
 #: (H, W) -> depth, without looking at the image
 Guess = Callable[[tuple[int, int]], Depth]
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A frame as it is shown, scaled to at most `SHOWN_PX` columns.
-
-    Args:
-        rgb: (h, w, 3) uint8, undistorted.
-        truth: (h, w) [m].
-        z: (h, w) [m], predicted.
-        camera: of them.
-    """
-
-    rgb: NDArray[np.uint8]
-    truth: Depth
-    z: Depth
-    camera: Camera
-
-    @classmethod
-    def of(cls, predicted: Predicted, truth: Depth, camera: Camera) -> Shown:
-        """Scaled: colours by averaging, truth by the nearest measurement in each cell."""
-        step = max(1, -(-camera.width // SHOWN_PX))
-        height, width = camera.height // step, camera.width // step
-        cut = truth[: height * step, : width * step].reshape(height, step, width, step)
-        filled = np.where(np.isnan(cut), np.inf, cut).min((1, 3))
-        first = step // 2
-        rgb = predicted.rgb.cpu().numpy()[: height * step, : width * step]
-        small = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
-        z = predicted.z[first::step, first::step][:height, :width]
-        camera = camera.undistorted().cropped(0, 0, width * step, height * step)
-        return cls(
-            np.asarray(small, np.uint8),
-            np.where(np.isinf(filled), np.nan, filled).astype(np.float32),
-            np.asarray(z, np.float32),
-            camera.resized(width, height),
-        )
 
 
 @dataclass(frozen=True, slots=True)
