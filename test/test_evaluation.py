@@ -402,13 +402,27 @@ def test_depth_of_a_distorted_image_moves_with_its_pixels():
     assert np.abs(source_rows - pixels[:, 1]).max() < 0.51
 
 
+def test_truth_of_a_distorted_scene_is_that_of_the_undistorted_image(tmp_path):
+    lens = [-0.2, 0.05, 0.0, 0.0]
+    folder = scene(tmp_path / 'a', distortion=lens)
+    z = slope()
+    depth(folder / 'depth.png', z, 1000)
+    (source,), _ = find([str(tmp_path)])
+    ((_, camera, found),) = loaded(source)
+    assert camera.distortion == tuple(lens)
+    stored = (np.rint(1000 * z) / 1000).astype(np.float32)
+    assert np.allclose(found, undistort_depth(stored, camera), equal_nan=True, atol=1e-5)
+    assert np.abs(np.nan_to_num(found) - stored).max() > 0.1  # pixels have moved
+
+
 # the command
 
 
 def run_eval(tmp_path, *words):
     out = tmp_path / 'out'
     assert main(['eval', *words, '--out', str(out)]) == 0
-    found = json.loads((out / 'evaluation.json').read_text())
+    text = (out / 'evaluation.json').read_text()
+    found = json.loads(text, parse_constant=pytest.fail)  # NaN is no JSON
     rows = list(csv.DictReader((out / 'frames.csv').open()))
     return found, rows, (out / 'report.html').read_text()
 
@@ -450,7 +464,8 @@ def test_what_cannot_be_used_is_named_and_the_rest_goes_on(tmp_path, capsys):
     (root / 'broken.mcap').write_bytes(b'no bag')
     (root / 'notes.txt').write_text('rubbish')
     (root / 'empty_folder').mkdir()
-    found, _, page = run_eval(tmp_path, str(root), '--model', 'flat_ground')
+    two = ['--model', 'flat_ground', '--model', 'flat_wall']  # each reason once
+    found, _, page = run_eval(tmp_path, str(root), *two)
     said = capsys.readouterr().err
     assert [one['name'] for one in found['inputs']] == ['in/good']
     lines = [line for line in said.splitlines() if line.startswith('skipped: ')]
@@ -767,6 +782,20 @@ def test_calibration_is_robust():
     assert len(found.names) == 7 and '1 frame left out' in found.warnings()[0]
     with pytest.raises(ScaleError, match='no frame has 100 pixels'):
         calibrate([Sample('a', np.ones(5), np.ones(5))], affine=False)
+
+
+def test_calibration_of_an_affine_inverse_network_is_right_in_the_median():
+    rng = np.random.default_rng(0)
+    samples = []
+    for k in range(5):
+        truth = rng.uniform(1, 6, 800)
+        raw = (1 / (truth * np.exp(rng.exponential(0.1, 800))) - 0.05) / (0.7 + 0.02 * k)
+        samples.append(Sample(f'{k}', raw, truth))
+    found = calibrate(samples, affine=True)
+    ratios = [np.median(s.truth * (found.scale * s.raw + found.shift)) for s in samples]
+    assert np.median(ratios) == pytest.approx(1, abs=1e-6)
+    assert found.ratios == pytest.approx(ratios)
+    assert 0.5 < found.scale < 1 and found.shift > 0
 
 
 def test_printed_numbers_are_doubles_of_yaml():

@@ -20,6 +20,7 @@ from rosbags.rosbag2 import Writer
 from rosbags.typesys import Stores, get_typestore
 
 from depth_ros.core.camera import Camera
+from depth_ros.core.geometry import undistort_depth
 
 STORE = get_typestore(Stores.LATEST)
 WIDTH, HEIGHT = 64, 48
@@ -181,6 +182,21 @@ def test_depth_of_another_camera_is_projected_by_tf(tmp_path):
     near = truth[v - 6 : v + 7, u - 6 : u + 7]
     assert np.nanmedian(near) == pytest.approx(1) and np.isfinite(near).sum() > 5
     assert set(np.round(np.unique(truth[np.isfinite(truth)]), 3)) == {1, 2}
+
+
+def test_depth_registered_to_a_distorted_image_moves_with_its_pixels(tmp_path):
+    times = frames(1)
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    z = (1 + rows / 10 + columns / 20).astype(np.float32)
+    messages = camera_messages(times) + [('/cam/depth', ns, depth(ns, z, '32FC1')) for ns in times]
+    for _, _, message in messages:
+        if hasattr(message, 'distortion_model'):
+            message.d[:2] = -0.2, 0.05
+    ((one, truth),) = truths(write(tmp_path / 'bag', messages))
+    camera = one.recorded.calibration(WIDTH, HEIGHT).camera
+    assert camera.is_distorted
+    assert np.allclose(truth, undistort_depth(z, camera), equal_nan=True)
+    assert np.abs(np.nan_to_num(truth) - z).max() > 0.2
 
 
 def test_without_tf_or_camera_info_another_camera_is_refused(tmp_path, capsys):

@@ -164,8 +164,8 @@ class Comparison:
                 name = image.recorded.name
                 if found is None:
                     self._count(
-                        f'{source.path}: fewer than {FEWEST} pixels have depth between '
-                        f'{self.near:g} and {self.far:g} m and a prediction of {choice.label}'
+                        f'{source.path}: {choice.label} has a prediction for fewer than {FEWEST} '
+                        'pixels with measured depth'
                     )
                     continue
                 row = Row(source.name, name, image.time_s, found)
@@ -211,6 +211,13 @@ class Comparison:
                     frame, camera, truth = loaded(image, network, cameras, self.given)
                 except DepthRosError as error:
                     self._skip(source, error)
+                    self._progress.skip()
+                    continue
+                with np.errstate(invalid='ignore'):
+                    known = np.count_nonzero((truth >= self.near) & (truth <= self.far))
+                if known < FEWEST:
+                    few = f'fewer than {FEWEST} pixels have depth between'
+                    self._skip(source, ImageError(f'{few} {self.near:g} and {self.far:g} m'))
                     self._progress.skip()
                     continue
                 yield image, frame, camera, truth
