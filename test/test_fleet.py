@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from recordings import bag, film, picture
+from test_offline_bags import wall_bag
 
 from depth_ros.cli import main
 from depth_ros.offline import fleet
@@ -158,6 +159,18 @@ def test_the_files_are_those_of_a_local_run(cluster, tmp_path, capfd):
     records = manifest(out)
     assert records['cut']['error'] and records['broken']['error'] and not records['long']['error']
     assert ' ' in records['long']['worker'] and records['long']['sha256']
+
+
+def test_sensors_of_bags_are_used_as_in_a_local_run(cluster, tmp_path, capfd):
+    there, local, out = tmp_path / 'in', tmp_path / 'local', tmp_path / 'out'
+    for k in (1, 2):
+        wall_bag(there / f'wall{k}', (2.0 * k, 4.0, 8.0))
+    (there / 'cut.mcap').write_bytes(b'nothing')
+    words = ['--write', 'npy', '-p', 'anchors.sources:=[points]']
+    assert main([*RUN, str(there), '--output', str(local), *words]) == 2
+    assert on_ray(cluster, there, out, *words) == 2
+    assert 'wall1: scale ' in (said := capfd.readouterr()).out and 'cut.mcap' in said.err
+    assert hashes(out) == hashes(local) and len(hashes(out)) == 7
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+from recordings import film, picture
 
 from depth_ros.cli import main
 from depth_ros.core.errors import ConfigError
@@ -19,20 +20,6 @@ from depth_ros.offline.inputs import Picture, Video, find
 from depth_ros.parameters.settings import Settings
 
 RUN = ['run', '--model', 'flat_ground', '--fx', '50']
-
-
-def picture(path, seed=0, size=(48, 64)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8))
-    return path
-
-
-def film(path, frames=20, rate=10.0, size=(64, 48)):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), rate, size)
-    for k in range(frames):
-        writer.write(np.full((size[1], size[0], 3), min(10 * k, 255), np.uint8))
-    writer.release()
-    return path
 
 
 def written(folder):

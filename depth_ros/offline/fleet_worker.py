@@ -14,7 +14,6 @@ from pathlib import Path
 
 import depth_ros
 from depth_ros.core.errors import ConfigError, DepthRosError
-from depth_ros.offline.load import load
 from depth_ros.offline.plan import Plan
 from depth_ros.offline.progress import Progress
 from depth_ros.offline.work import Outcome, Task, Work
@@ -68,7 +67,7 @@ class Worker:
         try:
             _check_storage(probe, one)
             with _captured() as text:
-                self._pipeline, choices = load(self._plan.values)
+                self._pipeline, choices = self._plan.load()
         except DepthRosError as error:
             return error
         settings = self._pipeline.snapshot.settings
