@@ -6,10 +6,10 @@ import numpy as np
 from bag_writer import Written
 
 
-def bag(path, seed=0, frames=8, size=(48, 64)):
+def bag(path, seed=0, frames=8, size=(48, 64), compressed=''):
     """Write an MCAP bag with camera_info and rgb8 images (H, W) of noise."""
     rng, (height, width) = np.random.default_rng(seed), size
-    with Written(path) as made:
+    with Written(path, compressed) as made:
         for frame in range(frames):
             at_s = 100 + 0.1 * frame
             made.info('/cam/camera_info', at_s, 'cam', (width, height))

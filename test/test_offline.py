@@ -11,7 +11,7 @@ import time
 import cv2
 import numpy as np
 import pytest
-from recordings import film, picture
+from recordings import bag, film, picture
 
 from depth_ros.cli import main
 from depth_ros.core.errors import ConfigError
@@ -156,6 +156,27 @@ def test_killed_at_any_moment_nothing_is_half_written(tmp_path, words):
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0 and done.stdout.splitlines()[-1].endswith('ms per image')
     assert len(written(out)) == (2 if words[1] == 'video' else 201)
+
+
+def test_a_bag_that_is_damaged_in_its_middle_does_not_end_a_run(tmp_path, capsys):
+    pytest.importorskip('rosbags', reason='rosbags is not installed')
+    there, out = tmp_path / 'in', tmp_path / 'out'
+    bag(there / 'bad', 1, 300, compressed='storage')
+    bag(there / 'good', 2, 3)
+    (there / 'cut.mcap').write_bytes((there / 'good' / 'good.mcap').read_bytes()[:5000])
+    path = there / 'bad' / 'bad.mcap'
+    content = bytearray(path.read_bytes())
+    for k in range(len(content) // 2, len(content) // 2 + 200_000):
+        content[k] ^= 0xFF
+    path.write_bytes(content)
+    assert main([*RUN, str(there), '--output', str(out), '--write', 'npy,bag']) == 2
+    said = capsys.readouterr().err
+    assert 'bad is damaged, and ends here: ' in said
+    assert 'cut.mcap is no bag that can be read' in said
+    names = written(out)
+    assert 'good_depth/good_depth.mcap' in names and 'good/000002_depth.npy' in names
+    assert 50 < len([name for name in names if name.startswith('bad/')]) < 300
+    assert not [name for name in names if name.startswith('bad_depth') or '.part' in name]
 
 
 def test_what_is_asked_for_wrongly(tmp_path, capsys):

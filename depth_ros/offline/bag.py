@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from depth_ros.core.errors import ConfigError, ImageError
 from depth_ros.core.stamps import nanoseconds
 from depth_ros.messages.camera_info import Calibration, calibration_from, how_rectified, info_topic
 from depth_ros.messages.images import ENCODINGS, to_rgb
-from depth_ros.offline.bag_reader import messages, opened
+from depth_ros.offline.bag_reader import content, messages, opened
 from depth_ros.offline.bag_sensors import LOOKAHEAD_S, BagSensors
 from depth_ros.offline.image_file import ImageFile
 from depth_ros.offline.recorded import Recorded, Selection
@@ -90,11 +91,8 @@ class Bag:
         """
         with opened(self.path) as bag:
             connections = [c for c in bag.connections if c.topic == self.topic]
-            for connection, _, raw in bag.messages(connections):
-                try:
-                    message = bag.deserialize(raw, connection.msgtype)
-                except Exception:  # of the library, for data that do not fit the type
-                    return True
+            for connection, _, raw in messages(bag, connections):
+                message = content(bag, connection, raw)
                 if connection.msgtype == COMPRESSED:
                     return bytes(message.data[:2]) != JPEG or '16' in message.format
                 return '16' in message.encoding
@@ -126,7 +124,7 @@ class Bag:
                 yield waiting.popleft()
             if connection.topic != self.topic:
                 assert sensors is not None  # there are no other connections without them
-                sensors.put(connection.topic, bag.deserialize(raw, connection.msgtype))
+                sensors.put(connection.topic, content(bag, connection, raw))
                 continue
             if selection.uses(k, (at_ns - bag.start_time) * 1e-9):
                 waiting.append((k, at_ns, connection, raw))
@@ -164,10 +162,9 @@ class Bag:
         self, name: str, bag: Any, connection: Any, raw: bytes, infos: _Infos, bit_depth: BitDepth
     ) -> Recorded:
         try:
-            message = bag.deserialize(raw, connection.msgtype)
-        except Exception as error:  # of the library, for data that do not fit the type
-            text = f'{self.topic}: a message cannot be read ({error})'
-            return Recorded(name, lambda: _fail(text), is_frame=True)
+            message = content(bag, connection, raw)
+        except ImageError as error:
+            return Recorded(name, partial(_fail, error), is_frame=True)
         return Recorded(
             name,
             lambda: ImageFile(to_rgb(message, bit_depth), 1, None),
@@ -185,9 +182,13 @@ class _Infos:
         self._rectified, self._because = rectified, because
         self._by_stamp: dict[int, Any] = {}
         infos = [c for c in bag.connections if c.topic == topic]
-        for connection, _, raw in messages(bag, infos):
-            message = bag.deserialize(raw, connection.msgtype)
-            self._by_stamp[nanoseconds(message.header.stamp)] = message
+        try:
+            for connection, _, raw in messages(bag, infos):
+                message = content(bag, connection, raw)
+                self._by_stamp[nanoseconds(message.header.stamp)] = message
+        except ImageError:
+            if not self._by_stamp:
+                raise  # else the images before the damage have their cameras
 
     def of(self, header: Any) -> Any:
         """Finds the camera of the image with this header: (width, height) -> `Calibration`."""
@@ -203,8 +204,8 @@ class _Infos:
         return calibration
 
 
-def _fail(text: str) -> ImageFile:
-    raise ImageError(text)
+def _fail(error: ImageError) -> ImageFile:
+    raise error
 
 
 def _has_pictures(bag: Any, connection: Any) -> bool:
@@ -213,7 +214,7 @@ def _has_pictures(bag: Any, connection: Any) -> bool:
         return False
     if connection.msgtype == COMPRESSED:
         return 'compressedDepth' not in connection.topic
-    _, _, raw = next(bag.messages([connection]))
-    encoding = bag.deserialize(raw, connection.msgtype).encoding
+    _, _, raw = next(messages(bag, [connection]))
+    encoding = content(bag, connection, raw).encoding
     names_depth = 'depth' in connection.topic.lower() or 'disparity' in connection.topic.lower()
     return encoding in ENCODINGS and not (names_depth and encoding == 'mono16')

@@ -15,7 +15,7 @@ from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import DepthMap
 from depth_ros.messages.camera_info import fields_of
 from depth_ros.offline.bag import INFO, Bag
-from depth_ros.offline.bag_reader import opened
+from depth_ros.offline.bag_reader import messages, opened
 from depth_ros.offline.files import cloud_of
 from depth_ros.offline.folder import part_of, replace_folder
 from depth_ros.offline.recorded import Recorded
@@ -117,7 +117,7 @@ class BagOutput:
                     c.topic, c.msgtype, **described,
                     offered_qos_profiles=c.ext.offered_qos_profiles,
                 )  # fmt: skip
-            for c, at_ns, raw in bag.messages():
+            for c, at_ns, raw in messages(bag, bag.connections):
                 self._writer.write(made[c.id], at_ns, raw)
 
     def _new(self, kind: str, **fields: Any) -> Any:

@@ -43,6 +43,25 @@ def messages(bag: Any, connections: Sequence[Any]) -> Iterator[tuple[Any, int, b
     Args:
         bag: of `opened`.
         connections: none of them means no message; the library would return all.
+
+    Raises:
+        ImageError: the bag is damaged here.
     """
-    if connections:
+    if not connections:
+        return
+    try:
         yield from bag.messages(connections)
+    except Exception as error:  # of the library, of sqlite3 and of decompression
+        raise ImageError(f'{bag.paths[0]} is damaged, and ends here: {error}') from error
+
+
+def content(bag: Any, connection: Any, raw: bytes) -> Any:
+    """A message from its data.
+
+    Raises:
+        ImageError: the data do not fit the type.
+    """
+    try:
+        return bag.deserialize(raw, connection.msgtype)
+    except Exception as error:  # of the library
+        raise ImageError(f'{connection.topic}: a message cannot be read ({error})') from error
