@@ -10,8 +10,8 @@ from typing import Any
 TITLES = {
     'depth': 'Median depth [m]',
     'time': 'Time [ms]',
-    'scale': 'Scale, with its standard deviation',
-    'spread': 'Spread of the scale [%]',
+    'scale': 'Scale, 1 sigma',
+    'spread': 'Spread of scale [%]',
     'rate': 'Rate [Hz]',
 }
 #: figures that do not look as Rerun would draw them
@@ -55,7 +55,7 @@ def of(
 def _camera(rrb: Any, root: str, groups: Sequence[str], distance_m: float) -> Any:
     camera = f'{root}/camera'
     eye = rrb.EyeControls3D(  # behind the camera, beside and above it; y is down
-        position=[-0.4 * distance_m, -0.4 * distance_m, -0.5 * distance_m],
+        position=[-0.3 * distance_m, -0.35 * distance_m, -0.4 * distance_m],
         look_target=[0.0, 0.0, distance_m],
         eye_up=[0.0, -1.0, 0.0],
     )
@@ -77,7 +77,12 @@ def _camera(rrb: Any, root: str, groups: Sequence[str], distance_m: float) -> An
         column_shares=[2, 1],
     )
     plots = [
-        rrb.TimeSeriesView(name=title, origin=f'{root}/{group}')
+        rrb.TimeSeriesView(
+            name=title,
+            origin=f'{root}/{group}',
+            # it covers the lines; only times are of several kinds
+            plot_legend=rrb.PlotLegend(corner=rrb.Corner2D.LeftTop, visible=group == 'time'),
+        )
         for group, title in TITLES.items()
         if group in groups
     ]

@@ -32,8 +32,10 @@ class View:
     """
 
     def __init__(self, job: Job, viewer: Viewer, choices: Choices) -> None:
-        self.job, self.viewer, self.choices = job, viewer, choices
+        self.job, self.viewer = job, viewer
         self.summary = Summary()
+        names = ('model', 'scaling', 'device', 'precision', 'licence')
+        self._network = {name: str(getattr(choices, name)) for name in names}
         self._frames: dict[str, int] = {}  # name -> images shown
 
     def __call__(self, inputs: Sequence[Input]) -> None:
@@ -76,7 +78,7 @@ class View:
         self._frames[name] = frame + 1
         self.summary.add(depth, seconds)
         if not frame:
-            self.viewer.describe(name, depth.camera, str(self.choices))
+            self.viewer.describe(name, depth.camera, self._network)
         state = depth.scale
         points = self.job.depths.pipeline.snapshot.settings.points
         self.viewer.show(

@@ -171,17 +171,19 @@ class Viewer:
         self._set_time(stamp_ns, STAMP, None)
         self._log(f'{self._root(name)}/log', self._rr.TextLog(text, level=level))
 
-    def describe(self, name: str, camera: Camera, network: str) -> None:
-        """Text beside the figures: network and camera."""
+    def describe(self, name: str, camera: Camera, network: Mapping[str, str]) -> None:
+        """A table beside the figures: network and camera."""
         rows = {
-            'size': f'{camera.width} x {camera.height} px',
+            **network,
+            'camera': f'{camera.width} x {camera.height} px',
             'fx, fy': f'{camera.fx:.1f}, {camera.fy:.1f} px',
             'cx, cy': f'{camera.cx:.1f}, {camera.cy:.1f} px',
             'field of view': f'{camera.hfov_deg:.1f} x {camera.vfov_deg:.1f} deg',
         }
-        table = ''.join(f'| {key} | {value} |\n' for key, value in rows.items())
+        (first, value), *others = rows.items()
+        table = ''.join(f'| {key} | {text} |\n' for key, text in others)
         document = self._rr.TextDocument(
-            f'{network}\n\n| camera | |\n|---|---|\n{table}', media_type='text/markdown'
+            f'| {first} | {value} |\n|---|---|\n{table}', media_type='text/markdown'
         )
         self._log(f'{self._root(name)}/about', document, static=True)
 
@@ -224,7 +226,7 @@ class Viewer:
             ],
             resolution=[camera.width, camera.height],
             camera_xyz=rr.ViewCoordinates.RDF,
-            image_plane_distance=0.25 * self._distance_m.get(root, 1.0),
+            image_plane_distance=0.15 * self._distance_m.get(root, 1.0),
         )
         self._log(f'{root}/camera', pinhole)
 
@@ -265,7 +267,7 @@ class Viewer:
         return self._rr.Points2D(
             np.stack([anchors.u, anchors.v], 1) + 0.5,
             colors=np.asarray(bgr)[:, 0, ::-1],
-            radii=self._rr.Radius.ui_points(2.5),
+            radii=self._rr.Radius.ui_points(1.5),
             draw_order=50.0,
         )
 

@@ -73,7 +73,7 @@ class Screen(Protocol):
     def tell(self, name: str, text: str, stamp_ns: int, *, level: str = 'INFO') -> None:
         """Add a line to the log of a camera."""
 
-    def describe(self, name: str, camera: Camera, network: str) -> None:
+    def describe(self, name: str, camera: Camera, network: dict[str, str]) -> None:
         """Text about a camera and its network."""
 
 
@@ -89,7 +89,7 @@ class Stream:
 
     def __init__(self, node: Node, screen: Screen, name: str, prefix: str) -> None:
         self.node, self.screen, self.name = node, screen, name
-        self.network = ''
+        self.network: dict[str, str] = {}
         self.why = ''  # the node has no depth, in its own words
         self.last_s, self.stamp_ns = time.monotonic(), 0
         self.reported = ''
@@ -152,17 +152,14 @@ class Stream:
             self._hear_depth(values)
 
     def _hear_depth(self, values: dict[str, str]) -> None:
-        network = ', '.join(
-            f'{key} {values[key]}'
-            for key in ('model', 'scaling', 'device', 'precision', 'licence')
-            if values.get(key)
-        )
+        names = ('model', 'scaling', 'device', 'precision', 'licence')
+        network = {name: values[name] for name in names if values.get(name)}
         if network != self.network:
             self.network = network
             if self._camera is not None:
                 self.screen.describe(self.name, self._camera, network)
-        names = {'time/processing': 'processing p50 [ms]', 'rate/depth': 'rate [Hz]'}
-        figures = {figure: float(values[key]) for figure, key in names.items() if key in values}
+        plotted = {'time/processing': 'processing p50 [ms]', 'rate/depth': 'rate [Hz]'}
+        figures = {figure: float(values[key]) for figure, key in plotted.items() if key in values}
         if figures and self.stamp_ns:
             self.screen.show(self.name, self.stamp_ns, figures=figures)
 

@@ -84,7 +84,7 @@ def test_a_node_is_shown_with_its_stamps_values_and_camera(
     np.testing.assert_allclose(matrix, expected, rtol=1e-6)
     medians = rrd.figures('/camera/depth/median')
     assert medians[-1] == pytest.approx(np.median(z[np.isfinite(z)]))
-    assert 'model fake_holes' in str(rrd.entities['/camera/about'][-1]['TextDocument:text'])
+    assert '| model | fake_holes |' in str(rrd.entities['/camera/about'][-1]['TextDocument:text'])
 
 
 def test_a_node_that_starts_again_goes_on_being_shown(graph, start, source, collect, tmp_path):
