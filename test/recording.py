@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+import warnings
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,9 @@ class Rrd:
     """The entities of a file: path -> rows in order of the timelines."""
 
     def __init__(self, path: Path) -> None:
-        reader = chunk.RrdReader(str(path))
+        with warnings.catch_warnings():  # of a file without an end
+            warnings.simplefilter('ignore')
+            reader = chunk.RrdReader(str(path))
         (self.recording,) = reader.recordings()
         self.blueprints = reader.blueprints()
         self.entities: dict[str, list[dict]] = {}

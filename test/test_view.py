@@ -225,34 +225,71 @@ def test_a_browser_gets_viewer_and_data(recording, clip, tmp_path):
     assert '12 images; median depth' in out
 
 
-def test_a_viewer_that_runs_gets_it(recording, clip, tmp_path):
-    """A server of Rerun's own program, asked to save what it receives."""
+def free_port():
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    file = tmp_path / 'received.rrd'
+        return probe.getsockname()[1]
+
+
+def until(condition, what):
+    end_s = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end_s, what
+        time.sleep(0.1)
+
+
+def count(recording, file):
+    """Depth images in a file that a server still writes."""
+    try:
+        return len(recording.Rrd(file).depth('/clip/camera/depth'))
+    except (OSError, ValueError, KeyError, RuntimeError):  # half of it is there
+        return 0
+
+
+def test_a_viewer_that_runs_gets_it(recording, clip, tmp_path):
+    """A server of Rerun's own program, asked to save what it receives."""
+    from depth_ros.offline.viewer import _listens
+
+    port, file = free_port(), tmp_path / 'received.rrd'
     words = ['--save', file, '--port', str(port), '--bind', '127.0.0.1']
     env = {**os.environ, 'HOME': str(tmp_path)}  # its settings
     server = subprocess.Popen([recording.PROGRAM, *words], env=env, stderr=subprocess.DEVNULL)
     try:
-        end_s = time.monotonic() + 60
-        while True:
-            assert time.monotonic() < end_s and server.poll() is None
-            try:
-                socket.create_connection(('127.0.0.1', port), 1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
+        until(lambda: _listens('127.0.0.1', port), 'the server')
         url = f'rerun+http://127.0.0.1:{port}/proxy'
         assert main(['view', str(clip), *MODEL, '--connect', url]) == 0
-        while not file.exists() or b'clip/camera/depth' not in file.read_bytes():
-            assert time.monotonic() < end_s
-            time.sleep(0.1)
+        until(lambda: count(recording, file) == 12, 'all images')
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(30)
-    rrd = recording.Rrd(file)
-    assert len(rrd.depth('/clip/camera/depth')) == 12
+
+
+def test_a_window_is_opened_and_gets_it(recording, clip, tmp_path, monkeypatch):
+    """With a program that has no window, and saves what it receives."""
+    from depth_ros.offline import viewer
+
+    port, file, pid = free_port(), tmp_path / 'received.rrd', tmp_path / 'pid'
+    program = tmp_path / 'rerun'
+    lines = (
+        '#!/bin/sh',
+        f'[ "$1" = --version ] && exec {recording.PROGRAM} --version',
+        f'echo $$ > {pid}; echo "$@" > {tmp_path}/words; export HOME={tmp_path}',
+        f'exec {recording.PROGRAM} --save {file} --port {port} --bind 127.0.0.1',
+    )
+    program.write_text('\n'.join(lines) + '\n')
+    program.chmod(0o755)
+    assert viewer._program() == str(recording.PROGRAM)
+    monkeypatch.setattr(viewer, '_program', lambda: str(program))
+    monkeypatch.setattr(viewer, 'GRPC_PORT', port)
+    monkeypatch.setenv('DISPLAY', ':0')
+    try:
+        assert main(['view', str(clip), *MODEL, '--memory', '123MB']) == 0
+        until(lambda: count(recording, file) == 12, 'all images')
+    finally:
+        os.kill(int(pid.read_text()), signal.SIGINT)
+    until(lambda: not viewer._listens('127.0.0.1', port), 'its end')
+    words = (tmp_path / 'words').read_text()
+    assert f'--port={port}' in words and '--memory-limit=123MB' in words
 
 
 def test_what_cannot_be_shown_is_refused_with_a_remedy(clip, tmp_path, capsys, monkeypatch):

@@ -26,8 +26,8 @@ from depth_ros.offline import layout
 from depth_ros.parameters.settings import Colorized
 
 APPLICATION = 'depth_ros'
-URL = 'rerun+http://127.0.0.1:9876/proxy'  #: where Rerun's viewer listens by default
 GRPC_PORT, WEB_PORT = 9876, 9090  #: Rerun's own defaults
+URL = f'rerun+http://127.0.0.1:{GRPC_PORT}/proxy'  #: where its viewer listens
 WINDOW_PATIENCE_S = 20.0  #: for a new viewer to listen
 FLUSH_S = 10.0  #: for what was logged to arrive at the end
 MEMORY = '2GB'  #: default of a viewer
@@ -192,7 +192,7 @@ class Viewer:
         try:
             self._recording.flush(timeout_sec=FLUSH_S)
         except RuntimeError as error:  # the window was closed
-            print(f'not all of it was shown: {error}', file=sys.stderr)
+            print(f'the viewer was closed, and has not got all: {error}', file=sys.stderr)
         self._recording.disconnect()
 
     def _root(self, name: str) -> str:
@@ -318,8 +318,8 @@ def _open(rr: Any, recording: Any, place: Place) -> str:
         return ''
     if place.kind == 'web':
         return _serve(rr, recording, place.memory)
-    _spawn(rr, place.memory)
-    recording.connect_grpc(URL)
+    _spawn(rr, recording, place.memory)
+    recording.connect_grpc(f'rerun+http://127.0.0.1:{GRPC_PORT}/proxy')
     return ''
 
 
@@ -352,7 +352,7 @@ def has_screen() -> bool:
     return bool(os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY'))
 
 
-def _spawn(rr: Any, memory: str) -> None:
+def _spawn(rr: Any, recording: Any, memory: str) -> None:
     """Open the viewer's window, unless there is one.
 
     Raises:
@@ -363,15 +363,14 @@ def _spawn(rr: Any, memory: str) -> None:
         return
     if not has_screen():
         raise ConfigError(f'there is no screen (DISPLAY is not set): {other}')
-    # beside the library; the environment need not be activated
-    found = importlib.util.find_spec('rerun_cli')
-    program = Path(found.origin).parent / 'rerun' if found and found.origin else None
     try:
         rr.spawn(
+            recording=recording,  # without one, Rerun takes itself for disabled
+            port=GRPC_PORT,
             connect=False,
             memory_limit=memory,
             hide_welcome_screen=True,
-            executable_path=str(program) if program and program.is_file() else None,
+            executable_path=_program(),
         )
     except RuntimeError as error:
         raise ConfigError(f"Rerun's viewer does not start ({error}): {other}") from error
@@ -382,6 +381,13 @@ def _spawn(rr: Any, memory: str) -> None:
                 f"Rerun's viewer opened no window within {WINDOW_PATIENCE_S:g} s: {other}"
             )
         time.sleep(0.1)
+
+
+def _program() -> str | None:
+    """The viewer that came with the library, which need not be in PATH; None if there is none."""
+    found = importlib.util.find_spec('rerun_cli')
+    path = Path(found.origin).with_name('rerun') if found and found.origin else None
+    return str(path) if path and path.is_file() else None
 
 
 def _serve(rr: Any, recording: Any, memory: str) -> str:
