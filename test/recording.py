@@ -18,6 +18,9 @@ chunk = pytest.importorskip('rerun.chunk')
 PROGRAM = Path(rerun_cli.__file__).with_name('rerun')
 
 
+TIMELINES = ('stamp', 'time', 'frame')
+
+
 class Rrd:
     """The entities of a file: path -> rows in order of the timelines."""
 
@@ -37,6 +40,8 @@ class Rrd:
                     for name, column in zip(batch.schema.names, batch.columns, strict=True)
                 }
                 rows.append({n: v for n, v in row.items() if v.is_valid})
+        for rows in self.entities.values():  # chunks come in any order
+            rows.sort(key=lambda row: [row[t].value for t in TIMELINES if t in row])
 
     def stamps_ns(self, path: str) -> list[int]:
         return [row['stamp'].value for row in self.entities[path]]
