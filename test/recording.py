@@ -41,7 +41,9 @@ class Rrd:
                 }
                 rows.append({n: v for n, v in row.items() if v.is_valid})
         for rows in self.entities.values():  # chunks come in any order
-            rows.sort(key=lambda row: [row[t].value for t in TIMELINES if t in row])
+            rows.sort(
+                key=lambda row: [row[t].cast('int64').as_py() for t in TIMELINES if t in row]
+            )
 
     def stamps_ns(self, path: str) -> list[int]:
         return [row['stamp'].value for row in self.entities[path]]
