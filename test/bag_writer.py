@@ -49,6 +49,12 @@ class Written:
         data = self.store.serialize_cdr(message, kind)
         self.writer.write(self.topics[topic], round(at_s * 1e9), data)
 
+    def damaged(self, topic, kind, at_s):
+        """A message whose data are not those of its type."""
+        if topic not in self.topics:
+            self.topics[topic] = self.writer.add_connection(topic, kind, typestore=self.store)
+        self.writer.write(self.topics[topic], round(at_s * 1e9), b'\0\1\0\0' + b'\xff' * 9)
+
     def image(self, topic, at_s, frame_id, rgb=None):
         """(H, W, 3) uint8; 64x48 grey if there is none."""
         rgb = np.full((48, 64, 3), 128, np.uint8) if rgb is None else np.ascontiguousarray(rgb)

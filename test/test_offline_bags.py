@@ -151,13 +151,15 @@ HEIGHT = 1.2  #: of the camera of flat_ground [m]
 LIDAR = ['--model', 'flat_wall', '-p', 'anchors.sources:=[points]', '-p', 'range.max:=100.0']
 
 
-def wall_bag(path, distances=(2.0, 4.0, 8.0), late_s=0.05, frame_id='lidar'):
+def wall_bag(path, distances=(2.0, 4.0, 8.0), late_s=0.05, frame_id='lidar', damaged=()):
     """A camera that sees a wall at these distances, 2 Hz, and a LiDAR half a metre behind it.
 
     A cloud is recorded `late_s` after its image.
     """
     rng = np.random.default_rng(0)
     with Written(path) as bag:
+        for topic in damaged:
+            bag.damaged(topic, damaged[topic], 100)
         # the LiDAR looks along x, z up, and its origin is 0.5 m behind the camera
         bag.tf('base', 'camera', (0.5, 0, 1), (-0.5, 0.5, -0.5, 0.5), static=True)
         bag.tf('base', 'lidar', (0, 0, 1), static=True)
@@ -325,6 +327,57 @@ def test_a_bag_without_camera_info(tmp_path, capsys):
     assert main(command) == 2
     assert 'give the focal length by one of --fx [px] and --hfov' in capsys.readouterr().err
     assert main([*command, '--overwrite', '--fx', '50']) == 0
+
+
+def test_damaged_messages_cost_only_themselves(tmp_path, capsys):
+    kinds = {
+        '/camera/image_raw': 'sensor_msgs/msg/Image',
+        '/camera/camera_info': 'sensor_msgs/msg/CameraInfo',
+        '/lidar': 'sensor_msgs/msg/PointCloud2',
+        '/tf': 'tf2_msgs/msg/TFMessage',
+        '/tf_static': 'tf2_msgs/msg/TFMessage',
+    }
+    bag = tmp_path / 'wall'
+    wall_bag(bag, damaged=kinds)
+    out = ['--output', str(tmp_path / 'o'), '--write', 'npy']
+    assert main(['run', str(bag), *LIDAR, *out]) == 2
+    said = capsys.readouterr()
+    assert '3 images, 1 failed' in said.out
+    assert '/camera/image_raw: a message cannot be read' in said.err
+    assert '/lidar: a message cannot be read' in said.err
+    assert depths(tmp_path / 'o') == pytest.approx([2, 4, 8], rel=0.02)
+
+
+def test_nothing_but_damaged_camera_info(tmp_path, capsys):
+    with Written(tmp_path / 'blind') as bag:
+        bag.image('/image', 1, 'camera')
+        bag.damaged('/camera_info', 'sensor_msgs/msg/CameraInfo', 1)
+    command = ['run', str(tmp_path / 'blind'), '--model', 'flat_wall', '--write', 'npy']
+    assert main([*command, '--output', str(tmp_path / 'o')]) == 2
+    said = capsys.readouterr().err
+    assert '/camera_info has no message that can be read; give the focal length by --fx' in said
+
+
+def test_a_bag_whose_data_are_damaged_in_the_middle(tmp_path, capsys):
+    smooth = np.add.outer(np.arange(480), np.arange(640))
+    with Written(tmp_path / 'raw', 'storage') as writer:
+        writer.info('/camera_info', 0, 'camera')
+        for k in range(12):
+            writer.image(
+                '/image',
+                k,
+                'camera',
+                np.repeat((smooth + 7 * k).astype(np.uint8)[..., None], 3, 2),
+            )
+    (path,) = (tmp_path / 'raw').glob('*.mcap')
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 200] = b'\xaa' * 200
+    path.write_bytes(content)
+    command = ['run', str(tmp_path / 'raw'), '--model', 'flat_wall', '--write', 'npy']
+    assert main([*command, '--output', str(tmp_path / 'o')]) == 2
+    said = capsys.readouterr().err
+    assert 'Traceback' not in said and ('damaged' in said or 'cannot be read' in said)
 
 
 @pytest.mark.parametrize('compressed', ['file', 'message', 'storage'])

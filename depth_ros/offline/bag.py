@@ -5,17 +5,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from depth_ros.core.bit_depth import BitDepth
-from depth_ros.core.errors import ConfigError, ImageError
+from depth_ros.core.errors import CameraError, ConfigError, ImageError
 from depth_ros.core.stamps import nanoseconds
 from depth_ros.messages.camera_info import Calibration, calibration_from, how_rectified, info_topic
 from depth_ros.messages.images import ENCODINGS, to_rgb
-from depth_ros.offline.bag_reader import content, messages, opened
+from depth_ros.offline.bag_reader import decoded, messages, opened
 from depth_ros.offline.bag_sensors import LOOKAHEAD_S, BagSensors
 from depth_ros.offline.image_file import ImageFile
 from depth_ros.offline.recorded import Recorded, Selection
@@ -92,7 +93,10 @@ class Bag:
         with opened(self.path) as bag:
             connections = [c for c in bag.connections if c.topic == self.topic]
             for connection, _, raw in messages(bag, connections):
-                message = content(bag, connection, raw)
+                try:
+                    message = decoded(bag, connection, raw)
+                except ImageError:
+                    return True
                 if connection.msgtype == COMPRESSED:
                     return bytes(message.data[:2]) != JPEG or '16' in message.format
                 return '16' in message.encoding
@@ -124,7 +128,7 @@ class Bag:
                 yield waiting.popleft()
             if connection.topic != self.topic:
                 assert sensors is not None  # there are no other connections without them
-                sensors.put(connection.topic, content(bag, connection, raw))
+                sensors.put(bag, connection, raw)
                 continue
             if selection.uses(k, (at_ns - bag.start_time) * 1e-9):
                 waiting.append((k, at_ns, connection, raw))
@@ -162,7 +166,7 @@ class Bag:
         self, name: str, bag: Any, connection: Any, raw: bytes, infos: _Infos, bit_depth: BitDepth
     ) -> Recorded:
         try:
-            message = content(bag, connection, raw)
+            message = decoded(bag, connection, raw)
         except ImageError as error:
             return Recorded(name, partial(_fail, error), is_frame=True)
         return Recorded(
@@ -179,26 +183,29 @@ class _Infos:
     """The camera_info messages of a bag."""
 
     def __init__(self, bag: Any, topic: str, rectified: bool | None, because: str) -> None:
-        self._rectified, self._because = rectified, because
+        self._topic, self._rectified, self._because = topic, rectified, because
         self._by_stamp: dict[int, Any] = {}
         infos = [c for c in bag.connections if c.topic == topic]
-        try:
+        with suppress(ImageError):  # the images before the damage have their cameras
             for connection, _, raw in messages(bag, infos):
-                message = content(bag, connection, raw)
-                self._by_stamp[nanoseconds(message.header.stamp)] = message
-        except ImageError:
-            if not self._by_stamp:
-                raise  # else the images before the damage have their cameras
+                with suppress(ImageError):
+                    message = decoded(bag, connection, raw)
+                    self._by_stamp[nanoseconds(message.header.stamp)] = message
 
     def of(self, header: Any) -> Any:
         """Finds the camera of the image with this header: (width, height) -> `Calibration`."""
         stamp_ns = nanoseconds(header.stamp)
         info = self._by_stamp.get(stamp_ns)
-        if info is None:
+        if info is None and self._by_stamp:
             nearest = min(self._by_stamp, key=lambda ns: abs(ns - stamp_ns))
             info = self._by_stamp[nearest]
 
         def calibration(width: int, height: int) -> Calibration:
+            if info is None:
+                raise CameraError(
+                    f'{self._topic} has no message that can be read; give the focal length by '
+                    '--fx or --hfov'
+                )
             return calibration_from(info, width, height, self._rectified, self._because)
 
         return calibration
@@ -214,7 +221,10 @@ def _has_pictures(bag: Any, connection: Any) -> bool:
         return False
     if connection.msgtype == COMPRESSED:
         return 'compressedDepth' not in connection.topic
-    _, _, raw = next(messages(bag, [connection]))
-    encoding = content(bag, connection, raw).encoding
+    try:
+        _, _, raw = next(messages(bag, [connection]))
+        encoding = decoded(bag, connection, raw).encoding
+    except ImageError:  # its images fail one by one
+        return True
     names_depth = 'depth' in connection.topic.lower() or 'disparity' in connection.topic.lower()
     return encoding in ENCODINGS and not (names_depth and encoding == 'mono16')

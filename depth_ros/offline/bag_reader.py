@@ -55,8 +55,8 @@ def messages(bag: Any, connections: Sequence[Any]) -> Iterator[tuple[Any, int, b
         raise ImageError(f'{bag.paths[0]} is damaged, and ends here: {error}') from error
 
 
-def content(bag: Any, connection: Any, raw: bytes) -> Any:
-    """A message from its data.
+def decoded(bag: Any, connection: Any, raw: bytes) -> Any:
+    """A message.
 
     Raises:
         ImageError: the data do not fit the type.

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from depth_ros.core.errors import ConfigError
+from depth_ros.core.errors import ConfigError, ImageError
 from depth_ros.core.types import Frame
 from depth_ros.messages.anchors import (
     SENSORS,
@@ -22,6 +22,7 @@ from depth_ros.messages.anchors import (
 from depth_ros.messages.camera_info import info_topic
 from depth_ros.messages.floor import FloorSource
 from depth_ros.messages.poses import OdometryPoses, PoseSource
+from depth_ros.offline.bag_reader import decoded
 from depth_ros.offline.bag_tf import TF, BagTransforms
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.floor import needs_floor
@@ -57,12 +58,14 @@ class BagSensors:
 
     Attributes:
         anchors: of the frame that `take` was given last.
+        doubts: messages that cannot be read.
     """
 
     def __init__(self, settings: Settings, topics: Mapping[str, str]) -> None:
         self.settings = settings
         self.topics = topics
         self._tf = BagTransforms()
+        self.doubts: set[str] = set()
         self._floor = FloorSource(lambda instead: self._tf)
         self._floor.listen(settings)
         self._puts: dict[str, Callable[[Any], None]] = {TF: self._tf.put}
@@ -138,9 +141,14 @@ class BagSensors:
             f'{", ".join(sorted(known)) or "none"}'
         )
 
-    def put(self, topic: str, message: Any) -> None:
-        """Keep a message of one of these connections."""
-        self._puts[topic](message)
+    def put(self, bag: Any, connection: Any, raw: bytes) -> None:
+        """Keep a message of one of these connections, if it can be read."""
+        try:
+            message = decoded(bag, connection, raw)
+        except ImageError as error:
+            self.doubts.add(str(error))
+            return
+        self._puts[connection.topic](message)
 
     def take(self, frame: Frame) -> Frame:
         """The frame with what is known of it now: floor and pose."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from depth_ros.core.errors import ConfigError, ScaleError
+from depth_ros.core.errors import ConfigError, ImageError, ScaleError
 from depth_ros.core.stamps import nanoseconds
 from depth_ros.messages.poses import pose_of
-from depth_ros.offline.bag_reader import messages
+from depth_ros.offline.bag_reader import decoded, messages
 from depth_ros.pipeline.two_views.poses import Pose4x4, PoseBuffer
 
 TF, TF_STATIC = '/tf', '/tf_static'
@@ -31,7 +31,10 @@ class BagTransforms:
         """Read all of /tf_static, which holds for the whole bag wherever it was recorded."""
         connections = [c for c in bag.connections if c.topic == TF_STATIC]
         for connection, _, raw in messages(bag, connections):
-            self.put(bag.deserialize(raw, connection.msgtype), static=True)
+            try:
+                self.put(decoded(bag, connection, raw), static=True)
+            except ImageError:  # `between` says what is not known
+                continue
 
     def put(self, message: Any, *, static: bool = False) -> None:
         """Keep the transforms of a tf2_msgs/TFMessage."""

@@ -151,6 +151,7 @@ class Depths:
                 doubts.add(sensors.floor_reason)
             yield _Prepared(recorded, frame, filters, scale)
         if sensors is not None:
+            doubts |= sensors.doubts
             doubts |= {f'{name}: {text}' for name, text in sensors.anchors.reasons.items()}
         for doubt in sorted(filter(None, doubts)):
             print(f'{one.path}: {doubt}', file=sys.stderr)

@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from depth_ros.core.camera import Camera
-from depth_ros.core.errors import ConfigError, DepthRosError, ImageError, ScaleError
+from depth_ros.core.errors import ConfigError, ImageError, ScaleError
 from depth_ros.core.geometry import undistort_depth
 from depth_ros.core.stamps import nanoseconds
 from depth_ros.messages.camera_info import camera_from
 from depth_ros.messages.sensors import DEPTHS, cloud_points, depth_image
 from depth_ros.offline.bag import COMPRESSED, IMAGE, INFO, Bag
-from depth_ros.offline.bag_reader import messages, opened
+from depth_ros.offline.bag_reader import decoded, messages, opened
 from depth_ros.offline.bag_tf import TF, BagTransforms
 from depth_ros.offline.evaluation.measured import Depth, Measured, in_metres, resampled
 from depth_ros.offline.recorded import Selection
@@ -137,7 +137,7 @@ class BagTruth:
         with opened(self.path) as bag:
             truth = _Truth(self, bag)
             first_ns: int | None = None
-            for recorded in _safely(self.bag.images(selection, rectification)):
+            for recorded in self.bag.images(selection, rectification):
                 first_ns = recorded.stamp_ns if first_ns is None else first_ns
                 time_s = (recorded.stamp_ns - first_ns) * 1e-9
                 at_ns = truth.next_to(recorded.stamp_ns)
@@ -174,8 +174,8 @@ def _truth_topics(bag: Any) -> tuple[list[str], list[str]]:
         elif kind == COMPRESSED and topic.endswith('/compressedDepth'):
             depths.add(topic)
         elif kind == IMAGE:
-            _, _, raw = next(bag.messages([connection]))
-            encoding = bag.deserialize(raw, kind).encoding
+            _, _, raw = next(messages(bag, [connection]))
+            encoding = decoded(bag, connection, raw).encoding
             if encoding in DEPTHS and (encoding != 'mono16' or 'depth' in topic.lower()):
                 depths.add(topic)
     # of the same images raw ones are enough
@@ -190,9 +190,9 @@ class _Truth:
         self._of, self._bag = of, bag
         self._connections = [c for c in bag.connections if c.topic == of.topic]
         self._logged_ns: dict[int, int] = {}  # by stamp
-        for connection, at_ns, raw in _messages(bag, self._connections):
+        for connection, at_ns, raw in messages(bag, self._connections):
             try:
-                message = _message(bag, connection, raw)
+                message = decoded(bag, connection, raw)
             except ImageError:  # the others are there
                 continue
             self._logged_ns[nanoseconds(message.header.stamp)] = at_ns
@@ -200,11 +200,11 @@ class _Truth:
         if not self._stamps_ns:
             raise ImageError(f'{of.topic} has no messages that can be read')
         infos = [c for c in bag.connections if of.info_topic and c.topic == of.info_topic]
-        self._info = next((_message(bag, c, r) for c, _, r in _messages(bag, infos)), None)
+        self._info = next((decoded(bag, c, r) for c, _, r in messages(bag, infos)), None)
         self._transforms = BagTransforms()
         self._transforms.put_static(bag)
         moving = [c for c in bag.connections if c.topic == TF]
-        self._coming = iter(_messages(bag, moving))
+        self._coming = iter(messages(bag, moving))
         self._next: Any = next(self._coming, None)
 
     def next_to(self, stamp_ns: int) -> int:
@@ -218,7 +218,7 @@ class _Truth:
         while self._next is not None and self._next[1] <= logged_ns + AHEAD_NS:
             connection, _, raw = self._next
             with suppress(ImageError):  # the others are there
-                self._transforms.put(_message(self._bag, connection, raw))
+                self._transforms.put(decoded(self._bag, connection, raw))
             self._next = next(self._coming, None)
 
     def pose(self, frame: str, stamp_ns: int) -> Pose4x4 | None:
@@ -277,45 +277,10 @@ class _Truth:
         for connection, _, raw in self._bag.messages(
             self._connections, start=logged_ns, stop=logged_ns + 1
         ):
-            message = _message(self._bag, connection, raw)
+            message = decoded(self._bag, connection, raw)
             if nanoseconds(message.header.stamp) == stamp_ns:
                 return message
         raise ImageError(f'{self._of.topic}: a message cannot be found again; the bag changed')
-
-
-def _messages(bag: Any, connections: list[Any]) -> Iterator[tuple[Any, int, bytes]]:
-    """Messages of some topics.
-
-    Raises:
-        ImageError: the bag is damaged.
-    """
-    yield from _safely(messages(bag, connections))
-
-
-def _message(bag: Any, connection: Any, raw: bytes) -> Any:
-    """A message.
-
-    Raises:
-        ImageError: the data do not fit its type.
-    """
-    try:
-        return bag.deserialize(raw, connection.msgtype)
-    except Exception as error:  # whatever the library meets in the data
-        raise ImageError(f'{connection.topic}: a message cannot be read ({error})') from error
-
-
-def _safely(read: Iterator[T]) -> Iterator[T]:
-    """What is read from a bag.
-
-    Raises:
-        ImageError: the bag is damaged.
-    """
-    try:
-        yield from read
-    except DepthRosError:
-        raise
-    except Exception as error:  # of the library, of sqlite3 and of codecs
-        raise ImageError(f'the bag is damaged ({error})') from error
 
 
 def _is_same(one: Camera, other: Camera) -> bool:
