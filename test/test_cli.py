@@ -21,6 +21,8 @@ from depth_ros.core.types import Kind, Prediction
 from depth_ros.models import PRESETS, Preset
 from depth_ros.models.flat import CAMERA_HEIGHT
 from depth_ros.offline import image_file
+from depth_ros.offline.colors import legend
+from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.choose_model import WITH_GPU, WITHOUT_GPU
 
 
@@ -54,7 +56,9 @@ def test_run_writes_metres_millimetres_colours_and_a_cloud(tmp_path):
     assert z[-1, 0] == pytest.approx(1.2 * 50 / 23.5)
     mm = cv2.imread(str(tmp_path / 'yard_depth.png'), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(mm, np.where(np.isfinite(z), np.round(z * 1000), 0))
-    assert cv2.imread(str(tmp_path / 'yard_color.png')).shape == (48, 64, 3)
+    colors, scale = np.hsplit(cv2.imread(str(tmp_path / 'yard_color.png')), [64])
+    np.testing.assert_array_equal(scale, legend(48, Settings()))
+    assert colors.shape == (48, 64, 3) and len(np.unique(colors.reshape(-1, 3), axis=0)) > 10
     head, _, body = (tmp_path / 'yard.ply').read_bytes().partition(b'end_header\n')
     count = int(next(w for w in head.decode().splitlines() if 'vertex' in w).split()[-1])
     points = np.frombuffer(body, np.dtype([('xyz', '<f4', 3), ('rgb', 'u1', 3)]))

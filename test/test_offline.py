@@ -15,7 +15,7 @@ from recordings import bag, film, picture
 
 from depth_ros.cli import main
 from depth_ros.core.errors import ConfigError
-from depth_ros.offline.film import legend
+from depth_ros.offline.colors import legend
 from depth_ros.offline.inputs import Picture, Video, find
 from depth_ros.parameters.settings import Settings
 

@@ -17,6 +17,7 @@ import torch
 from depth_ros.core import encode
 from depth_ros.core.errors import ConfigError, ImageError
 from depth_ros.core.types import DepthMap
+from depth_ros.offline.colors import colored, legend
 from depth_ros.offline.folder import part_of
 from depth_ros.parameters.settings import Points, Settings
 from depth_ros.pipeline.filters.clouds import kept, surfaces
@@ -66,7 +67,8 @@ class Files:
         if kind == 'png':
             return _png(encode.millimetres(depth.z).cpu().numpy())
         if kind == 'color':
-            return _png(colored(depth, self.settings))
+            colors = colored(depth, self.settings)
+            return _png(np.hstack([colors, legend(len(colors), self.settings)]))
         points = self.settings.points
         return encode_ply(cloud_of(depth, points, self.stride), points.color)
 
@@ -87,13 +89,6 @@ def cloud_of(depth: DepthMap, points: Points, stride: int) -> torch.Tensor:
 def is_there(path: Path, since_ns: int) -> bool:
     """Whether there is a file that is not older."""
     return path.is_file() and path.stat().st_mtime_ns >= since_ns
-
-
-def colored(depth: DepthMap, settings: Settings) -> Any:
-    """(H, W, 3) uint8 BGR, depth as colours."""
-    colors = settings.colorized
-    rgb = encode.colorize(depth.z, colors.min, colors.max, colors.colormap).cpu().numpy()
-    return np.ascontiguousarray(rgb[..., ::-1])
 
 
 def _png(pixels: Any) -> bytes:
