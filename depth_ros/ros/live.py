@@ -143,8 +143,9 @@ class Stream:
         kind = status.name.rpartition(' ')[2]
         level = LEVELS.get(status.level, 'ERROR')
         words = status.message if level == 'INFO' else f'{level}: {status.message}'
-        if words != self._words.get(kind):
-            self._words[kind] = words
+        is_new = _without_numbers(words) != _without_numbers(self._words.get(kind, ''))
+        self._words[kind] = words
+        if is_new:
             self.screen.tell(self.name, f'{kind}: {status.message}', self.stamp_ns, level=level)
         bad = [word for word in self._words.values() if word.startswith(('WARN', 'ERROR'))]
         self.why = '; '.join(bad)
@@ -274,6 +275,11 @@ class Stream:
             self.node.destroy_subscription(subscription)
 
 
+def _without_numbers(text: str) -> str:
+    """For comparison: what counts seconds changes every second, and says nothing new."""
+    return re.sub(r'[\d.]+', '', text)
+
+
 class LiveView:
     """Shows the cameras of all nodes, or of those in one namespace.
 
@@ -348,7 +354,7 @@ class LiveView:
         for stream in self.streams.values():
             stream.refresh()
             reason = stream.silence(now_s)
-            if reason and reason != stream.reported:
+            if reason and _without_numbers(reason) != _without_numbers(stream.reported):
                 print(f'{stream.name}: {reason}', file=sys.stderr, flush=True)
                 self.screen.tell(stream.name, reason, stream.stamp_ns, level='WARN')
             elif stream.reported and not reason:

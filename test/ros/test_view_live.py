@@ -3,12 +3,16 @@
 
 import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
 from forked import Forked
 from graph import NodeProcess, Source, camera, depth_of, header, nanoseconds, points_of
 from sensor_msgs.msg import Image, PointCloud2, Range
+
+from depth_ros.ros.live import Stream
 
 recording = pytest.importorskip('recording', reason='rerun-sdk is not installed')
 
@@ -48,8 +52,8 @@ class Shown:
         except (OSError, ValueError, RuntimeError):  # half of something is there
             return 0
 
-    def gets(self, source, cam, count, path='/camera/camera/depth', **kw):
-        """Send images until so many more are in the file with their depth."""
+    def gets(self, source, cam, count, path='/camera/camera/image', **kw):
+        """Send images until so many more are in the file, which those without depth are not."""
         before = self.has(path)
         source.send_until(lambda: self.has(path) >= before + count, 'depth in the file', cam, **kw)
 
@@ -143,7 +147,7 @@ def test_cameras_in_a_namespace_with_other_names(graph, start, tmp_path):
     elsewhere.said('there is one in /robot')
     for each in sources:
         name = 'left' if each is sources[0] else 'right'
-        shown.gets(each, cam, 5, f'/robot/{name}/camera/depth')
+        shown.gets(each, cam, 5, f'/robot/{name}/camera/image')
         each.close()
     rrd = shown.end()
     assert not [name for name in elsewhere.end().entities if 'camera' in name]
@@ -194,3 +198,16 @@ def test_the_scale_by_anchors_is_shown(graph, start, source, tmp_path):
     measured_at = [r['stamp'].value for r in rrd.entities['/camera/scale/upper'] if 'stamp' in r]
     assert {*measured_at} & {*rrd.stamps_ns('/camera/camera/depth')}
     assert 0 < rrd.figures('/camera/spread/percent')[-1] < 50
+
+
+def test_what_counts_seconds_is_said_once(graph):
+    told = []
+    screen = SimpleNamespace(tell=lambda *words, **kw: told.append(words[1]))
+    stream = Stream(graph.node, screen, 'camera', 'nowhere/')
+    for text in ('no output for 12 s', 'no output for 13.5 s', 'no image'):
+        stream.hear(DiagnosticStatus(name='/n: depth', level=DiagnosticStatus.ERROR, message=text))
+    assert told == ['depth: no output for 12 s', 'depth: no image']
+    assert stream.why == 'ERROR: no image'
+    assert stream.silence(stream.last_s + 1) == ''
+    assert stream.silence(stream.last_s + 4).endswith('The node says: ERROR: no image')
+    stream.close()
