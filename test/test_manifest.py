@@ -61,6 +61,26 @@ def test_a_changed_picture_is_done_again_and_a_touched_one_is_not(pictures, caps
     assert '0 images, 3 were there before' in capsys.readouterr().out
 
 
+def test_what_was_made_of_a_good_picture_is_not_taken_for_that_of_a_broken_one(pictures, capsys):
+    source, out, command = pictures
+    (source / '1.png').write_bytes(b'broken')
+    for _ in range(2):
+        assert main(command) == 2
+        assert '1.png cannot be decoded' in capsys.readouterr().err
+        assert not (out / '1_depth.npy').exists()
+    assert records(out)['1']['error'] and not records(out)['1']['outputs']
+
+
+def test_a_video_that_became_shorter(tmp_path):
+    clip, out = film(tmp_path / 'clip.mp4', 6), tmp_path / 'out'
+    command = [*RUN, str(clip), '--output', str(out), '--write', 'npy']
+    assert main(command) == 0
+    film(clip, 4)
+    assert main([*command[:-1], 'npy,video']) == 0
+    assert sorted(p.name for p in out.rglob('*_depth.*'))[-1] == 'clip_depth.mp4'
+    assert len([*out.rglob('*.npy')]) == 4, 'two were of the old content'
+
+
 def test_damage_that_size_and_time_do_not_show(pictures, capsys):
     _, out, command = pictures
     path = out / '0_depth.npy'

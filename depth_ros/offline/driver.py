@@ -106,7 +106,7 @@ class Driver:
 
     def _remove_old(self, old: Record | None, new: Record) -> None:
         """Remove what was made of another content of the input, and not replaced."""
-        if old is None or new.error or old.sha256 in ('', new.sha256):
+        if old is None or not new.sha256 or old.sha256 in ('', new.sha256):
             return
         for name in set(old.outputs) - set(new.outputs):
             (self.plan.output / name).unlink(missing_ok=True)

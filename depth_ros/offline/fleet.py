@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import deque
@@ -17,11 +16,9 @@ from depth_ros.core.errors import ConfigError, DepthRosError
 from depth_ros.offline.cluster import Share, places, reason_of
 from depth_ros.offline.fleet_worker import Loaded, Worker
 from depth_ros.offline.folder import part_of
-from depth_ros.offline.manifest import Record, State
 from depth_ros.offline.plan import Plan
 from depth_ros.offline.progress import Progress
-from depth_ros.offline.run import Summary
-from depth_ros.offline.units import described
+from depth_ros.offline.ticket import Ticket
 from depth_ros.offline.work import Outcome, Task
 
 ATTEMPTS = 3  #: at a unit whose workers die
@@ -32,21 +29,13 @@ PATIENCE_S = 60.0  #: for room for a worker, before a line says what is waited f
 
 
 @dataclass(slots=True)
-class _Ticket:
-    """A task, and how often it was begun."""
-
-    task: Task
-    attempts: int = 0
-
-
-@dataclass(slots=True)
 class _Hand:
     """A worker as the driver sees it: it loads, does a ticket, or is free."""
 
     actor: Any
     ref: Any
     probe: Path | None = None
-    ticket: _Ticket | None = None
+    ticket: Ticket | None = None
 
     @property
     def is_free(self) -> bool:
@@ -109,7 +98,7 @@ class Fleet:
 
     def engine(self, tasks: Iterator[Task], progress: Progress) -> Iterator[Outcome]:
         """Do tasks, as `work.Engine`."""
-        queue: deque[_Ticket] = deque()
+        queue: deque[Ticket] = deque()
         done, exhausted = 0, False
         while True:
             free = [hand for hand in self._hands if hand.is_free]
@@ -117,7 +106,7 @@ class Fleet:
                 task = next(tasks, None)
                 exhausted = task is None
                 if task is not None:
-                    queue.append(_Ticket(task))
+                    queue.append(Ticket(task))
             for hand in free[: len(queue)]:
                 self._give(hand, queue.popleft())
             if not queue and exhausted and not any(hand.ticket for hand in self._hands):
@@ -125,7 +114,7 @@ class Fleet:
             while queue and len(self._hands) < self.workers and self._failures < STARTS:
                 self._begin_worker()
             for result in self._wait(progress):
-                if isinstance(result, _Ticket):
+                if isinstance(result, Ticket):
                     queue.append(result)
                     continue
                 done += result.summary.images
@@ -145,12 +134,12 @@ class Fleet:
         probe = part_of(self._plan.output / '.probe')
         self._hands.append(_Hand(actor, actor.load.remote(probe, self._one), probe))
 
-    def _give(self, hand: _Hand, ticket: _Ticket) -> None:
+    def _give(self, hand: _Hand, ticket: Ticket) -> None:
         ticket.attempts += 1
         hand.ticket = ticket
         hand.ref = hand.actor.work.remote(ticket.task, self.since_ns, ticket.attempts)
 
-    def _wait(self, progress: Progress | None) -> list[Outcome | _Ticket]:
+    def _wait(self, progress: Progress | None) -> list[Outcome | Ticket]:
         """What has ended: outcomes, and tickets that are to be begun again."""
         refs = {hand.ref: hand for hand in self._hands if not hand.is_free}
         ready, _ = self._ray.wait(list(refs), num_returns=1, timeout=POLL_S)
@@ -163,7 +152,7 @@ class Fleet:
             _say('no node has room for a worker now; waiting for one', progress)
         return [result for result in results if result is not None]
 
-    def _ended(self, hand: _Hand, progress: Progress | None) -> Outcome | _Ticket | None:
+    def _ended(self, hand: _Hand, progress: Progress | None) -> Outcome | Ticket | None:
         ref, hand.ref = hand.ref, None
         ticket, hand.ticket = hand.ticket, None
         try:
@@ -179,9 +168,9 @@ class Fleet:
                 self._failed(failure, progress, final=False)
                 return None
             if ticket.attempts < ATTEMPTS:
-                _say(f'{_named(ticket)}: {reason}; begun again', progress)
+                _say(f'{ticket}: {reason}; begun again', progress)
                 return ticket
-            return _given_up(ticket, reason)
+            return ticket.given_up(reason)
         if ticket is not None:
             assert isinstance(result, Outcome)
             return result
@@ -258,36 +247,6 @@ class Fleet:
             except self._ray.exceptions.RayError:  # seen by `_ended`, too
                 continue
         return count
-
-
-def _given_up(ticket: _Ticket, reason: str) -> Outcome:
-    """What is recorded of a unit that no worker could do."""
-    unit, records = ticket.task.unit, []
-    text = f'{_named(ticket)}: given up after {ticket.attempts} attempts: {reason}'
-    for one in unit.inputs:
-        try:
-            state = State.of(Path(one.path))
-        except OSError:
-            state = State(0, 0)
-        records.append(
-            Record(
-                input=one.name,
-                path=os.path.abspath(one.path),
-                size=state.size,
-                mtime_ns=state.mtime_ns,
-                selection=described(unit.selection),
-                failed=unit.count // len(unit.inputs),
-                attempts=ticket.attempts,
-                error=text,
-            )
-        )
-    summary = Summary(failed=unit.count, reasons={text})
-    return Outcome(unit, records, summary, [(True, text)])
-
-
-def _named(ticket: _Ticket) -> str:
-    first, *others = ticket.task.unit.inputs
-    return f'{first.path} and {len(others)} more' if others else str(first.path)
 
 
 def _say(text: str, progress: Progress | None) -> None:

@@ -86,10 +86,12 @@ class Work:
                 state, sha256 = _state(one), sha256_of(Path(one.path))
                 if known is not None and task.verify:
                     _remove_damaged(known, self._plan.output)
+                changed = known is not None and self._is_new(known, state, sha256, task.unit)
+                if changed:  # before anything fails: they would be taken for new ones
+                    self._remove(one, task.unit)
             except (DepthRosError, OSError) as error:
                 self._fail(one, State(0, 0), str(error), outcome, progress)
                 continue
-            changed = known is not None and self._is_new(known, state, sha256, task.unit)
             took_s = time.monotonic() - start_s
             groups[self._job.overwrite or changed].append((one, state, sha256, took_s))
         for overwrite, group in groups.items():
@@ -178,6 +180,15 @@ class Work:
         changed = known.sha256 != sha256 if known.sha256 else known.state != state
         wholes = {'video', 'bag'} & set(self._plan.kinds)
         return changed or (bool(wholes) and known.selection != described(unit.selection))
+
+    def _remove(self, one: Input, unit: Unit) -> None:
+        """Remove the outputs of this unit alone: other pieces of a bag may be done already."""
+        job = replace(self._job, selection=unit.selection)
+        for path in job.outputs(one, one.names(unit.selection)):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
     def _outputs(self, one: Input, job: Job, written: list[str]) -> dict[str, list[object]]:
         """Files of an input that are there, with size and hash."""
