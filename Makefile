@@ -60,7 +60,7 @@ test-jazzy: .venv-jazzy/test
 test-lowest: .venv-lowest/test
 	.venv-lowest/bin/python $(PYTEST) $(ARGS)
 
-test-newest: EXTRAS = all,bench,docs,ray,view
+test-newest: EXTRAS = all,bench,docs,openvino,ray,view
 test-newest:
 	@echo '.venv-newest: the newest versions, 6 GB'
 	@[ -x .venv-newest/bin/python ] || $(PYTHON) -m venv .venv-newest
@@ -91,7 +91,7 @@ distclean: clean
 
 # What a verb needs beyond the package itself: extras of setup.py. Tests need all.
 .venv/demo: EXTRAS = ros,report
-.venv/test: EXTRAS = all,bench,docs,ray,view
+.venv/test: EXTRAS = all,bench,docs,openvino,ray,view
 .venv/test: ALSO = .venv/demo .venv/bench .venv/docs
 .venv/bench: EXTRAS = ros,onnx,report,bench
 .venv/docs: EXTRAS = docs

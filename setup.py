@@ -24,6 +24,8 @@ EXTRAS = {
         'ros-sensor-msgs>=5.3.6',
     ],
     'onnx': ['onnxruntime>=1.12'],
+    # engine:=openvino, the fastest on most CPUs
+    'openvino': ['onnxscript', 'openvino>=2026.4'],
     # bags for `depth-ros run`, without ROS
     'bags': ['rosbags>=0.11'],
     # `depth-ros view`
@@ -48,7 +50,7 @@ EXTRAS = {
     ],
 }
 #: not part of [all]: large, or for the developers
-HEAVY = ('bench', 'docs', 'ray', 'view')
+HEAVY = ('bench', 'docs', 'openvino', 'ray', 'view')
 ALL = [name for extra, names in EXTRAS.items() if extra not in HEAVY for name in names]
 
 setup(

@@ -31,7 +31,7 @@ def test_build_reports_its_choices():
     built, choices = build(Settings(model='flat_wall'))
     assert (built(trial_frame(CPU)).z == 2).all()
     assert str(choices).startswith(
-        'model flat_wall (metric, scaling as_is; chosen by the caller) on '
+        'model flat_wall (metric, scaling as_is; chosen by the caller) by torch '
     )
     assert 'licence: Apache-2.0' in str(choices)
 

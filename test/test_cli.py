@@ -48,7 +48,7 @@ def test_run_writes_metres_millimetres_colours_and_a_cloud(tmp_path):
     command += ['--model', 'flat_ground', '--fx', '50', '-p', 'range.max:=30']
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (
-        'model flat_ground (metric, scaling as_is; chosen by the parameter model) on '
+        'model flat_ground (metric, scaling as_is; chosen by the parameter model) by '
         in done.stdout
     )
     z = np.load(tmp_path / 'yard_depth.npy')

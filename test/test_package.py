@@ -33,6 +33,8 @@ KEYS = {
 FROM_PIP = {
     'huggingface_hub',
     'onnxruntime',
+    'onnxscript',
+    'openvino',
     'plotly',
     'ray',
     'rerun',
@@ -97,7 +99,7 @@ def requirements(described, *without):
 
 def test_the_lowest_versions_are_those_that_are_tested(described):
     wanted = {}
-    for requirement in requirements(described, 'bench', 'docs', 'ray', 'view'):
+    for requirement in requirements(described, 'bench', 'docs', 'openvino', 'ray', 'view'):
         for bound in requirement.specifier:
             assert bound.operator == '>=', requirement
             wanted[canonicalize_name(requirement.name)] = Version(bound.version)

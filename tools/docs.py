@@ -38,8 +38,8 @@ SHOWN = (
 GROUPS = {
     'Network': (
         'See [Networks](networks.md).',
-        ('model', 'weights', 'max_depth', 'accept_licence', 'device', 'precision', 'cuda_graphs',
-         'threads', 'input_size', 'max_tokens', 'tile_batch'),
+        ('model', 'weights', 'max_depth', 'accept_licence', 'device', 'precision', 'engine',
+         'cuda_graphs', 'threads', 'input_size', 'max_tokens', 'tile_batch'),
     ),
     'Camera': (
         'See [Cameras and drivers](cameras.md) and [Several cameras](several-cameras.md).',

@@ -28,13 +28,13 @@ class BatchedModel(abc.ABC):
         kind: meaning of the prediction.
 
     Attributes:
-        cuda_graph: runs in place of `network` if it is set, with the same output.
+        engine: runs in place of `network` if it is set, with the same output.
     """
 
     def __init__(self, network: torch.nn.Module, kind: Kind) -> None:
         self.network: Any = network  # of the family's own class, whose layers tests access
         self.kind = kind
-        self.cuda_graph: Callable[[Tensor], Any] | None = None
+        self.engine: Callable[[Tensor], Any] | None = None
 
     @abc.abstractmethod
     def network_input(self, frame: Frame) -> Tensor:
@@ -70,7 +70,7 @@ class BatchedModel(abc.ABC):
         for k, x in enumerate(inputs):
             by_size[x.shape].append(k)
         predictions: dict[int, Prediction] = {}
-        run = self.cuda_graph or self.network
+        run = self.engine or self.network
         for members in by_size.values():
             x = torch.stack([inputs[k] for k in members])
             maps = run(x.contiguous(memory_format=torch.channels_last))

@@ -72,6 +72,7 @@ class ModelOptions:
         onnx: description of the network, family `onnx` only.
         estimate_camera: also load the layers that `EstimatesCamera` needs.
         max_depth: largest depth a fine-tuned network was trained with [m]; 0: that of the preset.
+        exportable: without layers that only torch has.
     """
 
     weights: Path | None = None
@@ -84,6 +85,7 @@ class ModelOptions:
     onnx: Onnx = field(default_factory=Onnx)
     estimate_camera: bool = False
     max_depth: float = 0.0
+    exportable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

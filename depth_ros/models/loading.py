@@ -61,7 +61,7 @@ def load_network(
         network = build()
     load_checkpoint(network, preset, options.weights)
     network = network.to(options.device, options.dtype).eval().requires_grad_(False)
-    if mkldnn_linear.is_beneficial(options.device, options.dtype):
+    if not options.exportable and mkldnn_linear.is_beneficial(options.device, options.dtype):
         mkldnn_linear.replace_linears(network)
     # convolutions are faster with channels last, on CPUs and in half precision on GPUs
     return network.to(memory_format=torch.channels_last)

@@ -497,9 +497,18 @@ class Settings:
     )
     precision: str = setting(
         'auto',
-        'Arithmetic of the network. auto: fp16 on a GPU, fp32 on a CPU.',
+        'Arithmetic of the network. auto: fp16 on a GPU, fp32 on a CPU; with engine openvino bf16 '
+        'where the CPU has it.',
         'fp16 is inaccurate for your weights, or your CPU is fast with bf16.',
         choices=('auto', 'fp32', 'fp16', 'bf16'),
+    )
+    engine: str = setting(
+        'torch',
+        'Library that runs the network. openvino and onnxruntime run it on the CPU: it is '
+        'exported at the first start for each image size, compared with torch, and kept in the '
+        'cache.',
+        'There is no NVIDIA GPU: openvino is the fastest on most CPUs (pip install openvino).',
+        choices=('torch', 'openvino', 'onnxruntime'),
     )
     cuda_graphs: bool = setting(
         True,

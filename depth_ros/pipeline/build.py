@@ -25,14 +25,12 @@ from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.abilities import check_abilities, without_effect
 from depth_ros.pipeline.choose_model import resolve
 from depth_ros.pipeline.depth_pipeline import Pipeline
+from depth_ros.pipeline.engines.compare import SAFER, TOLERANCE, compare
 from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
+from depth_ros.pipeline.engines.load import load_exported
 
 log = logging.getLogger(__name__)
 DTYPES = {'fp32': torch.float32, 'fp16': torch.float16, 'bf16': torch.bfloat16}
-#: the next choice after a precision that is too inaccurate for a network
-SAFER = {'fp16': 'bf16', 'bf16': 'fp32'}
-#: median relative difference from fp32 above which a precision is refused
-TOLERANCE = 0.02
 USUAL_SIZE = (640, 480)  #: of a camera, width and height [px]
 
 
@@ -46,6 +44,7 @@ class Choices:
     scaling: str
     device: str
     precision: str
+    engine: str
     weights: str
     licence: str
     trial_s: float  #: time of the network for the trial image [s]
@@ -54,7 +53,8 @@ class Choices:
         """All of it in one line."""
         return (
             f'model {self.model} ({self.kind}, scaling {self.scaling}; chosen by '
-            f'{self.chosen_by}) on {self.device} in {self.precision}; weights {self.weights}, '
+            f'{self.chosen_by}) by {self.engine} on {self.device} in {self.precision}; weights '
+            f'{self.weights}, '
             f'licence: {self.licence}'
         )
 
@@ -101,7 +101,7 @@ def build(
     """
     preset = models.get(settings.model)
     check_abilities(settings, preset)
-    device = choose_device(settings.device, preset)
+    device = choose_device(settings.device, preset, settings.engine)
     wanted = choose_precision(settings.precision, device, preset)
     if device.type == 'cpu':
         torch.set_num_threads(settings.threads)
@@ -119,11 +119,16 @@ def build(
         estimate_camera=settings.intrinsics == 'estimated',
         max_depth=settings.max_depth,
     )
-    size = camera_size() if wanted != 'fp32' else None
+    half = wanted != 'fp32' or settings.engine != 'torch'
+    size = camera_size() if half else None
     frame = trial_frame(device, *(size or USUAL_SIZE))
-    model, precision = load_in(settings.model, options, wanted, frame)
-    if settings.cuda_graphs:
-        use_cuda_graph(model, device)
+    if settings.engine != 'torch':
+        model, engine, precision = load_exported(settings, options, frame)
+    else:
+        model, precision = load_in(settings.model, options, wanted, frame)
+        engine = f'torch {torch.__version__}'
+        if settings.cuda_graphs:
+            use_cuda_graph(model, device)
     if preset.advice:
         log.info('%s (%s): %s', settings.model, preset.source.licence, preset.advice)
     pipeline = Pipeline(model, settings, device)
@@ -142,6 +147,7 @@ def build(
         scaling=pipeline.snapshot.scaling.method,
         device=describe(device),
         precision=precision,
+        engine=engine,
         weights=str(path) if path else 'none needed',
         licence=preset.source.licence,
         trial_s=trial_s,
@@ -199,18 +205,6 @@ def _if_there_is_room(action: Callable[[], torch.Tensor]) -> torch.Tensor | None
     return None
 
 
-def compare(values: torch.Tensor, expected: torch.Tensor) -> float:
-    """Median relative difference; infinite if numbers were lost on more than 1 % of the pixels."""
-    there = torch.isfinite(expected) & (expected != 0)
-    lost = there & ~torch.isfinite(values)
-    if not there.any():
-        return 0.0
-    if lost.sum() > 0.01 * there.sum():
-        return float('inf')
-    both = there & ~lost
-    return float(((values[both] - expected[both]) / expected[both]).abs().median())
-
-
 def trial_frame(
     device: torch.device, width: int = USUAL_SIZE[0], height: int = USUAL_SIZE[1]
 ) -> Frame:
@@ -230,12 +224,19 @@ def describe(device: torch.device) -> str:
     return f'{device} ({name})' if name else str(device)
 
 
-def choose_device(name: str, preset: Preset) -> torch.device:
+def choose_device(name: str, preset: Preset, engine: str = 'torch') -> torch.device:
     """`auto` takes the first GPU if the family can use it; else a name is taken at its word.
 
     Raises:
         ConfigError: the name is no device, or the machine does not have it.
     """
+    if engine != 'torch':
+        if name not in ('auto', 'cpu'):
+            raise ConfigError(
+                f'device is {name!r} but engine {engine!r} runs networks on the CPU: set device '
+                "to auto, or engine to 'torch'"
+            )
+        return torch.device('cpu')
     if name == 'auto':
         device = torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')
         family = import_module(f'depth_ros.models.{preset.family}')

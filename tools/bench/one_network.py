@@ -69,7 +69,7 @@ def measure(
         model, result['same_weights'] = _ours(preset, options, theirs)
         inputs = inputs or default_input(model, where, size)
         use_cuda_graph(model, where)  # as in the node
-        network = getattr(model, 'cuda_graph', None) or model.network
+        network = getattr(model, 'engine', None) or model.network
         calls = {'ours': lambda: network(*inputs), **calls}
     if 'transformers' in who:
         theirs = theirs.to(where, dtype).requires_grad_(False)

@@ -132,7 +132,7 @@ def inference(frame: Frame, device: torch.device) -> Iterator[Stage]:
     nano: Any = models.load('nano', options)
     pipeline = Pipeline(nano, Settings(model='nano'), device)
     use_cuda_graph(nano, device)
-    network = nano.cuda_graph or nano.network
+    network = nano.engine or nano.network
     x, prediction = nano.network_input(frame)[None], nano.predict(frame)
     depth_bytes = 4 * frame.rgb[..., 0].numel()
     yield Stage('network: constant', depth_bytes, lambda: wall.predict(frame))

@@ -26,7 +26,7 @@ def use_cuda_graph(model: Any, device: torch.device) -> None:
         device: device of the model.
     """
     if device.type == 'cuda' and isinstance(model, BatchedModel):
-        model.cuda_graph = CudaGraphNetwork(model.network)
+        model.engine = CudaGraphNetwork(model.network)
 
 
 class CudaGraphNetwork:
