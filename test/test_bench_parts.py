@@ -100,6 +100,7 @@ def test_random_weights_give_numbers():
 
 
 @pytest.mark.skipif(find_spec('transformers') is None, reason='needs transformers')
+@pytest.mark.slow
 def test_a_network_takes_turns_with_that_of_transformers():
     found = one_network.measure(
         'glpdepth_nyu', ['ours', 'transformers'], 'cpu', 'fp32', 1, 0.01, (64, 32)
@@ -141,6 +142,7 @@ def test_networks_measured_in_several_runs_are_grouped():
     assert part['left_out'] == ['x: why']
 
 
+@pytest.mark.slow
 def test_a_child_that_fails_reports_the_reason():
     wanted = Options(presets=('nano',))
     row = networks_part.child('nano', ['ours'], 'fp33', wanted, 0.0)

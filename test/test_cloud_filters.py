@@ -210,7 +210,7 @@ def test_the_floor_is_known_from_parameters_or_with_the_frame(settings, floor):
 def test_without_a_node_the_height_must_be_a_parameter():
     frame = Frame(torch.zeros((*CAM.size, 3), dtype=torch.uint8), CAM)
     with pytest.raises(
-        ConfigError, match=r'floor\.height is 0, and only depth_node reads TF: set'
+        ConfigError, match=r'floor\.height is 0, and only depth_node and bags have TF: set'
     ):
         Pipeline(Flat('ground'), drop())(frame)
 

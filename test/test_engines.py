@@ -99,6 +99,7 @@ def test_the_second_start_exports_nothing_and_depth_is_that_of_torch(
         pytest.param('glpdepth_nyu', marks=SLOW),
     ],
 )
+@pytest.mark.slow
 def test_other_families(cache, tmp_path, openvino, name):
     weights = write(PRESETS[name], tmp_path)
     side = 126 if 'anything' in name else 0
@@ -169,6 +170,7 @@ def test_weights_and_versions_have_their_own_place(copied, openvino, tmp_path, m
     )
 
 
+@pytest.mark.slow
 def test_an_export_that_is_killed_is_never_taken_for_a_whole_one(cache, openvino, caplog):
     code = """
 from depth_ros.parameters.settings import ScalingSettings, Settings

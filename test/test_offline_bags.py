@@ -5,9 +5,11 @@ import cv2
 import numpy as np
 import pytest
 from bag_writer import Written
+from recordings import picture
 from test_offline import written
 
 from depth_ros.cli import main
+from depth_ros.offline.inputs import find
 
 
 @pytest.fixture
@@ -116,6 +118,20 @@ def test_a_bag_with_depth_beside_what_was_in_it(bags, tmp_path, name):
         '/depth/camera_info',
         '/points',
     }
+
+
+def test_what_was_written_is_no_input_of_the_same_folder(tmp_path, capsys):
+    wall_bag(tmp_path / 'wall')
+    (tmp_path / 'sun_depth').mkdir()
+    picture(tmp_path / 'sun_depth' / 'a.png')
+    command = ['run', str(tmp_path), '--model', 'flat_wall', '--fx', '50', '--write']
+    command += ['video,bag,npy', '--output']
+    assert main([*command, str(tmp_path)]) == 2
+    assert f'files of images into the bag {tmp_path}/wall: choose' in capsys.readouterr().err
+    assert main([*command, str(tmp_path / 'made')]) == 0
+    made = tmp_path / 'made'
+    assert (made / 'wall_depth').is_dir() and (made / 'wall_depth.mp4').is_file()
+    assert [one.name for one in find([str(tmp_path)])] == ['sun_depth/a', 'wall']
 
 
 def test_rclpy_reads_what_was_written(bags, tmp_path):

@@ -177,7 +177,13 @@ def command(*words):
     return [sys.executable, '-u', '-m', 'depth_ros.cli', 'view', *map(str, words), *MODEL]
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    'number',
+    [
+        signal.SIGINT,
+        *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGTERM, signal.SIGKILL)),
+    ],
+)
 def test_a_signal_leaves_a_file_that_can_be_read(recording, tmp_path, number):
     clip, file = tmp_path / 'long.mp4', tmp_path / 'x.rrd'
     writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*'mp4v'), 30.0, (640, 480))

@@ -12,6 +12,7 @@ from typing import Any
 from depth_ros.cli import arguments
 from depth_ros.core.errors import ConfigError, ImageError
 from depth_ros.offline import anchors_file, image_file, many
+from depth_ros.offline.bag import Bag
 from depth_ros.offline.files import ENDINGS
 from depth_ros.offline.inputs import Input, Picture, find
 from depth_ros.offline.live import Live
@@ -126,6 +127,7 @@ def execute(args: argparse.Namespace) -> None:
         batch=args.batch,
         there=there,
     )
+    _check_bags(plan, inputs)
     if args.ray is not None:
         summary = many.on_fleet(plan, inputs, _wish(args, single=single), verify=args.verify)
     elif single or isinstance(inputs[0], Live):
@@ -177,6 +179,16 @@ def _check_files(args: argparse.Namespace, asked: Settings, *, single: bool) -> 
         raise ConfigError('--anchors is for a single picture, and there are more inputs')
     if args.output is None and not single:
         raise ConfigError('give --output a folder for the files: there is more than one picture')
+
+
+def _check_bags(plan: Plan, inputs: Sequence[Input]) -> None:
+    """Nothing is written into the folder of a bag."""
+    for one in inputs:
+        if isinstance(one, Bag) and plan.prefix_of(one.name).absolute() == one.path.absolute():
+            raise ConfigError(
+                f'--output {plan.output} would put files of images into the bag {one.path}: choose '
+                'another folder'
+            )
 
 
 def _output(args: argparse.Namespace, picture: Picture | None) -> Path:

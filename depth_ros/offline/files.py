@@ -24,6 +24,8 @@ from depth_ros.pipeline.filters.clouds import kept, surfaces
 
 #: kind of file -> ending of its name: metres, millimetres, colours with legend, cloud
 ENDINGS = {'npy': '_depth.npy', 'png': '_depth.png', 'color': '_color.png', 'ply': '.ply'}
+#: endings of the video and the bag of an input
+FILM, BAG = '_depth.mp4', '_depth'
 RECORD = 'run.json'  #: what made the files of a folder
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from depth_ros.core.errors import ConfigError, DepthRosError, ImageError
 from depth_ros.offline import bag, image_file
 from depth_ros.offline.bag import Bag
-from depth_ros.offline.files import ENDINGS
+from depth_ros.offline.files import BAG, ENDINGS, FILM
 from depth_ros.offline.image_file import ImageFile
 from depth_ros.offline.live import ADDRESS, Live
 from depth_ros.offline.recorded import Recorded, Selection, itself
@@ -250,7 +250,8 @@ def _opened(path: Path, name: str, topic: str) -> Input:
 
 
 def _is_input(path: Path) -> bool:
-    ours = any(path.name.endswith(ending) for ending in ENDINGS.values())
+    made_bag = path.parent.name.endswith(BAG) and _is_bag(path.parent)
+    ours = path.name.endswith((*ENDINGS.values(), FILM)) or made_bag
     known = PICTURES | VIDEOS | bag.ENDINGS
     return path.is_file() and path.suffix.lower() in known and not ours
 

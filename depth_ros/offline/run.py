@@ -16,15 +16,12 @@ from depth_ros.core.types import DepthMap
 from depth_ros.offline.bag import Bag
 from depth_ros.offline.bag_out import BagOutput
 from depth_ros.offline.depths import Depths, Part
-from depth_ros.offline.files import Files, is_there
+from depth_ros.offline.files import BAG, FILM, Files, is_there
 from depth_ros.offline.film import Film
 from depth_ros.offline.inputs import Input, Video
 from depth_ros.offline.live import Live
 from depth_ros.offline.progress import Progress
 from depth_ros.offline.recorded import Selection
-
-#: endings of the video and the bag of an input
-FILM, BAG = '_depth.mp4', '_depth'
 
 
 @dataclass(slots=True)

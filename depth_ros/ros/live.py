@@ -109,10 +109,11 @@ class Stream:
             'points': self._on_points,
             'depth/scale': self._on_scale,
         }
-        self._subscriptions = {
-            topic: node.create_subscription(kind, prefix + topic, callbacks[topic], NEWEST)
+        self.prefix = prefix
+        self._subscriptions = [
+            node.create_subscription(kind, prefix + topic, callbacks[topic], NEWEST)
             for topic, kind in OUTPUTS.items()
-        }
+        ]
 
     def listen(self, topic: str, info_topic: str, camera: str) -> None:
         """Subscribe to the images that the node uses.
@@ -176,7 +177,7 @@ class Stream:
             return ''
         waits = []
         for topic in ('depth/image', 'depth/camera_info', 'points'):
-            full = self._subscriptions[topic].topic_name
+            full = self.node.resolve_topic_name(self.prefix + topic)
             count = self.node.count_publishers(full)
             waits.append(f'{full} ({count} publisher{"s" if count != 1 else ""})')
         node = f'. The node says: {self.why}' if self.why else ''
@@ -271,7 +272,7 @@ class Stream:
         for one in (self._image, self._info):
             if one is not None:
                 one.close()
-        for subscription in self._subscriptions.values():
+        for subscription in self._subscriptions:
             self.node.destroy_subscription(subscription)
 
 
