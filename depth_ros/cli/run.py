@@ -186,8 +186,8 @@ def _check_bags(plan: Plan, inputs: Sequence[Input]) -> None:
     for one in inputs:
         if isinstance(one, Bag) and plan.prefix_of(one.name).absolute() == one.path.absolute():
             raise ConfigError(
-                f'--output {plan.output} would put files of images into the bag {one.path}: choose '
-                'another folder'
+                f'--output {plan.output} would put files of images into the bag {one.path}: '
+                'choose another folder'
             )
 
 
