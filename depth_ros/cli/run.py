@@ -182,8 +182,8 @@ def _check_files(args: argparse.Namespace, asked: Settings, *, single: bool) -> 
 
 
 def _check_bags(plan: Plan, inputs: Sequence[Input]) -> None:
-    """Nothing is written into the folder of a bag."""
-    for one in inputs:
+    """No files of images are written into the folder of a bag."""
+    for one in inputs if set(plan.kinds) & set(ENDINGS) else ():
         if isinstance(one, Bag) and plan.prefix_of(one.name).absolute() == one.path.absolute():
             raise ConfigError(
                 f'--output {plan.output} would put files of images into the bag {one.path}: '
