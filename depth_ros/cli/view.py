@@ -47,7 +47,7 @@ def add_command(commands: Any) -> None:
         '--remap', dest='remaps', action='append', default=[], metavar='FROM:=TO',
         help='a topic that the node has under another name',
     )  # fmt: skip
-    where = parser.add_argument_group('where; default: a window of its own')
+    where = parser.add_argument_group('where; default: a window')
     one = where.add_mutually_exclusive_group()
     one.add_argument('--web', action='store_true', help='in a browser, until Ctrl-C')
     one.add_argument('--save', type=Path, metavar='FILE.rrd', help='to a file, for later')

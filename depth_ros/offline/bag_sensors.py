@@ -58,14 +58,13 @@ class BagSensors:
 
     Attributes:
         anchors: of the frame that `take` was given last.
-        doubts: messages that cannot be read.
     """
 
     def __init__(self, settings: Settings, topics: Mapping[str, str]) -> None:
         self.settings = settings
         self.topics = topics
         self._tf = BagTransforms()
-        self.doubts: set[str] = set()
+        self._doubts: set[str] = set()
         self._floor = FloorSource(lambda instead: self._tf)
         self._floor.listen(settings)
         self._puts: dict[str, Callable[[Any], None]] = {TF: self._tf.put}
@@ -146,16 +145,18 @@ class BagSensors:
         try:
             message = decoded(bag, connection, raw)
         except ImageError as error:
-            self.doubts.add(str(error))
+            self._doubts.add(str(error))
             return
         self._puts[connection.topic](message)
 
     def take(self, frame: Frame) -> Frame:
         """The frame with what is known of it now: floor and pose."""
         floor = self._floor(frame, self.settings)
+        if self._floor.reason:
+            self._doubts.add(self._floor.reason)
         return self.anchors.take(replace(frame, floor=floor) if floor else frame)
 
-    @property
-    def floor_reason(self) -> str:
-        """Why the newest frame has no floor, where one is needed; '' if it has."""
-        return self._floor.reason
+    def doubts(self) -> set[str]:
+        """What could not be read or found so far, with the reasons."""
+        silent = {f'{name}: {text}' for name, text in self.anchors.reasons.items()}
+        return self._doubts | silent

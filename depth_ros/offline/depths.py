@@ -135,7 +135,7 @@ class Depths:
             images = one.images(selection, settings.rectification, sensors)
         else:
             images = one.images(selection)
-        scale, filters, doubts = self._scale(sensors), Filters(), set[str]()
+        scale, filters = self._scale(sensors), Filters()
         for recorded in images:
             if recorded.name in without:
                 continue
@@ -148,12 +148,8 @@ class Depths:
                 continue
             if sensors is not None:
                 frame = sensors.take(frame)
-                doubts.add(sensors.floor_reason)
             yield _Prepared(recorded, frame, filters, scale)
-        if sensors is not None:
-            doubts |= sensors.doubts
-            doubts |= {f'{name}: {text}' for name, text in sensors.anchors.reasons.items()}
-        for doubt in sorted(filter(None, doubts)):
+        for doubt in sorted(sensors.doubts()) if sensors else ():
             print(f'{one.path}: {doubt}', file=sys.stderr)
 
     def _scale(self, sensors: BagSensors | None) -> AnchoredScale | None:

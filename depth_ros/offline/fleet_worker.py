@@ -62,7 +62,7 @@ class Worker:
             one: an input.
 
         Returns:
-            What was loaded; or why it cannot be, since Ray would raise an error of its own.
+            What was loaded; or why it cannot be, since Ray would raise another error.
         """
         try:
             _check_storage(probe, one)

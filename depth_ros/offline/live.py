@@ -53,7 +53,7 @@ class Live:
         return cls(address, name, rate if 1 <= rate <= 120 else 30.0)
 
     def names(self, selection: Selection) -> list[str]:
-        """Empty, as nobody knows how many images there will be."""
+        """Empty, as the number of images is not known."""
         return []
 
     def images(self, selection: Selection) -> Iterator[Recorded]:

@@ -13,7 +13,7 @@ class Progress:
     """Progress on standard error.
 
     Args:
-        total: number of images; 0 if nobody knows.
+        total: number of images; 0 if it is not known.
     """
 
     def __init__(self, total: int) -> None:

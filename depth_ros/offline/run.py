@@ -62,6 +62,27 @@ class Summary:
         self.unknown.append(float(np.isnan(z).mean()))
         self.sky.append(float((z == np.inf).mean()))
 
+    def fail(self, name: str, path: Path | str, error: Exception | str, progress: Progress) -> str:
+        """Count what has no depth, and print why on standard error, each reason once.
+
+        Args:
+            name: of the image or input.
+            path: of the input.
+            error: why.
+            progress: whose line is left to the text.
+
+        Returns:
+            The reason with the path.
+        """
+        text = str(error) if str(path) in str(error) else f'{path}: {error}'
+        self.failed += 1
+        self.failures[name] = text
+        if text not in self.reasons:
+            self.reasons.add(text)
+            progress.clear()
+            print(text, file=sys.stderr)
+        return text
+
     def include(self, other: Summary) -> None:
         """Count the images of another summary, too; their names are left out."""
         for name in ('images', 'there', 'failed'):
@@ -139,19 +160,9 @@ class Job:
             except DepthRosError as error:
                 if total == 1:
                     raise
-                self._report(todo[0][0].name, _named(todo[0][0].path, error), summary, progress)
+                summary.fail(todo[0][0].name, todo[0][0].path, error, progress)
         progress.clear()
         return summary
-
-    @staticmethod
-    def _report(name: str, text: str, summary: Summary, progress: Progress) -> None:
-        """Say why an image or input has no depth; each reason once."""
-        summary.failed += 1
-        summary.failures[name] = text
-        if text not in summary.reasons:
-            summary.reasons.add(text)
-            progress.clear()
-            print(text, file=sys.stderr)
 
     def parts(self, inputs: list[Input]) -> Iterator[tuple[Input, Selection, list[str]]]:
         """Each input with what is used of it, and the names of these images."""
@@ -219,7 +230,7 @@ class Job:
                     if progress.total == 1:
                         raise depth
                     source = paths.get(recorded.name, one.path)
-                    self._report(recorded.name, _named(source, depth), summary, progress)
+                    summary.fail(recorded.name, source, depth, progress)
                     continue
                 self.files.write(depth, self.prefix_of(recorded.name))
                 for output in wholes:
@@ -239,10 +250,6 @@ class Job:
         if scale is not None:
             progress.clear()
             print(f'{one.name}: {scale}')
-
-
-def _named(path: Path | str, error: DepthRosError) -> str:
-    return str(error) if str(path) in str(error) else f'{path}: {error}'
 
 
 def _groups(

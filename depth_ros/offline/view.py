@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from depth_ros.core.errors import DepthRosError
@@ -56,20 +55,12 @@ class View:
                     elif total == 1:
                         raise depth
                     else:
-                        self._report(one, depth, progress)
+                        self.summary.fail(recorded.name, one.path, depth, progress)
             except DepthRosError as error:
                 if total == 1:
                     raise
-                self._report(one, error, progress)
+                self.summary.fail(one.name, one.path, error, progress)
         progress.clear()
-
-    def _report(self, one: Input, error: DepthRosError, progress: Progress) -> None:
-        self.summary.failed += 1
-        text = str(error) if str(one.path) in str(error) else f'{one.path}: {error}'
-        if text not in self.summary.reasons:
-            self.summary.reasons.add(text)
-            progress.clear()
-            print(text, file=sys.stderr)
 
     def _show(self, one: Input, recorded: Recorded, depth: DepthMap, seconds: float) -> None:
         is_picture = isinstance(one, Picture)

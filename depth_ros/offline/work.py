@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -157,11 +156,7 @@ class Work:
         progress: Progress,
         sha256: str = '',
     ) -> None:
-        text = reason if str(one.path) in reason else f'{one.path}: {reason}'
-        progress.clear()
-        print(text, file=sys.stderr)
-        outcome.summary.failed += 1
-        outcome.summary.reasons.add(text)
+        text = outcome.summary.fail(one.name, one.path, reason, progress)
         record = replace(self._record(one, state), sha256=sha256, failed=1, error=text)
         outcome.records.append(record)
 
