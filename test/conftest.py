@@ -19,6 +19,18 @@ if 'PYTEST_XDIST_WORKER_COUNT' in os.environ:
     os.environ.setdefault('OMP_NUM_THREADS', str(max(1, cores // workers)))
 
 
+def pytest_collection_modifyitems(items):
+    """Skip what needs a GPU where torch sees none."""
+    of_gpu = [item for item in items if item.get_closest_marker('gpu')]
+    if not of_gpu:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in of_gpu:
+            item.add_marker(pytest.mark.skip(reason='torch sees no GPU'))
+
+
 @pytest.fixture(scope='session')
 def data() -> Path:
     """The folder of real pictures, bags and weights, next to this repository."""

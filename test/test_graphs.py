@@ -6,8 +6,6 @@ import torch
 
 from depth_ros.pipeline.engines.cuda_graphs import CudaGraphNetwork
 
-NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason='torch sees no GPU')
-
 
 class Two(torch.nn.Module):
     """A map and its double."""
@@ -17,7 +15,7 @@ class Two(torch.nn.Module):
         return y, 2 * y
 
 
-@NO_GPU
+@pytest.mark.gpu
 @torch.inference_mode()
 def test_a_cuda_graph_computes_the_same():
     network = Two().cuda()
@@ -31,7 +29,7 @@ def test_a_cuda_graph_computes_the_same():
     assert len(captured._graphs) == 2 and not captured.disabled_reason
 
 
-@NO_GPU
+@pytest.mark.gpu
 @torch.inference_mode()
 def test_what_waits_for_the_gpu_runs_kernel_by_kernel(caplog):
     captured = CudaGraphNetwork(lambda x: x * float(x.sum()))

@@ -28,12 +28,7 @@ from depth_ros.sim.world.layouts import LAYOUTS, outside
 
 CAMERA = Camera(96, 72, 80.0, 78.0, 46.0, 37.0)
 SUN = Light(position=(0.0, 0.0, 3000.0), rgb=(1.0, 1.0, 1.0))
-DEVICES = [
-    'cpu',
-    pytest.param(
-        'cuda', marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU here')
-    ),
-]
+DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)]
 on_each_device = pytest.mark.parametrize('device', DEVICES)
 
 
@@ -386,7 +381,7 @@ def test_walk_is_smooth_closed_and_clear(kind):
     assert torch.allclose(eye, torch.eye(3, dtype=torch.float64).expand_as(eye), atol=1e-9)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU here')
+@pytest.mark.gpu
 def test_gpu_and_cpu_agree_in_depth():
     for seed in range(10):
         scene = random_scene(seed)

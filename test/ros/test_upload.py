@@ -10,8 +10,7 @@ from sensor_msgs.msg import Image
 from depth_ros.core.errors import ImageError
 from depth_ros.messages.images import ENCODINGS, Upload, in_order, to_rgb
 
-NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason='torch sees no GPU')
-DEVICES = ['cpu', pytest.param('cuda', marks=NO_GPU)]
+DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)]
 
 
 def message(encoding, count, height=6, width=10, padding=0):

@@ -152,9 +152,11 @@ def gflop(call: Call) -> float:
     return count_flops(call)[1]
 
 
-def matrix_tflops(device: torch.device, dtype: torch.dtype, budget_s: float) -> float:
+def matrix_tflops(
+    device: torch.device, dtype: torch.dtype, budget_s: float, side: int | None = None
+) -> float:
     """TFLOP/s of a large square matrix product, as the reference for networks."""
-    n = 8192 if device.type == 'cuda' else 1536
+    n = side or (8192 if device.type == 'cuda' else 1536)
     a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
     ways: dict[str, Call] = {'torch': lambda: a @ b}
     if mkldnn_linear.is_beneficial(device, dtype):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,22 @@ from depth_ros import models
 from depth_ros.models import PRESETS, DepthModel, ModelOptions, Preset
 
 
-def load(name: str, options: ModelOptions, *, empty: bool = False) -> DepthModel:
+def load(name: str, options: ModelOptions, *, empty: bool = False, like: Any = None) -> DepthModel:
     """Load a preset with random weights.
 
     Args:
         name: of the preset; those with packaged weights or without weights are loaded normally.
         options: without weights.
         empty: leave the layers on the meta device, with shapes only.
+        like: a model of the same preset, whose weights are taken; on any device, in any precision.
     """
     preset = PRESETS[name]
     family = import_module(f'depth_ros.models.{preset.family}')
     if not hasattr(family, 'load_checkpoint'):
         return models.load(name, _with_weights(options, preset.source.packaged))
-    fill = (lambda *_, **__: None) if empty else _fill
+    fill: Any = (lambda *_, **__: None) if empty else _fill
+    if like is not None:
+        fill = partial(_take, like.network)
     # every family builds its layers on the meta device and calls load_checkpoint to fill them
     with mock.patch.object(family, 'load_checkpoint', fill):
         return models.load(name, _with_weights(options, Path('random')))
@@ -67,6 +70,16 @@ def _layers(name: str, preset: Preset) -> Any:
 
 def _with_weights(options: ModelOptions, path: Path | None) -> ModelOptions:
     return dataclasses.replace(options, weights=path)
+
+
+def _take(like: nn.Module, network: nn.Module, *_: object, **__: object) -> None:
+    """Give a network on the meta device the weights and buffers of another."""
+    network.load_state_dict(like.state_dict(), assign=True)
+    buffers = dict(like.named_buffers())
+    for name, buffer in network.named_buffers():
+        if buffer.is_meta:  # no part of a state_dict
+            owner, _, leaf = name.rpartition('.')
+            network.get_submodule(owner)._buffers[leaf] = buffers[name]
 
 
 def _fill(network: nn.Module, *_: object, **__: object) -> None:

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The results: a file as of `tools.bench`, written after each row, and its tables as text."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from depth_ros.models import PRESETS
+from tools import machine
+from tools.bench import tables
+from tools.bench.command import as_json
+
+Row = dict[str, Any]
+#: part -> what tells its rows apart: a new row replaces the one that has the same
+KEYS: dict[str, tuple[str, ...]] = {
+    'networks': ('preset', 'input', 'precision', 'who'),
+    'stages': ('stage', 'size'),
+    'tests': ('test',),
+    'node': ('model', 'topic', 'size'),
+    'kernels': ('preset', 'precision'),
+    'training': ('weights',),
+    'left_out': ('step', 'what'),
+    'steps': ('step',),
+}
+#: parts that `tools.bench` has too; the others are below 'gpu'
+OF_BENCH = ('networks', 'stages')
+METHOD = {
+    'networks': 'medians; random weights; on a GPU as CUDA graphs, convolutions in fp32 by TF32',
+    'stages': 'medians',
+}
+_PRECISIONS = ('fp16', 'bf16', 'fp32')
+
+
+class Results:
+    """The results of a machine and day; those of an earlier run are kept.
+
+    Args:
+        folder: of the file.
+        about: row of the step `about`.
+    """
+
+    def __init__(self, folder: Path, about: Row) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f'{date.today().isoformat()}-{about["machine"]["name"]}.json'
+        found = json.loads(self.path.read_text()) if self.path.is_file() else {}
+        self.content: Row = {**found, 'date': date.today().isoformat(), **about}
+        gpu = self.content.setdefault('gpu', {})
+        gpu |= {'conditions': machine.moment(), 'steps': [], 'left_out': []}
+        self.write()
+
+    @property
+    def text_path(self) -> Path:
+        """The tables, beside the file."""
+        return self.path.with_suffix('.txt')
+
+    def add(self, step: str, part: str, row: Row) -> None:
+        """Put a row into a part, in place of one that has the same `KEYS`; and write the file."""
+        if part in ('left_out', 'steps'):
+            row = {'step': step, **row}
+        rows = self._rows(part)
+        same = [k for k, other in enumerate(rows) if _key(part, other) == _key(part, row)]
+        if same:
+            rows[same[0]] = row
+        else:
+            rows.append(row)
+        if part == 'networks':
+            rows.sort(key=_order)
+        self.write()
+
+    def _rows(self, part: str) -> list[Row]:
+        if part not in OF_BENCH:
+            rows: list[Row] = self.content['gpu'].setdefault(part, [])
+            return rows
+        new = {'method': METHOD[part], 'rows': [], 'left_out': []}
+        found = self.content.setdefault(part, new)
+        found |= {'method': METHOD[part], 'conditions': self.content['gpu']['conditions']}
+        rows = found['rows']
+        return rows
+
+    def write(self) -> None:
+        """Write the file and its tables, each of them whole at any moment."""
+        _replace(self.path, as_json(self.content))
+        _replace(self.text_path, self.text())
+
+    def text(self) -> str:
+        """Conditions and all tables."""
+        about = self.content['about']
+        facts = ', '.join(f'{name} {value}' for name, value in about.items() if value)
+        head = f'{tables.conditions(self.content)}\n{facts}\n'
+        return '\n'.join([head, *(table.text() for table in tables.tables(self.content))])
+
+
+def _key(part: str, row: Row) -> str:
+    return json.dumps([row.get(name) for name in KEYS[part]])
+
+
+def _order(row: Row) -> tuple[int, str, int]:
+    """Networks as in the table of presets; of each input ours first, by precision."""
+    precision = _PRECISIONS.index(row['precision'])
+    return [*PRESETS].index(row['preset']), json.dumps(row.get('input')), precision
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_suffix(f'{path.suffix}.part')
+    part.write_text(text)
+    os.replace(part, path)

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The device path of the node: each stage alone, and all of them together with `nano`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import torch
+
+from depth_ros import models
+from depth_ros.core.camera import Camera
+from depth_ros.models import PRESETS, ModelOptions
+from depth_ros.parameters.layers import with_values
+from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.build import DTYPES, choose_precision, trial_frame
+from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
+from tools.bench import filters, stages
+from tools.bench.stages import Stage
+from tools.gpu import device_path
+from tools.gpu.worker import Clock, Emit, attempt
+
+BUDGET_S, TINY_S = 0.15, 0.01  #: for timing a stage
+FULL = {'points.stride': 1, 'points.organized': True}
+#: title -> parameters
+PATHS: dict[str, dict[str, Any]] = {
+    'all pixels': FULL,
+    'valid points, every second pixel': {},
+    'filters, all pixels': {**FULL, 'filters.edges': 0.006, 'filters.temporal': 0.6,
+                            'filters.median': 1},
+    'valid points, voxels': {'points.voxel': 0.05},
+}  # fmt: skip
+
+
+def run(job: dict[str, Any], emit: Emit, clock: Clock) -> None:
+    """Emit a row for each stage, and two for each way of all of them."""
+    device, tiny = torch.device(job['device']), job['tiny']
+    width, height = job['size']
+    cv2.setNumThreads(1)  # as `build` does
+    stages.BUDGET_S = budget_s = TINY_S if tiny else BUDGET_S
+    frame = trial_frame(device, width, height)
+    for name, parameters in PATHS.items():
+        attempt(name, emit, clock, 2.0, lambda n=name, p=parameters: _path(
+            n, p, device, frame.camera, budget_s, emit))  # fmt: skip
+
+    def each(found: Iterator[Stage]) -> None:
+        with torch.inference_mode():
+            for stage in found:
+                attempt(stage.name, emit, clock, 0.0, lambda s=stage: emit(
+                    'stages', stages.row(s, width, height, device)))  # fmt: skip
+
+    for title, found in (
+        ('before the network', lambda: stages.before(frame, device)),
+        ('the network', lambda: stages.inference(frame, device)),
+        ('after the network', lambda: stages.after(frame)),
+        ('filters', lambda: filters.steps(frame)),
+    ):
+        attempt(title, emit, clock, 0.0, lambda f=found: each(f()))
+
+
+def _path(
+    title: str,
+    parameters: dict[str, Any],
+    device: torch.device,
+    camera: Camera,
+    budget_s: float,
+    emit: Emit,
+) -> None:
+    precision = choose_precision('auto', device, PRESETS['nano'])
+    weights = PRESETS['nano'].source.packaged
+    options = ModelOptions(weights=weights, device=device, dtype=DTYPES[precision])
+    model = models.load('nano', options)
+    use_cuda_graph(model, device)
+    settings = with_values(Settings(model='nano'), parameters)
+    path = device_path.DevicePath(model, settings, device, camera)
+    for row in device_path.rows(f'nano, {precision}, {title}', path, 2 * budget_s):
+        emit('stages', row)
