@@ -110,7 +110,7 @@ def _cut(number: int, _: object) -> None:
 def _run(args: argparse.Namespace, workers: Workers, end: float) -> int:
     chosen = choose_networks(args.networks)  # takes seconds: meanwhile the first worker imports
     about: Row = {}
-    job = {'do': 'about', 'device': args.device, 'seconds': ABOUT_S}
+    job = {'do': 'about', 'device': args.device, 'until': time.monotonic() + ABOUT_S}
     reason = workers.run(job, ABOUT_S, lambda row: about.update(row['row']))
     if reason or not about:
         print(f'gpu: {args.device} cannot be used: {reason}', file=sys.stderr)
@@ -148,12 +148,13 @@ def _do(
 
     def on_row(row: Row) -> None:
         results.add(step.name, row['part'], row['row'])
-        _say(f'  {row["part"]}: {_short(row["row"])}')
+        if row['row'].get('outcome') not in ('passed', 'skipped'):  # of tests only what failed
+            _say(f'  {row["part"]}: {_short(row["row"])}')
 
     began = time.monotonic()
     state: Row = {'state': 'running', 'allotted_s': round(seconds, 1)}
     results.add(step.name, 'steps', state)
-    job = {**step.job, 'seconds': seconds, 'out': str(args.out.resolve())}
+    job = {**step.job, 'until': began + seconds, 'out': str(args.out.resolve())}
     try:
         why = workers.run(job, limit_s, on_row)
         state['state'] = 'failed' if why else 'done'

@@ -98,10 +98,10 @@ def _key(part: str, row: Row) -> str:
     return json.dumps([row.get(name) for name in KEYS[part]])
 
 
-def _order(row: Row) -> tuple[int, str, int]:
-    """Networks as in the table of presets; of each input ours first, by precision."""
-    precision = _PRECISIONS.index(row['precision'])
-    return [*PRESETS].index(row['preset']), json.dumps(row.get('input')), precision
+def _order(row: Row) -> tuple[int, str, int, bool]:
+    """Networks as in the table of presets; by input and precision, of each ours first."""
+    preset, precision = [*PRESETS].index(row['preset']), _PRECISIONS.index(row['precision'])
+    return preset, json.dumps(row.get('input')), precision, row['who'] != 'ours'
 
 
 def _replace(path: Path, text: str) -> None:

@@ -7,6 +7,8 @@ Both are scored on held-out images of the rendered world that selected neither o
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -27,12 +29,15 @@ from tools.train.samples import Samples, held_out_samples
 
 SCENES = 256  #: of the comparison
 SCORE_S = 25.0  #: for rendering and scoring them, and for the end of the training
+SEED = 77  #: of scenes that no run before has used
 RATE = 5e-4  #: the packaged weights are already trained; a large rate would undo that
-TINY = {'batch': 4, 'validation': 8, 'workers': 1, 'size': (24, 32), 'capacity': 64}
+TINY: dict[str, Any] = {
+    'batch': 4, 'validation': 8, 'workers': 1, 'size': (24, 32), 'capacity': 64, 'steps': 8,
+}  # fmt: skip
 
 
 def run(job: dict[str, Any], emit: Emit, clock: Clock) -> None:
-    """Emit the scores of the packaged weights, and of the new ones.
+    """Emit the scores of the packaged weights, and of the new ones, which are kept in `nano`.
 
     Raises:
         DepthRosError: the training fails.
@@ -41,10 +46,10 @@ def run(job: dict[str, Any], emit: Emit, clock: Clock) -> None:
     tiny, device = job['tiny'], job['device']
     packaged = PRESETS['nano'].source.packaged
     assert packaged is not None
-    plan = parse_plan(['--device', device, '--out', job['out'], '--rate', str(RATE),
-                       '--resume', str(packaged), '--minutes', '1'])  # fmt: skip
-    changes: dict[str, Any] = dict(TINY) if tiny else {}
-    plan = dataclasses.replace(plan, seed=job.get('seed', 77), **changes)
+    kept, part = Path(job['out'], 'nano'), Path(job['out'], 'nano.part')
+    words = {'device': device, 'out': part, 'resume': packaged, 'rate': RATE, 'seed': SEED}
+    sys.argv[1:] = [f'--{name}={value}' for name, value in words.items()]  # the card quotes it
+    plan = dataclasses.replace(parse_plan(), **(TINY if tiny else {}))
     # neither those that selected the packaged weights, nor those of this run
     first = VALIDATION + 100_000
     seeds = range(first, first + (8 if tiny else SCENES))
@@ -60,14 +65,16 @@ def run(job: dict[str, Any], emit: Emit, clock: Clock) -> None:
     better = _delta1(after) > _delta1(before)
     emit('training', {
         'weights': 'new', **_row(after, plan, len(seeds)), 'kept': better,
-        'minutes': round(progress.minutes, 2), 'steps': progress.steps,
+        'minutes': round(progress.minutes, 2), 'seed': plan.seed, 'steps': progress.steps,
         'images': progress.images, 'rendered': progress.rendered, 'workers': plan.workers,
         'batch': plan.batch, 'rate': plan.rate, 'scoring_s': round(rendering_s, 1),
     })  # fmt: skip
+    card.write(plan, progress)
     if better:
-        card.write(plan, progress)
+        shutil.rmtree(kept, ignore_errors=True)
+        part.rename(kept)
     else:
-        (plan.out / NAME).unlink()
+        shutil.rmtree(part)
 
 
 def _score(weights: Path, scenes: list[Samples], plan: Plan) -> Score:

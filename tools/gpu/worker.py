@@ -2,8 +2,9 @@
 """A process for one step: `python -m tools.gpu.worker` reads a job, and writes rows.
 
 The job is a line of JSON: 'do' is a module of this package, whose `run` gets the whole job.
-'seconds' is its time. Each row is a line of JSON on the standard output; everything else that is
-printed goes to the standard error. The last row has the one key 'ended': '' or the reason.
+'until' is the end of its time by the monotonic clock, which all processes share. Each row is a
+line of JSON on the standard output; everything else that is printed goes to the standard error.
+The last row has the one key 'ended': '' or the reason.
 """
 
 from __future__ import annotations
@@ -94,13 +95,15 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stderr)
     import torch
 
-    from tools.gpu import network  # noqa: F401  (imported while the step before works)
+    from tools.gpu import bare, network  # noqa: F401  (imported while the step before works)
+
+    bare.accept_old_safetensors()
 
     line = sys.stdin.readline()
     if not line:
         return 0
     job = json.loads(line)
-    clock = Clock(time.monotonic() + job['seconds'])
+    clock = Clock(job['until'])
     reason = ''
     if job['device'] == 'cpu':  # threads that wait for each other on a busy machine are no proof
         torch.set_num_threads(1)

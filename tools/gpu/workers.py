@@ -72,6 +72,8 @@ class Worker:
                 *lines, rest = (rest + chunk).split(b'\n')
                 for row in map(json.loads, lines):
                     if 'ended' in row:
+                        with contextlib.suppress(subprocess.TimeoutExpired):
+                            self.process.wait(END_S)
                         return str(row['ended'])
                     on_row(row)
         return f'killed after {limit_s:.0f} s'
@@ -87,10 +89,8 @@ class Worker:
         lines = self.log.read_text(errors='replace').strip().splitlines()
         return f'{how}: {lines[-1]}' if lines else how
 
-    def close(self, patience_s: float = 0.0) -> None:
+    def close(self) -> None:
         """End the process and its children."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(patience_s)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -125,7 +125,7 @@ class Workers:
         try:
             return worker.run(job, limit_s, on_row)
         finally:
-            worker.close(END_S if worker.process.stdin.closed else 0.0)
+            worker.close()
             self._open.remove(worker)
 
     def close(self) -> None:
