@@ -10,6 +10,9 @@
 #   make check        format, lint and types
 #   make bench        all that is measured, on a quiet machine; `make bench ARGS='--parts stages'`;
 #                     `make bench ARGS='--parts filters --costmap docs/costmap.png'` draws a costmap
+#   make gpu          on a machine with a GPU, in 8 minutes: CUDA tests, networks, the device path of the
+#                     node, training of nano; `make gpu ARGS='--minutes 15 --steps networks'`. Where
+#                     nothing can be installed: `python -m tools.gpu --minutes 8`
 #   make soak         the node over DDS, while a random schedule kills and changes everything around
 #                     it; `make soak ARGS='--minutes 30'`, or `make soak ARGS='--kills 200'`
 #   make docs         generated parts of README and docs/, config/depth.yaml, site in build/site
@@ -39,8 +42,8 @@ pip = $(1)/bin/python -m pip install --disable-pip-version-check --no-compile --
 		-e 's!^ *Downloading (.*/)?([^ /]+) \(([0-9]{2}[0-9.]* MB|[0-9.]+ GB)\)!    \2, \3!p' \
 		-e 's/^Installing collected packages.*/  unpacking; about a minute/p'
 
-.PHONY: demo test test-core test-slow test-jazzy test-lowest test-newest check bench soak docs clean \
-	distclean
+.PHONY: demo test test-core test-slow test-jazzy test-lowest test-newest check bench gpu soak docs \
+	clean distclean
 
 demo: .venv/demo
 	.venv/bin/python -m tools.demo $(ARGS)
@@ -75,6 +78,9 @@ check: .venv/test
 bench: .venv/bench
 	.venv/bin/python -m tools.bench $(ARGS)
 
+gpu: .venv/gpu
+	.venv/bin/python -m tools.gpu $(ARGS)
+
 soak: .venv/demo
 	.venv/bin/python -m tools.soak $(ARGS)
 
@@ -92,11 +98,12 @@ distclean: clean
 # What a verb needs beyond the package itself: extras of setup.py. Tests need all.
 .venv/demo: EXTRAS = ros,report
 .venv/test: EXTRAS = all,bench,docs,openvino,ray,view
-.venv/test: ALSO = .venv/demo .venv/bench .venv/docs
+.venv/test: ALSO = .venv/demo .venv/bench .venv/docs .venv/gpu
 .venv/bench: EXTRAS = ros,onnx,report,bench
 .venv/docs: EXTRAS = docs
+.venv/gpu: EXTRAS = ros,bench,test
 
-.venv/demo .venv/test .venv/bench .venv/docs: setup.py constraints/common.txt \
+.venv/demo .venv/test .venv/bench .venv/docs .venv/gpu: setup.py constraints/common.txt \
 		constraints/kilted.txt | .venv/made
 	@echo 'installing depth_ros with $(EXTRAS) into .venv; the output of pip is in .venv/pip.log'
 	@$(call pip,.venv,-c constraints/kilted.txt -e '.[$(EXTRAS)]')

@@ -120,7 +120,7 @@ def networks(part: Row) -> Iterator[Table]:
         ))  # fmt: skip
     note = f'{_method(part)} (+): other presets have the same layers and input.'
     yield Table('Networks', head, rows, note + _left_out(part))
-    differences = [
+    differences: list[tuple[str, ...]] = [
         (row['preset'], row['precision'], row['who'], _n(row['difference_percent'], ' %'))
         for row in part['rows']
         if 'difference_percent' in row
@@ -279,47 +279,55 @@ def filters(part: Row) -> Iterator[Table]:
 
 def gpu(part: Row) -> Iterator[Table]:
     """Tables of what only `tools.gpu` measures, and of its steps."""
-    tests = part.get('tests', [])
-    if tests:
-        outcomes = [row['outcome'] for row in tests]
-        counts = [(name, str(outcomes.count(name))) for name in dict.fromkeys(outcomes)]
-        yield Table('Tests on the GPU', ('outcome', 'tests'), counts)
-    failed = [
-        (row['test'], row['why'].splitlines()[-1]) for row in tests if row['outcome'] == 'failed'
-    ]
-    if failed:
-        yield Table('Failed tests', ('test', 'why'), failed)
-    names = ('median_difference_percent', 'largest_difference_percent', 'clouds_hz', 'p50', 'p95')
+    yield from _of_tests(part.get('tests', []))
+    numbers = {'median_difference_percent': ' %', 'largest_difference_percent': ' %',
+               'clouds_hz': '', 'p50': ' ms', 'p95': ' ms'}  # fmt: skip
+    yes_no = {True: 'yes', False: 'no'}
+    rows: list[tuple[str, ...]] = [
+        (row['model'], row['topic'], row['size'] or '', yes_no.get(row.get('identical'), ''),
+         *(_n(row[name], unit) if name in row else '' for name, unit in numbers.items()))
+        for row in part.get('node', [])
+    ]  # fmt: skip
     head: tuple[str, ...]
     head = ('', '', 'images', 'same bytes', 'difference: median', 'largest', 'clouds/s', 'p50',
             'p95')  # fmt: skip
-    rows: list[tuple[str, ...]] = [
-        (row['model'], row['topic'], row['size'] or '',
-         {True: 'yes', False: 'no'}.get(row.get('identical'), ''),
-         *(_n(row[name], unit) if name in row else ''
-           for name, unit in zip(names, (' %', ' %', '', ' ms', ' ms'), strict=True)))
-        for row in part.get('node', [])
-    ]  # fmt: skip
     if rows:
         yield Table('A GPU beside the CPU', head, rows)
     for row in part.get('kernels', []):
-        title = f'Kernels of {row["preset"]}, {row["precision"]}'
         rows = [
             (one['kernel'], str(one['calls']), _n(one['ms'], ' ms'), _n(one['percent'], ' %'))
             for one in row['top']
         ]
         note = f'All kernels together {row["all_ms"]:g} ms, without CUDA graph.'
+        title = f'Kernels of {row["preset"]}, {row["precision"]}'
         yield Table(title, ('kernel', 'calls', 'time', 'of all'), rows, note)
     names = ('abs_rel', 'delta1', 'abs_rel_median', 'delta1_median')
-    head = ('weights', 'AbsRel', 'delta1', 'AbsRel, median-scaled', 'delta1', 'steps', 'kept')
     rows = [
         (row['weights'], *(_n(row[name]) for name in names), str(row.get('steps', '')),
-         {True: 'yes', False: 'no'}.get(row.get('kept'), ''))
+         yes_no.get(row.get('kept'), ''))
         for row in part.get('training', [])
     ]  # fmt: skip
+    head = ('weights', 'AbsRel', 'delta1', 'AbsRel, median-scaled', 'delta1', 'steps', 'kept')
     if rows:
         yield Table('Training of `nano`', head, rows)
-    rows = [
+    yield from _of_steps(part)
+
+
+def _of_tests(tests: list[Row]) -> Iterator[Table]:
+    outcomes = [row['outcome'] for row in tests]
+    counts: list[tuple[str, ...]]
+    counts = [(name, str(outcomes.count(name))) for name in dict.fromkeys(outcomes)]
+    if counts:
+        yield Table('Tests on the GPU', ('outcome', 'tests'), counts)
+    failed: list[tuple[str, ...]] = [
+        (row['test'], row['why'].splitlines()[-1]) for row in tests if row['outcome'] == 'failed'
+    ]
+    if failed:
+        yield Table('Failed tests', ('test', 'why'), failed)
+
+
+def _of_steps(part: Row) -> Iterator[Table]:
+    rows: list[tuple[str, ...]] = [
         (row['step'], row['state'], _n(row['seconds'], ' s') if 'seconds' in row else '',
          row.get('why', ''))
         for row in part['steps']

@@ -116,6 +116,8 @@ def _run(args: argparse.Namespace, workers: Workers, end: float) -> int:
         print(f'gpu: {args.device} cannot be used: {reason}', file=sys.stderr)
         return 2
     results = Results(args.out, about)
+    if 'tests' in args.steps:
+        results.forget_tests()
     has = plan.Has(ros=machine.has_ros(), pytest=find_spec('pytest') is not None)
     rest = plan.steps(args.steps, chosen, args.device, has, args.tiny)
     try:

@@ -28,7 +28,7 @@ def run(job: dict[str, Any], emit: Emit, clock: Clock) -> None:
         properties = torch.cuda.get_device_properties(device)
         about |= {
             'cuda': torch.version.cuda,
-            'cudnn': torch.backends.cudnn.version(),
+            'cudnn': torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
             'capability': '.'.join(map(str, torch.cuda.get_device_capability(device))),
             'multiprocessors': properties.multi_processor_count,
             **_nvidia_smi(device.index or 0),

@@ -18,4 +18,4 @@ def accept_old_safetensors() -> None:
     """
     if TorchVersion(safetensors.__version__) < '0.8':
         file._check_version = lambda *_: None
-        file._read_safetensors = load_file
+        file._read_safetensors = lambda path: load_file(path)

@@ -68,7 +68,9 @@ class DevicePath:
         self._stamp_ns = 0  # the temporal filter wants time to pass
         self._upload, self._filters = Upload(device), Filters()
         self._buffers = {name: MessageBuffer() for name in ('whole', 'valid', 'kept')}
-        self._stream = torch.cuda.Stream(device) if device.type == 'cuda' else None
+        self._stream: torch.cuda.Stream | None = None
+        if device.type == 'cuda':
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def begin(self, message: Any) -> DepthMap:
         """Upload and infer; on a GPU this only queues the work.

@@ -18,6 +18,7 @@ from unittest import mock
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from depth_ros.core.types import Kind
@@ -47,6 +48,7 @@ MATRIX_S, TIMING_S, TINY_S = 0.4, 0.8, 0.01  #: for timing one thing
 MATRIX_TINY = 64  #: side of the matrices
 KERNELS = 12  #: in the list of those that take the most time
 REPEATED = 4  #: modules of one class side by side are blocks
+ANY_SIZE = ('depth_anything',)  #: families that take `TINY_INPUT`
 MAX_ON_CPU = 100e6  #: parameters of a network that is compared with the CPU
 
 
@@ -60,15 +62,15 @@ def run(job: dict[str, Any], emit: Emit, clock: Clock) -> None:
     part = partial(attempt, emit=emit, clock=clock)
     halves = ('fp16', 'bf16') if PRESETS[job['preset']].casts else ()
     main = halves[0] if halves else 'fp32'
-    part(f'{main}', least_s=QUICK_S, action=lambda: measured.precision(main))
+    part(main, least_s=QUICK_S, action=partial(measured.precision, main))
     if job['detailed']:
         part('image to cloud', least_s=QUICK_S, action=measured.path)
     for other in (*halves[1:], *(('fp32',) if halves else ())):
-        part(other, least_s=QUICK_S, action=lambda o=other: measured.precision(o))
+        part(other, least_s=QUICK_S, action=partial(measured.precision, other))
     part('without CUDA graph', least_s=QUICK_S, action=measured.without_graph)
     for name in ATTENTION:
         part(f'attention: {name}', least_s=QUICK_S,
-             action=lambda n=name: measured.attention(n))  # fmt: skip
+             action=partial(measured.attention, name))  # fmt: skip
     if job['detailed']:
         part('kernels', least_s=QUICK_S, action=measured.kernels)
     part('CPU in fp32', least_s=QUICK_S, action=measured.on_cpu)
@@ -117,10 +119,11 @@ class Measured:
         self.main = ''  # the first precision that worked
         self._variant: Variant | None = None
         self.device, self.preset = torch.device(job['device']), job['preset']
+        family = PRESETS[self.preset].family
         self.options = ModelOptions(
             device=self.device,
             exportable=True,  # plain layers, whose weights the other precisions take
-            input_size=TINY_INPUT if job['tiny'] and self._takes_size else 0,
+            input_size=TINY_INPUT if job['tiny'] and family in ANY_SIZE else 0,
         )
         self.reference: Any = random_weights.load(self.preset, self.options)
         self.inputs = default_input(self.reference, self.device, tuple(job['size']))
@@ -131,16 +134,12 @@ class Measured:
         self.on_gpu = self.device.type == 'cuda'
         self.budget_s = TINY_S if job['tiny'] else TIMING_S
 
-    @property
-    def _takes_size(self) -> bool:
-        return 'input_size' in PRESETS[self.preset].takes
-
     def precision(self, precision: str) -> None:
         """Time the network as the node runs it."""
         dtype = DTYPES[precision]
         tflops = self._matrix(dtype)
         before_mb = self._reset_memory()
-        model = self.reference
+        model: Any = self.reference
         if precision != 'fp32':
             options = ModelOptions(
                 device=self.device, dtype=dtype, exportable=True,
@@ -269,7 +268,7 @@ class Measured:
         times = {
             event.key: (_self_time_us(event, self.on_gpu) / runs, event.count // runs)
             for event in profile.key_averages()
-            if not self.on_gpu or event.device_type == torch.autograd.DeviceType.CUDA
+            if not self.on_gpu or event.device_type == DeviceType.CUDA
         }
         whole = sum(us for us, _ in times.values())
         top = sorted(times.items(), key=lambda item: -item[1][0])[:KERNELS]

@@ -57,6 +57,10 @@ class Results:
         """The tables, beside the file."""
         return self.path.with_suffix('.txt')
 
+    def forget_tests(self) -> None:
+        """Those of an earlier run: the code may have changed since."""
+        self.content['gpu'].pop('tests', None)
+
     def add(self, step: str, part: str, row: Row) -> None:
         """Put a row into a part, in place of one that has the same `KEYS`; and write the file."""
         if part in ('left_out', 'steps'):

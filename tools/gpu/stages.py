@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import cv2
@@ -41,14 +42,16 @@ def run(job: dict[str, Any], emit: Emit, clock: Clock) -> None:
     stages.BUDGET_S = budget_s = TINY_S if tiny else BUDGET_S
     frame = trial_frame(device, width, height)
     for name, parameters in PATHS.items():
-        attempt(name, emit, clock, 2.0, lambda n=name, p=parameters: _path(
-            n, p, device, frame.camera, budget_s, emit))  # fmt: skip
+        action = partial(_path, name, parameters, device, frame.camera, budget_s, emit)
+        attempt(name, emit, clock, 2.0, action)
 
-    def each(found: Iterator[Stage]) -> None:
+    def one(stage: Stage) -> None:
+        emit('stages', stages.row(stage, width, height, device))
+
+    def each(found: Callable[[], Iterator[Stage]]) -> None:
         with torch.inference_mode():
-            for stage in found:
-                attempt(stage.name, emit, clock, 0.0, lambda s=stage: emit(
-                    'stages', stages.row(s, width, height, device)))  # fmt: skip
+            for stage in found():
+                attempt(stage.name, emit, clock, 0.0, partial(one, stage))
 
     for title, found in (
         ('before the network', lambda: stages.before(frame, device)),
@@ -56,7 +59,7 @@ def run(job: dict[str, Any], emit: Emit, clock: Clock) -> None:
         ('after the network', lambda: stages.after(frame)),
         ('filters', lambda: filters.steps(frame)),
     ):
-        attempt(title, emit, clock, 0.0, lambda f=found: each(f()))
+        attempt(title, emit, clock, 0.0, partial(each, found))
 
 
 def _path(
