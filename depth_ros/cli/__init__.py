@@ -9,7 +9,8 @@ import os
 import sys
 
 from depth_ros import __version__
-from depth_ros.cli import calibrate, evaluate, info, run, table, view
+from depth_ros.cli import arguments as options
+from depth_ros.cli import calibrate, evaluate, export, info, run, table, view
 from depth_ros.core.errors import DepthRosError
 
 
@@ -26,12 +27,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='depth-ros', description='Metric depth from one camera.')
     parser.add_argument('--version', action='version', version=f'depth-ros {__version__}')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    for command in (table, info, run, evaluate, calibrate, view):
+    for command in (table, info, run, export, evaluate, calibrate, view):
         command.add_command(commands)
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stderr)
     logging.getLogger('huggingface_hub').propagate = False  # it has a handler, too
     try:
+        options.with_file(args)
         args.execute(args)
         sys.stdout.flush()
     except DepthRosError as error:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from depth_ros import models
@@ -91,6 +92,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that choose the network and its parameters."""
     parser.add_argument('--model', default=Settings().model, help='preset [%(default)s]')
     parser.add_argument('--weights', default='', help='file, folder or hub id')
+    parser.add_argument(
+        '--params-file', type=Path, metavar='FILE',
+        help='a params file of depth_node; the other options count more',
+    )  # fmt: skip
     add_parameters(parser)
 
 
@@ -103,6 +108,19 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def with_file(args: argparse.Namespace) -> None:
+    """Complete `--model`, `--weights` and `--device` from `--params-file`; `values` has the rest.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    path = getattr(args, 'params_file', None)
+    args.file_values = {} if path is None else layers.read_params_file(path)
+    for name, default in (('model', Settings().model), ('weights', ''), ('device', 'auto')):
+        if getattr(args, name, None) == default and name in args.file_values:
+            setattr(args, name, layers.checked(name, args.file_values[name]))
+
+
 def selection(args: argparse.Namespace) -> Selection:
     """The images that `add_inputs` chooses."""
     return Selection(args.every, args.start, args.end, args.limit)
@@ -111,6 +129,20 @@ def selection(args: argparse.Namespace) -> Selection:
 def camera(args: argparse.Namespace) -> GivenCamera:
     """The camera that `add_camera` describes."""
     return GivenCamera(args.fx, args.fy, args.cx, args.cy, args.hfov)
+
+
+def given(args: argparse.Namespace, **more: Any) -> dict[str, Any]:
+    """The parameters that the options of `add_model` give, by name.
+
+    Args:
+        args: of the command line.
+        **more: parameters that other arguments choose.
+
+    Raises:
+        ConfigError: one is not name:=value.
+    """
+    named = {'model': args.model, 'weights': args.weights, 'device': args.device}
+    return {**args.file_values, **named, **more, **layers.parse(args.parameters)}
 
 
 def values(
@@ -129,8 +161,7 @@ def values(
     Raises:
         ConfigError: a parameter does not exist or is out of range, or there are two cameras.
     """
-    chosen = {'model': args.model, 'weights': args.weights, 'device': args.device, **more}
-    chosen |= layers.parse(args.parameters)
+    chosen = given(args, **more)
     described = bool(camera(args).values())
     known = known or described or all(one.has_camera for one in inputs)
     if not known and chosen['model'] != 'auto' and models.get(chosen['model']).estimates_camera:

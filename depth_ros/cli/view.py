@@ -23,7 +23,8 @@ from depth_ros.parameters.settings import Colorized
 
 #: options for recorded images only, and for a running node only
 RECORDED = {
-    'model': '--model', 'weights': '--weights', 'device': '--device', 'parameters': '-p',
+    'params_file': '--params-file', 'model': '--model', 'weights': '--weights',
+    'device': '--device', 'parameters': '-p',
     'fx': '--fx', 'fy': '--fy', 'cx': '--cx', 'cy': '--cy', 'hfov': '--hfov', 'topic': '--topic',
     'topics': '-r', 'every': '--every', 'start': '--start', 'end': '--end', 'limit': '--limit',
 }  # fmt: skip

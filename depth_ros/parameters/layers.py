@@ -251,3 +251,43 @@ def parse(rules: list[str]) -> dict[str, Any]:
             raise ConfigError(f'{rule!r} is not name:=value')
         values[name] = yaml.safe_load(text)
     return values
+
+
+def read_params_file(path: Path, node: str = 'depth_node') -> dict[str, Any]:
+    """Values of a ROS params file for a node, by name; those of later sections count.
+
+    Args:
+        path: of the YAML file.
+        node: sections for it are `/**`, `/*` or end in its name.
+
+    Raises:
+        ConfigError: it cannot be read, or has no parameters of the node.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f'{path} cannot be read: {error.strerror}') from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f'{path} is no params file: {" ".join(str(error).split())}') from error
+    values: dict[str, Any] = {}
+    sections = []
+    for name, section in _sections(tree):
+        sections.append(name)
+        if name.rpartition('/')[2] in ('*', '**', node):
+            values |= _flat(section)
+    if not values:
+        raise ConfigError(
+            f'{path} has no parameters of {node}; it has '
+            f'{", ".join(sections) or "no ros__parameters"}. A params file begins with the lines '
+            '/**: and ros__parameters:'
+        )
+    return values
+
+
+def _sections(tree: Any, prefix: str = '') -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Names of nodes, and what is below their `ros__parameters`."""
+    for name, below in tree.items() if isinstance(tree, Mapping) else ():
+        if name == 'ros__parameters' and isinstance(below, Mapping):
+            yield prefix, below
+        elif isinstance(below, Mapping):
+            yield from _sections(below, f'{prefix}/{str(name).strip("/")}')

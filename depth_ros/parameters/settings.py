@@ -398,6 +398,13 @@ class CompressedDepth:
     )
 
 
+#: of `Onnx.resize`
+RESIZES = (
+    'area', 'linear', 'cubic', 'opencv_area', 'opencv_linear', 'opencv_cubic',
+    'opencv_area_or_cubic', 'pillow_bicubic', 'pillow_lanczos',
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Onnx:
     """Description of your own network (model onnx)."""
@@ -410,10 +417,42 @@ class Onnx:
         choices=('metric', 'canonical', 'scale_invariant', 'affine_inverse'),
         needs='onnx',
     )
+    input: str = setting(
+        '',
+        'Name of the input that takes the image. Empty: the only one.',
+        'The file has several inputs; the error lists them.',
+        needs='onnx',
+    )
+    intrinsics: str = setting(
+        '',
+        'Name of the input that takes the intrinsics of the resized image: a 3x3 matrix K, or fx '
+        'fy cx cy [px]. Empty: none does.',
+        'Your network takes the intrinsics.',
+        needs='onnx',
+    )
     output: str = setting(
         '',
         'Name of the output that is depth. Empty: the only one.',
         'The file has several outputs; the error lists them.',
+        needs='onnx',
+    )
+    sky: str = setting(
+        '',
+        'Name of an output that is above 0.5, or true, in the sky. Empty: none is.',
+        'Your network finds the sky.',
+        needs='onnx',
+    )
+    confidence: str = setting(
+        '',
+        'Name of an output that is larger where depth is more certain. Empty: none is.',
+        'Your network has a confidence.',
+        needs='onnx',
+    )
+    inverse: bool = setting(
+        False,
+        'The output is 1 / depth, such as 1/m, and onnx.kind is that of depth. affine_inverse '
+        'is inverse by itself.',
+        'Your network outputs inverse depth without an unknown shift.',
         needs='onnx',
     )
     input_size: list[int] = setting(
@@ -422,15 +461,55 @@ class Onnx:
         'The file has dynamic axes.',
         needs='onnx',
     )
+    image_size: list[int] = setting(
+        [0, 0],
+        'Width and height of an image that is stretched to onnx.input_size. Images of another '
+        'shape are padded to this one before. 0 0: as onnx.input_size.',
+        'Your network takes images whose aspect ratio was changed.',
+        needs='onnx',
+    )
+    resize: str = setting(
+        'area',
+        'How the image is resized: by the mean of an area, linearly or cubically as floats, or as '
+        'OpenCV or Pillow resize bytes; opencv_area_or_cubic is cubic where it enlarges.',
+        'You want exactly what your network was trained with.',
+        choices=RESIZES,
+        needs='onnx',
+    )
+    longer_side: int = setting(
+        0,
+        'Longer side [px] to which the image is resized first, with its aspect ratio. 0: it is '
+        'resized once.',
+        'You want exactly what your network was trained with.',
+        low=0,
+        high=8192,
+        needs='onnx',
+    )
+    align_corners: str = setting(
+        'none',
+        'What is resized so that its corner pixels coincide: the output, or both, the input and '
+        'the output (align_corners of torch).',
+        'You want exactly what your network was trained with.',
+        choices=('none', 'output', 'both'),
+        needs='onnx',
+    )
+    channel_order: str = setting(
+        'rgb',
+        'Order of the channels of the input.',
+        'Your network was trained with images as OpenCV reads them.',
+        choices=('rgb', 'bgr'),
+        needs='onnx',
+    )
     mean: list[float] = setting(
         [0.0, 0.0, 0.0],
-        'Mean subtracted from RGB in 0..1.',
+        'Mean subtracted from the channels in 0..1, in their order.',
         'Your network was trained with a normalisation.',
         needs='onnx',
     )
     std: list[float] = setting(
         [1.0, 1.0, 1.0],
-        'Standard deviation RGB is divided by, after subtracting the mean.',
+        'Standard deviation the channels are divided by, after subtracting the mean. 0.003922 '
+        'makes 0..255 of them.',
         'Your network was trained with a normalisation.',
         needs='onnx',
     )

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import logging
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.resample import resize_bilinear, resize_masked
@@ -32,6 +33,7 @@ from depth_ros.models.depth_anything.preprocessing import PREPROCESSING
 from depth_ros.models.depth_anything.variant import Variant
 from depth_ros.models.interface import ModelOptions, Preset
 from depth_ros.models.loading import load_network
+from depth_ros.models.onnx_form import Converted, OnnxForm
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +121,29 @@ class DepthAnythingModel(BatchedModel):
         x = self._preprocessing.resize(frame.rgb, size, self._side)
         return ((x - self._mean) / self._std).to(self._dtype)
 
+    def onnx_form(self, size: tuple[int, int]) -> OnnxForm:
+        """The network for images of (H, W)."""
+        described: dict[str, Any] = {
+            'mean': list(MEAN),
+            'std': list(STD),
+            'resize': self._preprocessing.kernel,
+            'align_corners': self._preprocessing.aligned,
+        }
+        if self._variant.version == 3:  # resizes in two steps
+            described['longer_side'] = self._side
+        network: nn.Module = self.network
+        outputs: tuple[str, ...] = ('depth',)
+        if self.kind is Kind.AFFINE_INVERSE:
+            outputs = ('inverse_depth',)
+        elif self._variant.network == 'any_view':
+            outputs = ('depth', 'confidence')
+        elif self._variant.network == 'sky':
+            network = Converted(network, lambda maps: (maps[0], maps[1] >= SKY))
+            outputs = ('depth', 'sky')
+        if self.kind is Kind.CANONICAL:
+            described['canonical_focal'] = CANONICAL_FOCAL
+        return OnnxForm(network, self.network_size(*size), outputs, described)
+
     def network_size(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) of the network input for an image of height x width, multiples of 14."""
         key = (height, width)
@@ -142,7 +167,7 @@ class DepthAnythingModel(BatchedModel):
 
     def to_image_pixels(self, values: Tensor, size: tuple[int, int]) -> Tensor:
         """Resize an output map (h, w) to (H, W); align_corners as published for each version."""
-        if not self._preprocessing.align_corners:
+        if self._preprocessing.aligned == 'none':
             return resize_bilinear(values[None], size)[0]
         return F.interpolate(values[None, None], size=size, mode='bilinear', align_corners=True)[
             0, 0

@@ -22,13 +22,15 @@ class Preprocessing:
         side: default input size [px]; `patches` defines which side.
         patches: height, width, side -> patches (p, q).
         resize: image (H, W, 3) uint8, (h, w), side -> (3, h, w) float32 in 0..1.
-        align_corners: resize the output with `align_corners`.
+        aligned: what is resized with `align_corners`: none, output or both.
+        kernel: of `resize`, as `onnx.resize` names it.
     """
 
     side: int
     patches: Callable[[int, int, int], tuple[int, int]]
     resize: Callable[[Tensor, tuple[int, int], int], Tensor]
-    align_corners: bool
+    aligned: str
+    kernel: str
 
 
 def _shortest_side(height: int, width: int, side: int) -> tuple[int, int]:
@@ -88,9 +90,9 @@ def _resize_aligned(rgb: Tensor, size: tuple[int, int], side: int) -> Tensor:
 
 #: By version; 'bins' are the metric networks of version 1.
 PREPROCESSING: dict[int | str, Preprocessing] = {
-    1: Preprocessing(518, _shortest_side, _resize_cubic, align_corners=False),
-    2: Preprocessing(518, _shortest_side, _resize_cubic, align_corners=True),
-    3: Preprocessing(504, _longest_side, _resize_in_two_steps, align_corners=False),
+    1: Preprocessing(518, _shortest_side, _resize_cubic, 'none', 'cubic'),
+    2: Preprocessing(518, _shortest_side, _resize_cubic, 'output', 'cubic'),
+    3: Preprocessing(504, _longest_side, _resize_in_two_steps, 'none', 'opencv_area_or_cubic'),
     # the output is resized as for their training loss
-    'bins': Preprocessing(518, _fixed_aspect, _resize_aligned, align_corners=True),
+    'bins': Preprocessing(518, _fixed_aspect, _resize_aligned, 'both', 'linear'),
 }

@@ -9,9 +9,10 @@ terms of `Prediction` this is a canonical camera with fx = W.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError
@@ -22,6 +23,7 @@ from depth_ros.models.depth_pro.checkpoint import load_checkpoint
 from depth_ros.models.depth_pro.network import SIDE, TILES, DepthPro
 from depth_ros.models.interface import ModelOptions, Preset
 from depth_ros.models.loading import load_network
+from depth_ros.models.onnx_form import OnnxForm
 
 #: Range of inverse depth [1/m] in the published code: 10 km, which also means sky, and 0.1 mm.
 FAR, NEAR = 1e-4, 1e4
@@ -94,6 +96,15 @@ class DepthProModel(BatchedModel):
         x = rgb.permute(2, 0, 1).float() / 255  # (3, H, W)
         return resize_bilinear((x - 0.5) / 0.5, (SIDE, SIDE)).to(self._dtype)
 
+    def onnx_form(self, size: tuple[int, int]) -> OnnxForm:
+        """The network with inverse depth [1/m] of the camera as its output."""
+        described: dict[str, Any] = {'kind': 'metric', 'inverse': True, 'resize': 'linear'}
+        described |= {'mean': [0.5] * 3, 'std': [0.5] * 3}
+        network = _WithIntrinsics(self.network)
+        return OnnxForm(
+            network, (SIDE, SIDE), ('inverse_depth',), described, takes_intrinsics=True
+        )
+
     def postprocess(self, maps: Maps, frame: Frame) -> Prediction:
         """Convert canonical inverse depth (1536, 1536) to Z_c [m] for fx = W, (H, W) float32.
 
@@ -110,3 +121,16 @@ class DepthProModel(BatchedModel):
             focal_px=(w, w * fy / fx),  # so that both ratios are fx / W: fy has no effect
             sky=resized <= far,
         )
+
+
+class _WithIntrinsics(nn.Module):
+    """Image and K -> inverse depth [1/m]; see `onnx_form.OnnxForm`."""
+
+    def __init__(self, network: DepthPro) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, intrinsics: Tensor) -> Tensor:
+        """(1, 3, 1536, 1536) and (1, 3, 3) -> (1, 1536, 1536) float32."""
+        inverse: Tensor = self.network(image) * (SIDE / intrinsics[:, 0, 0])
+        return inverse.clamp(FAR, NEAR)

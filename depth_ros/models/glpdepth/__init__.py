@@ -25,6 +25,7 @@ from depth_ros.models.glpdepth.checkpoint import load_checkpoint
 from depth_ros.models.glpdepth.network import STRIDE, GlpDepth
 from depth_ros.models.interface import ModelOptions, Preset
 from depth_ros.models.loading import load_network
+from depth_ros.models.onnx_form import OnnxForm
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,11 @@ class GlpDepthModel(BatchedModel):
         size = self.network_size(*frame.camera.size)
         x = resize_uint8(frame.rgb, size, 'linear').permute(2, 0, 1)
         return (x.float() / 255).to(self._dtype)
+
+    def onnx_form(self, size: tuple[int, int]) -> OnnxForm:
+        """The network for images of (H, W)."""
+        described = {'resize': 'opencv_linear'}
+        return OnnxForm(self.network, self.network_size(*size), ('depth',), described)
 
     def network_size(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) of the network input for an image of height x width, multiples of 32."""

@@ -24,6 +24,7 @@ from depth_ros.models.interface import ModelOptions, Preset
 from depth_ros.models.loading import load_network
 from depth_ros.models.monodepth2.checkpoint import load_checkpoint
 from depth_ros.models.monodepth2.network import Monodepth2, Variant
+from depth_ros.models.onnx_form import Converted, OnnxForm
 
 MIN_DEPTH, MAX_DEPTH = 0.1, 100.0  # range of the output, in the unit of training
 # Training used a stereo baseline of 0.1; that of KITTI's car is 0.54 m.
@@ -74,6 +75,12 @@ class Monodepth2Model(BatchedModel):
         """Resized image, (3, h, w) in 0..1, in the dtype of the network; the aspect changes."""
         x = resize_uint8(frame.rgb, self._size, 'lanczos3').permute(2, 0, 1)
         return (x.float() / 255).to(self._dtype)
+
+    def onnx_form(self, size: tuple[int, int]) -> OnnxForm:
+        """The network with inverse depth as its output, for images of (H, W)."""
+        network = Converted(self.network, lambda y: 1 / (self._unit * depth(y)))
+        described = {'inverse': True, 'resize': 'pillow_lanczos'}
+        return OnnxForm(network, self._size, ('inverse_depth',), described)
 
     def to_image_pixels(self, sigmoid_disparity: Tensor, size: tuple[int, int]) -> Tensor:
         """Resize an output map (h, w) to (H, W)."""

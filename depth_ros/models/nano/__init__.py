@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from depth_ros.checkpoints.families import describe, guess_family
 from depth_ros.checkpoints.load import load_strict
@@ -33,6 +33,7 @@ from depth_ros.models.nano.network import (
     input_size,
     slopes,
 )
+from depth_ros.models.onnx_form import OnnxForm
 
 log = logging.getLogger(__name__)
 ASPECTS = 0.74, 1.8  # width / height, beyond which the metres of real crops were off by a third
@@ -106,6 +107,22 @@ class NanoModel(BatchedModel):
         """(h, w) of the network input for an image of height x width, see `network.input_size`."""
         return input_size(height, width, self._side)
 
+    def onnx_form(self, size: tuple[int, int]) -> OnnxForm:
+        """The network with its ray slopes, for images of (H, W)."""
+        described = {
+            'mean': [MEAN] * 3,
+            'std': [STD] * 3,
+            'canonical_focal': FOCAL,
+            'resize': 'opencv_area',
+        }
+        return OnnxForm(
+            _WithIntrinsics(self.network),
+            self.network_size(*size),
+            ('depth', 'sky'),
+            described,
+            takes_intrinsics=True,
+        )
+
     def _network_camera(self, frame: Frame) -> tuple[Camera, Tensor]:
         """Camera at network size and its `slopes` (2, h, w), cached for each camera."""
         if frame.camera not in self._cameras:
@@ -124,3 +141,21 @@ class NanoModel(BatchedModel):
                 self._cameras.pop(next(iter(self._cameras)))
             self._cameras[frame.camera] = (camera, slopes(camera, frame.rgb.device))
         return self._cameras[frame.camera]
+
+
+class _WithIntrinsics(nn.Module):
+    """Image and K -> depth of the canonical camera [m], and sky; see `onnx_form.OnnxForm`."""
+
+    def __init__(self, network: Nano) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor]:
+        """(1, 3, h, w) and (1, 3, 3) -> (1, h, w) float32 and (1, h, w) bool."""
+        h, w = image.shape[2:]
+        cx, cy = intrinsics[:, 0, 2], intrinsics[:, 1, 2]
+        u = (torch.arange(w, dtype=torch.float32) - cx) / FOCAL  # as `network.slopes`
+        v = (torch.arange(h, dtype=torch.float32) - cy) / FOCAL
+        ray_slopes = torch.stack((u.expand(h, -1), v[:, None].expand(-1, w)))[None]
+        log_z, sky = self.network(torch.cat((image, ray_slopes), dim=1))
+        return log_z.exp(), sky > SKY_LOGIT

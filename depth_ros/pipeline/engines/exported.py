@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -97,6 +97,27 @@ def write_onnx(network: nn.Module, x: Tensor, path: Path) -> None:
         ConfigError: onnxscript is missing.
         InferenceError: the network cannot be exported.
     """
+    onnx_program(network, (x,)).save(path, external_data=True)
+
+
+def onnx_program(
+    network: nn.Module,
+    inputs: tuple[Tensor, ...],
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+) -> Any:
+    """The `torch.onnx.ONNXProgram` of a network.
+
+    Args:
+        network: on the CPU, in fp32.
+        inputs: of the only sizes that it takes then.
+        input_names: None for those of the arguments of its `forward`.
+        output_names: None for those of torch.
+
+    Raises:
+        ConfigError: onnxscript is missing.
+        InferenceError: the network cannot be exported.
+    """
     try:
         import onnxscript  # noqa: F401  (torch.onnx needs it)
     except ImportError as error:
@@ -109,9 +130,15 @@ def write_onnx(network: nn.Module, x: Tensor, path: Path) -> None:
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter('ignore')  # deprecations within torch
-            network(x.clone())  # tables that are made at the first run cannot be exported
-            torch.onnx.export(
-                network, (x.clone(),), path, dynamo=True, verbose=False, external_data=True
+            # tables that are made at the first run cannot be exported
+            network(*(x.clone() for x in inputs))
+            return torch.onnx.export(
+                network,
+                tuple(x.clone() for x in inputs),
+                dynamo=True,
+                verbose=False,
+                input_names=input_names,
+                output_names=output_names,
             )
     except Exception as error:  # of torch.onnx, which has many
         raise InferenceError(f'the network cannot be exported ({_first_line(error)})') from error
