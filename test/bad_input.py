@@ -525,14 +525,26 @@ ONNX_FILES = (
     BadInput(
         'two inputs',
         REFUSED,
-        'a depth network here takes one input (1, 3, height, width): export it again',
+        'set onnx.input to the name of the image, and onnx.intrinsics to that of the camera',
         {'network': {'inputs': 2}},
     ),
     BadInput(
-        'channels last: an input (1, 48, 64, 3)',
+        'two inputs, of which one is neither image nor intrinsics',
         REFUSED,
-        'a depth network here takes one input (1, 3, height, width): export it again',
+        'and nothing is known for x1; if one is the camera matrix set onnx.intrinsics, else',
+        {'network': {'inputs': 2}, 'described': {'input': 'x0'}},
+    ),
+    BadInput(
+        'channels last: an input (1, 48, 64, 3)',
+        USED,
+        "float32 input 64x48, depth is the output 'depth'",
         {'network': {'shape': (1, 48, 64, 3)}},
+    ),
+    BadInput(
+        'an input of one channel',
+        REFUSED,
+        'takes one input (1, 3, height, width) or (1, height, width, 3): export it again',
+        {'network': {'shape': (1, 1, 48, 64)}},
     ),
     BadInput(
         'a batch of two images',

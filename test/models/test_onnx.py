@@ -5,8 +5,11 @@ import subprocess
 import sys
 
 import bad_input
+import cv2
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 onnx = pytest.importorskip(
     'onnx', reason='the package onnx, which writes the test networks, is missing'
@@ -20,14 +23,15 @@ from depth_ros.core.camera import Camera  # noqa: E402
 from depth_ros.core.errors import ConfigError, DepthRosError, InferenceError, WeightsError  # noqa: E402
 from depth_ros.core.types import Frame, Kind  # noqa: E402
 from depth_ros.models import ModelOptions  # noqa: E402
-from depth_ros.parameters.settings import Onnx  # noqa: E402
+from depth_ros.parameters.settings import RESIZES, Onnx  # noqa: E402
 
 
 def network(path, shape=(1, 3, 48, 64), inputs=1, pool=1, takes_type='FLOAT', others=()):
-    """A file whose network answers with the red channel, averaged over `pool` pixels a side.
+    """A file whose network answers with the first channel, averaged over `pool` pixels a side.
 
     Its output is of float32, its further outputs are of the types `others`.
     """
+    channels_last = shape[3] == 3
     kind = getattr(TensorProto, takes_type)
     takes = [helper.make_tensor_value_info(f'x{k}', kind, shape) for k in range(inputs)]
     gives = [helper.make_tensor_value_info('depth', TensorProto.FLOAT, None)]
@@ -38,8 +42,10 @@ def network(path, shape=(1, 3, 48, 64), inputs=1, pool=1, takes_type='FLOAT', ot
         helper.make_tensor(n, TensorProto.INT64, [1], [v])
         for n, v in (('a', 0), ('b', 1), ('axis', 1))
     ]
+    order = [0, 3, 1, 2] if channels_last else [0, 1, 2, 3]
     nodes = [
-        helper.make_node('Cast', ['x0'], ['x'], to=TensorProto.FLOAT),
+        helper.make_node('Transpose', ['x0'], ['first'], perm=order),
+        helper.make_node('Cast', ['first'], ['x'], to=TensorProto.FLOAT),
         helper.make_node('Slice', ['x', 'a', 'b', 'axis'], ['red']),
         helper.make_node(
             'AveragePool', ['red'], ['depth'], kernel_shape=[pool] * 2, strides=[pool] * 2
@@ -131,6 +137,14 @@ def test_any_size_networks_take_the_size_described(tmp_path):
         ({'kind': 'canonical'}, 'set onnx.canonical_focal'),
         ({'canonical_focal': 70.0}, 'set the kind to canonical'),
         ({'training_camera': [1.0, 2.0]}, 'takes 4 numbers'),
+        ({'image_size': [640]}, 'takes 2 numbers'),
+        ({'image_size': [640, 0]}, 'both must be positive, or both 0'),
+        ({'kind': 'affine_inverse', 'inverse': True}, 'leave onnx.inverse at false'),
+        ({'longer_side': 504}, "onnx.resize 'area' resizes once"),
+        (
+            {'image_size': [640, 480], 'training_camera': [50.0, 50.0, 32.0, 24.0]},
+            'leave one of them at its default',
+        ),
     ],
 )
 def test_descriptions_that_cannot_be_right_are_refused(tmp_path, described, said):
@@ -138,10 +152,216 @@ def test_descriptions_that_cannot_be_right_are_refused(tmp_path, described, said
         load(network(tmp_path / 'n.onnx'), **described)
 
 
-@pytest.mark.parametrize(('shape', 'inputs'), [((1, 3, 48, 64), 2), ((1, 48, 64, 3), 1)])
-def test_networks_with_other_inputs_are_refused(tmp_path, shape, inputs):
-    with pytest.raises(WeightsError, match='takes one input'):
-        load(network(tmp_path / 'n.onnx', shape, inputs))
+@pytest.mark.parametrize('shape', [(1, 4, 48, 64), (1, 48, 64, 1), (2, 48, 64, 3)])
+def test_networks_with_other_inputs_are_refused(tmp_path, shape):
+    with pytest.raises(WeightsError, match=r'takes one input|a batch of 2 images'):
+        load(network(tmp_path / 'n.onnx', shape))
+
+
+@pytest.mark.parametrize('shape', [(1, 48, 64, 3), ('n', 'h', 'w', 3)])
+def test_channels_may_be_last(tmp_path, shape):
+    asked = frame(CAM)
+    expected = load(network(tmp_path / 'first.onnx')).predict(asked).values
+    model = load(network(tmp_path / 'last.onnx', shape), input_size=[64, 48])
+    torch.testing.assert_close(model.predict(asked).values, expected)
+
+
+def test_channels_may_be_as_opencv_reads_them(tmp_path):
+    picture = torch.zeros((120, 200, 3), dtype=torch.uint8)
+    picture[..., 2] = 51
+    model = load(network(tmp_path / 'n.onnx'), channel_order='bgr', mean=[0.1, 0.0, 0.0])
+    values = model.predict(Frame(picture, CAM)).values
+    torch.testing.assert_close(values, torch.full((120, 200), 0.1))
+
+
+def several(path, shape=(1, 3, 3), kind='FLOAT'):
+    """A file with image and intrinsics, and as outputs depth, the intrinsics, sky, confidence.
+
+    Depth is 2 + red, sky is where red is above 0.5, the confidence is twice red.
+    """
+    takes = [
+        helper.make_tensor_value_info('picture', TensorProto.FLOAT, (1, 3, 48, 64)),
+        helper.make_tensor_value_info('K', getattr(TensorProto, kind), shape),
+    ]
+    gives = [
+        helper.make_tensor_value_info('depth', TensorProto.FLOAT, None),
+        helper.make_tensor_value_info('camera', getattr(TensorProto, kind), None),
+        helper.make_tensor_value_info('sky', TensorProto.BOOL, None),
+        helper.make_tensor_value_info('sure', TensorProto.FLOAT, None),
+    ]
+    constants = [
+        helper.make_tensor(n, TensorProto.INT64, [1], [v])
+        for n, v in (('a', 0), ('b', 1), ('axis', 1))
+    ]
+    constants += [
+        helper.make_tensor(n, TensorProto.FLOAT, [], [v]) for n, v in (('half', 0.5), ('two', 2.0))
+    ]
+    nodes = [
+        helper.make_node('Slice', ['picture', 'a', 'b', 'axis'], ['red']),
+        helper.make_node('Add', ['red', 'two'], ['depth']),
+        helper.make_node('Identity', ['K'], ['camera']),
+        helper.make_node('Greater', ['red', 'half'], ['sky']),
+        helper.make_node('Mul', ['red', 'two'], ['sure']),
+    ]
+    graph = helper.make_graph(nodes, 'several', takes, gives, constants)
+    opset = [helper.make_opsetid('', 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ('shape', 'kind'), [((1, 3, 3), 'FLOAT'), ((3, 3), 'DOUBLE'), (('n', 4), 'FLOAT')]
+)
+def test_intrinsics_are_those_of_the_resized_image(tmp_path, shape, kind):
+    model = load(
+        several(tmp_path / 'n.onnx', shape, kind),
+        input='picture', intrinsics='K', output='depth', sky='sky', confidence='sure',
+    )  # fmt: skip
+    inner = model.resizing.camera(CAM)
+    (camera,) = model.session.run(
+        ['camera'],
+        {
+            'picture': torch.zeros(1, 3, 48, 64).numpy(),
+            'K': model._intrinsics(inner),
+        },
+    )
+    # 200x120 fits into 64x48 at 0.32, with 4.8 rows above and below
+    K = [51.2, 48.0, (103 + 0.5) * 0.32 - 0.5, (57 + 0.5) * 0.32 - 0.5 + 4.8]
+    if shape[-1] == 3:
+        K = [K[0], 0, K[2], 0, K[1], K[3], 0, 0, 1]
+    assert camera.ravel() == pytest.approx(K)
+    assert torch.isfinite(model.predict(frame(CAM)).values).any()
+
+
+def test_sky_and_confidence_are_outputs_by_name(tmp_path):
+    picture = torch.zeros((120, 200, 3), dtype=torch.uint8)
+    picture[:60, :, 0] = 204
+    names = {'intrinsics': 'K', 'output': 'depth', 'sky': 'sky', 'confidence': 'sure'}
+    prediction = load(several(tmp_path / 'n.onnx'), **names).predict(Frame(picture, CAM))
+    rows = torch.arange(120)[:, None].expand(-1, 200)
+    clear = (rows - 59.5).abs() > 3  # from the border between them
+    assert (prediction.sky == (rows < 60))[clear].all()
+    torch.testing.assert_close(
+        prediction.values[clear & (rows > 60)], torch.tensor(2.0).expand(57 * 200)
+    )
+    # depth beside the sky is not mixed with that of the sky
+    assert prediction.values[~prediction.sky].max() < 2.2
+    confidence = torch.where(rows < 60, 1.6, 0.0)
+    torch.testing.assert_close(prediction.confidence[clear], confidence[clear])
+
+
+@pytest.mark.parametrize(
+    ('described', 'said'),
+    [
+        ({}, r'set onnx\.input to the name of the image, and onnx\.intrinsics'),
+        ({'input': 'image'}, r"onnx\.input is 'image', which .* one of: picture .* K tensor"),
+        ({'input': 'K', 'intrinsics': 'K'}, r"onnx\.input and onnx\.intrinsics are both 'K'"),
+        ({'input': 'K', 'intrinsics': 'picture'}, r'K tensor.*; a depth network here takes one'),
+        ({'intrinsics': 'K'}, 'has 4 outputs: .*; set onnx.output'),
+        ({'intrinsics': 'K', 'output': 'depth', 'sky': 'sky!'}, r"onnx\.sky is 'sky!', which"),
+        ({'intrinsics': 'K', 'output': 'sky', 'sky': 'sky'}, 'and so is onnx.sky'),
+        (
+            {'intrinsics': 'K', 'output': 'depth', 'confidence': 'sky'},
+            r'the output sky is tensor\(bool\), and onnx\.confidence takes',
+        ),
+    ],
+)
+def test_names_that_cannot_be_right_are_refused(tmp_path, described, said):
+    with pytest.raises(DepthRosError, match=said):
+        load(several(tmp_path / 'n.onnx'), **described)
+
+
+@pytest.mark.parametrize(('shape', 'kind'), [((1, 5), 'FLOAT'), ((3, 3), 'INT64')])
+def test_an_input_that_takes_no_intrinsics_is_refused(tmp_path, shape, kind):
+    with pytest.raises(
+        WeightsError, match=r'K tensor.* takes no intrinsics.*set onnx\.intrinsics'
+    ):
+        load(several(tmp_path / 'n.onnx', shape, kind), intrinsics='K', output='depth')
+
+
+def test_inverse_depth_is_resized_before_it_is_divided(tmp_path):
+    asked = frame(CAM)
+    plain = load(network(tmp_path / 'n.onnx'), std=[2.0, 1.0, 1.0]).predict(asked).values
+    inverse = load(network(tmp_path / 'n.onnx'), std=[2.0, 1.0, 1.0], inverse=True)
+    torch.testing.assert_close(inverse.predict(asked).values, 1 / plain)
+    black = Frame(torch.zeros((120, 200, 3), dtype=torch.uint8), CAM)
+    assert (inverse.predict(black).values == torch.inf).all(), 'as far as there is'
+
+
+def noise(width, height):
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8, generator=generator)
+    return Frame(pixels, Camera(width, height, 1.1 * width, 1.2 * width, 0.4 * width, 30.0))
+
+
+LIBRARIES = {
+    'opencv_area': lambda x: cv2.resize(x, (64, 48), interpolation=cv2.INTER_AREA),
+    'opencv_linear': lambda x: cv2.resize(x, (64, 48), interpolation=cv2.INTER_LINEAR),
+    'opencv_cubic': lambda x: cv2.resize(x, (64, 48), interpolation=cv2.INTER_CUBIC),
+    'opencv_area_or_cubic': lambda x: cv2.resize(x, (64, 48), interpolation=cv2.INTER_AREA),
+    'pillow_lanczos': lambda x: np.array(Image.fromarray(x).resize((64, 48), Image.LANCZOS)),
+    'linear': lambda x: cv2.resize(x.astype(np.float32), (64, 48)),
+    'cubic': lambda x: cv2.resize(x.astype(np.float32), (64, 48), interpolation=cv2.INTER_CUBIC),
+}
+
+
+@pytest.mark.parametrize('resize', LIBRARIES)
+def test_images_are_resized_as_the_library_does(tmp_path, resize):
+    """Also one of another shape, which is stretched if it is said so."""
+    asked = noise(200, 120)
+    described = {'resize': resize, 'image_size': [200, 120]}
+    model = load(network(tmp_path / 'n.onnx'), **described)
+    found = 255 * model._image(asked, model.resizing.camera(asked.camera))[0].transpose(1, 2, 0)
+    expected = LIBRARIES[resize](asked.rgb.numpy())
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert model.predict(asked).values.isfinite().all()
+
+
+@pytest.mark.parametrize('resize', RESIZES)
+def test_images_of_another_shape_are_padded(tmp_path, resize):
+    """With any kernel the whole image is seen, in its place."""
+    described = {'resize': resize, 'image_size': [200, 120]}
+    asked = frame(Camera(120, 200, 90.0, 90.0, 60.0, 110.0))
+    values = load(network(tmp_path / 'n.onnx'), **described).predict(asked).values
+    inner = (slice(12, -12), slice(12, -12))
+    assert (values - asked.rgb[..., 0] / 255)[inner].abs().max() < 0.1
+
+
+def test_the_first_of_two_steps_keeps_the_aspect_ratio(tmp_path):
+    asked = noise(320, 180)
+    described = {'resize': 'opencv_area', 'longer_side': 100, 'image_size': [320, 180]}
+    model = load(network(tmp_path / 'n.onnx'), **described)
+    found = 255 * model._image(asked, model.resizing.camera(asked.camera))[0].transpose(1, 2, 0)
+    first = cv2.resize(asked.rgb.numpy(), (100, 56), interpolation=cv2.INTER_AREA)
+    expected = cv2.resize(first, (64, 48), interpolation=cv2.INTER_AREA)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize('align', ['none', 'output', 'both'])
+def test_corners_are_aligned_as_torch_does(tmp_path, align):
+    asked = noise(200, 120)
+    described = {'resize': 'linear', 'image_size': [200, 120], 'align_corners': align}
+    model = load(network(tmp_path / 'n.onnx'), **described)
+    red = asked.rgb[None, None, ..., 0] / 255
+    resize = torch.nn.functional.interpolate
+    seen = resize(red, (48, 64), mode='bilinear', align_corners=align == 'both')
+    expected = resize(seen, (120, 200), mode='bilinear', align_corners=align != 'none')[0, 0]
+    torch.testing.assert_close(model.predict(asked).values, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_description_that_contradicts_the_file_is_refused(tmp_path, caplog):
+    caplog.set_level('INFO', logger='depth_ros')
+    path = network(tmp_path / 'n.onnx')
+    model = onnx.load(path)
+    about = {'depth_ros.onnx': '{"kind": "scale_invariant"}', 'licence': 'CC-BY-NC-4.0'}
+    helper.set_model_props(model, about)
+    onnx.save(model, path)
+    with pytest.raises(
+        ConfigError, match=r"onnx\.kind is 'metric', but .* 'scale_invariant': use"
+    ):
+        load(path)
+    assert load(path, kind='scale_invariant').kind is Kind.SCALE_INVARIANT
+    assert 'licence of the weights: CC-BY-NC-4.0' in caplog.text
 
 
 @pytest.mark.parametrize('kind', ['FLOAT16', 'DOUBLE', 'UINT8'])

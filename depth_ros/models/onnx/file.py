@@ -219,6 +219,11 @@ def _choose_inputs(inputs: list[Any], description: Onnx, path: Path) -> tuple[An
             raise ConfigError(
                 f'onnx.{name} is {wanted!r}, which {path} does not take; set it to one of: {found}'
             )
+    if description.input and description.input == description.intrinsics:
+        raise ConfigError(
+            f'onnx.input and onnx.intrinsics are both {description.input!r}; set them to '
+            f'different ones of: {found}'
+        )
     intrinsics = by_name.pop(description.intrinsics, None)
     image = by_name.pop(description.input or next(iter(by_name), ''), None)
     if image is None:
