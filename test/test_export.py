@@ -144,6 +144,16 @@ def test_the_files_of_other_families_give_their_depth(tmp_path, capsys, name, si
     shutil.rmtree(tmp_path)  # hundreds of MB
 
 
+def test_images_of_another_shape_are_told(nano, caplog):
+    """All but the first, as the trial image at start is not the user's."""
+    pipeline = of_file(nano / 'nano.yaml')
+    for size in ((640, 480), (320, 240), (640, 360), (640, 360), (641, 480)):
+        pipeline(frame(*size))
+    (said,) = [r.getMessage() for r in caplog.records if r.levelname == 'WARNING']
+    assert said.startswith('images of 640x360 are padded to the shape of 320x240, for which this')
+    assert 'depth-ros export --size 640x360' in said
+
+
 def test_the_file_says_what_it_is(nano):
     session = onnxruntime.InferenceSession(nano / 'nano.onnx', providers=['CPUExecutionProvider'])
     about = session.get_modelmeta().custom_metadata_map
@@ -163,6 +173,19 @@ def test_the_file_says_what_it_is(nano):
     assert params['range'] == {'max': 80.0}, 'as config/models has it'
     assert params['weights'] == str(nano / 'nano.onnx') and os.path.isabs(params['weights'])
     assert json.loads(about['depth_ros.onnx']) == params['onnx']
+
+
+def test_info_shows_what_the_file_says(nano, capsys):
+    assert main(['info', str(nano / 'nano.onnx')]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        'inputs    image tensor(float) [1, 3, 48, 64], intrinsics tensor(float) [1, 3, 3]\n'
+        in (printed)
+    )
+    assert 'preset    nano\nlicence   Apache-2.0\n' in printed
+    assert 'meaning   depth: depth along the optical axis [m] for a focal length of 160 px' in (
+        printed
+    )
 
 
 def test_a_file_without_its_description_is_refused(nano):
@@ -274,3 +297,59 @@ def test_a_library_that_is_missing_is_named(tmp_path, monkeypatch, missing):
     with pytest.raises(ConfigError, match=rf'pip install {missing}'):
         export(Settings(model='nano'), (64, 48), tmp_path / 'n.onnx')
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('/**: [', 'is no params file'),
+        ('model: nano', 'it has no ros__parameters. A params file begins with'),
+        ('/camera:\n  ros__parameters:\n    rate: 5.0', 'of depth_node; it has /camera.'),
+        ('- 1', 'it has no ros__parameters'),
+    ],
+)
+def test_a_params_file_that_cannot_be_one_is_refused(tmp_path, text, said):
+    (tmp_path / 'p.yaml').write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        layers.read_params_file(tmp_path / 'p.yaml')
+    with pytest.raises(ConfigError, match=r'none\.yaml cannot be read: No such file'):
+        layers.read_params_file(tmp_path / 'none.yaml')
+
+
+def test_a_params_file_is_read_as_ros_reads_it(tmp_path):
+    path = tmp_path / 'p.yaml'
+    path.write_text("""
+/camera:
+  ros__parameters: {rate: 30.0}
+/**:
+  ros__parameters:
+    model: flat_wall
+    range: {min: 0.5, max: 9.0}
+front:
+  depth_node:
+    ros__parameters:
+      range.max: 8.0
+""")
+    assert layers.read_params_file(path) == {
+        'model': 'flat_wall', 'range.min': 0.5, 'range.max': 8.0
+    }  # fmt: skip
+
+
+def test_options_count_more_than_the_params_file(tmp_path):
+    (tmp_path / 'p.yaml').write_text("""
+/**:
+  ros__parameters:
+    model: flat_ground
+    range.max: 3.0
+""")
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((48, 64, 3), np.uint8))
+    run = ['run', str(tmp_path / 'a.png'), '--fx', '20', '--params-file', str(tmp_path / 'p.yaml')]
+
+    def farthest(*more):
+        assert main([*run, *more]) == 0
+        depth = np.load(tmp_path / 'a_depth.npy')
+        return depth[np.isfinite(depth)].max()
+
+    assert 2.5 < farthest() <= 3, 'a floor'
+    assert 3 < farthest('-p', 'range.max:=5.0') <= 5
+    assert farthest('--model', 'flat_wall') == 2

@@ -85,7 +85,9 @@ def execute(args: argparse.Namespace) -> None:
         f'depth within {done.depth_difference:.1g} (median, relative)',
         'use it': f'depth-ros run photo.jpg --hfov 70 --params-file {params}',
     }
-    for path in done.paths:
+    *files, described = done.paths
+    for path in files:
         print(f'{"file":9} {path}, {path.stat().st_size / 1e6:.3g} MB')
+    print(f'{"described":9} {described}')
     for name, text in lines.items():
         print(f'{name:9} {text}')

@@ -15,12 +15,13 @@ from depth_ros.checkpoints.read import read_checkpoint
 from depth_ros.cli import table
 from depth_ros.core.errors import DepthRosError, WeightsError
 from depth_ros.models import PRESETS, ModelOptions, Preset
+from depth_ros.models.onnx.file import DESCRIPTION, LICENCE, PRESET, listed, open_file
 
 
 def add_command(commands: Any) -> None:
     """Add this command to the subparsers of `depth-ros`."""
     parser = commands.add_parser(
-        'info', help='show what a checkpoint is and which presets can load it'
+        'info', help='show what a checkpoint or ONNX file is, and which presets can load it'
     )
     parser.add_argument(
         'file', type=Path, help='checkpoint file, its folder, a zip of them, or a preset'
@@ -32,11 +33,14 @@ def execute(args: argparse.Namespace) -> None:
     """Print content, family and presets of the file.
 
     Raises:
-        WeightsError: the file is no checkpoint.
+        WeightsError: the file is no checkpoint and no ONNX network.
     """
     path: Path = args.file
     if not path.exists() and str(path) in PRESETS:
         print_preset(PRESETS[str(path)])
+        return
+    if path.suffix == '.onnx' and path.is_file():
+        print_onnx(path)
         return
     if path.suffix == '.onnx':
         raise WeightsError(
@@ -56,6 +60,28 @@ def execute(args: argparse.Namespace) -> None:
         # only messages of the family of the file, not those of all others
         for reason in dict.fromkeys(r for r in reasons if not (looks and looks in r)):
             print(f'          {reason}')
+
+
+def print_onnx(path: Path) -> None:
+    """Print inputs and outputs of an ONNX file, and what depth-ros export wrote into it.
+
+    Raises:
+        ConfigError: onnxruntime is missing.
+        WeightsError: it is no ONNX network.
+    """
+    session = open_file(path, ModelOptions())
+    about = session.get_modelmeta().custom_metadata_map
+    print(f'file      {path}, {path.stat().st_size / 1e6:.1f} MB')
+    for name, ports in (('inputs', session.get_inputs()), ('outputs', session.get_outputs())):
+        print(f'{name:9} {listed(ports)}')
+    for name, key in (
+        ('preset', PRESET), ('licence', LICENCE), ('weights', 'weights'),
+        ('meaning', 'outputs'), ('described', DESCRIPTION),
+    ):  # fmt: skip
+        if about.get(key) and PRESET in about:
+            print(f'{name:9} {about[key]}')
+    if PRESET not in about:
+        print('use it    with model onnx, described by the parameters onnx.*: docs/networks.md')
 
 
 def print_preset(preset: Preset) -> None:

@@ -19,6 +19,7 @@ from depth_ros.parameters import layers
 from depth_ros.parameters.layers import with_values
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.depth_pipeline import Pipeline
+from depth_ros.pipeline.export import export
 
 CAM = camera(64, 48)
 #: One of each network with each kind of head, but for those whose files take GB.
@@ -132,6 +133,26 @@ def test_a_preset_publishes_the_metres_of_its_network(
     rgb = noise(CAM)
     z = check(*source.answer(outputs, CAM, rgb, tries=60))
     np.testing.assert_allclose(z, expected(values, rgb), rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_an_exported_file_publishes_the_metres_of_its_preset(graph, source, collect, tmp_path):
+    """The node is started with the params file that the export wrote."""
+    pytest.importorskip('onnxruntime', reason='pip install .[onnx]')
+    pytest.importorskip('onnxscript', reason='pip install onnxscript')
+    values = {'model': 'nano', 'input_size': 64, **layers.preset_values('nano')}
+    export(with_values(Settings(), values), (64, 48), tmp_path / 'n.onnx')
+    words = ('--params-file', str(tmp_path / 'n.yaml'))
+    process = NodeProcess(graph, *words, name='exported', points__stride=1)
+    try:
+        process.said('listening to')
+        outputs = [collect(Image, 'depth/image'), collect(CameraInfo, 'depth/camera_info')]
+        outputs += [collect(PointCloud2, 'points')]
+        rgb = noise(CAM)
+        z = check(*source.answer(outputs, CAM, rgb, tries=60))
+        np.testing.assert_allclose(z, expected(values, rgb), rtol=1e-4)
+    finally:
+        assert process.stop() == 0, process.log
 
 
 @pytest.mark.slow

@@ -62,7 +62,7 @@ def log_binomial(mixture: Tensor) -> Tensor:
     k1, n = k + 1e-7, BINS - 1 + 1e-7
     coefficient = n * math.log(n) - k1 * k1.log()
     coefficient = coefficient - (n - k1) * (n - k1 + 1e-7).log()
-    success, failure = p.clamp(1e-4, 1).log(), (1 - p).clamp(1e-4, 1).log()
+    success, failure = p.clamp(1e-4, 1.0).log(), (1 - p).clamp(1e-4, 1.0).log()
     return torch.softmax((coefficient + k * success + (BINS - 1 - k) * failure) / temperature, 1)
 
 

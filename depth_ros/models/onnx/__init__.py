@@ -59,6 +59,8 @@ class OnnxModel:
         self.ports = ports
         self.height, self.width = size
         self.resizing = Resizing(description, size)
+        self._ran = False
+        self._warned: set[tuple[int, int]] = set()
         self.mean = torch.tensor(description.mean, device=device)[:, None, None]
         self.std = torch.tensor(description.std, device=device)[:, None, None]
 
@@ -76,6 +78,7 @@ class OnnxModel:
             InferenceError: the network fails, or its output is no map of one channel.
         """
         camera = frame.camera
+        self._warn_of_another_shape(frame)
         inner = self.resizing.camera(camera)
         depth, sky, confidence = (
             None if y is None else torch.from_numpy(y).to(frame.rgb.device)
@@ -97,6 +100,21 @@ class OnnxModel:
             ),
             sky=None if is_sky is None else self.resizing.mask(is_sky, camera),
         )
+
+    def _warn_of_another_shape(self, frame: Frame) -> None:
+        """Padding is expected unless the description says for which images the network is."""
+        first, self._ran = not self._ran, True  # a trial image, which may have any shape
+        made_for, camera = self.description.image_size, frame.camera
+        if first or not any(made_for) or camera.size in self._warned:
+            return
+        self._warned.add(camera.size)
+        if self.resizing.pads(camera):
+            log.warning(
+                'images of %dx%d are padded to the shape of %dx%d, for which this ONNX file was '
+                'made: its depth may be far off. Export it for the shape of your images '
+                '(depth-ros export --size %dx%d), or crop them',
+                camera.width, camera.height, *made_for, camera.width, camera.height,
+            )  # fmt: skip
 
     def _image(self, frame: Frame, inner: Camera) -> np.ndarray:
         """The input, normalised, in its layout and type."""

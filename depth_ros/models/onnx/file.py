@@ -212,7 +212,7 @@ def find_ports(session: Any, description: Onnx, path: Path) -> Ports:
 
 def _choose_inputs(inputs: list[Any], description: Onnx, path: Path) -> tuple[Any, Any]:
     by_name = {i.name: i for i in inputs}
-    found = _listed(inputs)
+    found = listed(inputs)
     for name in ('input', 'intrinsics'):
         wanted = getattr(description, name)
         if wanted and wanted not in by_name:
@@ -246,7 +246,7 @@ def _choose_inputs(inputs: list[Any], description: Onnx, path: Path) -> tuple[An
 
 def _check_image(image: Any, description: Onnx, path: Path) -> tuple[list[Any], bool]:
     """Shape of the input, and whether its channels are last."""
-    found = _listed([image])
+    found = listed([image])
     shape = list(image.shape or [])
     channels_last = len(shape) == 4 and shape[3] == 3 and shape[1] != 3
     if len(shape) != 4 or not (channels_last or shape[1] == 3 or _is_free(shape[1])):
@@ -276,7 +276,7 @@ def _check_intrinsics(intrinsics: Any, path: Path) -> tuple[int, ...]:
     shape = tuple(1 if _is_free(n) else n for n in intrinsics.shape or ())
     if int(np.prod(shape)) not in (4, 9) or intrinsics.type not in FLOATS:
         raise WeightsError(
-            f'{path}: the input {_listed([intrinsics])} takes no intrinsics, which are a 3x3 '
+            f'{path}: the input {listed([intrinsics])} takes no intrinsics, which are a 3x3 '
             'matrix K or fx fy cx cy, as floats: set onnx.intrinsics to another input'
         )
     return shape
@@ -290,7 +290,7 @@ def _is_free(length: Any) -> bool:
 def _choose_outputs(outputs: list[Any], description: Onnx, path: Path) -> str:
     """Name of the output that is depth; the others that are named are checked."""
     by_name = {o.name: o for o in outputs}
-    found = _listed(outputs)
+    found = listed(outputs)
     for name in ('output', 'sky', 'confidence'):
         wanted = getattr(description, name)
         if wanted and wanted not in by_name:
@@ -325,7 +325,8 @@ def _choose_outputs(outputs: list[Any], description: Onnx, path: Path) -> str:
     return str(depth.name)
 
 
-def _listed(ports: list[Any]) -> str:
+def listed(ports: list[Any]) -> str:
+    """Inputs or outputs of a session with type and shape, for a message."""
     return ', '.join(f'{p.name} {p.type} {p.shape}' for p in ports) or 'nothing'
 
 

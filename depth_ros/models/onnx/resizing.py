@@ -56,9 +56,13 @@ class Resizing:
             return Camera(self._width, self._height, *self._trained)
         return self._resized(camera, (self._height, self._width), aligned=self._align == 'both')
 
+    def pads(self, camera: Camera) -> bool:
+        """Whether images of `camera` have not the shape of the canvas."""
+        return self._canvas(camera) != (camera.width, camera.height)
+
     def image(self, frame: Frame, inner: Camera) -> Tensor:
         """The image as `inner` sees it, (3, h, w) float32 in 0..1; beside it its edge repeats."""
-        fills = not any(self._trained) and self._canvas(frame.camera) == frame.camera.size[::-1]
+        fills = not any(self._trained) and not self.pads(frame.camera)
         if self._bytes and fills:
             rgb, (height, width) = frame.rgb, frame.camera.size
             if self._longer_side:

@@ -141,7 +141,12 @@ def onnx_program(
                 output_names=output_names,
             )
     except Exception as error:  # of torch.onnx, which has many
-        raise InferenceError(f'the network cannot be exported ({_first_line(error)})') from error
+        cause = error
+        while isinstance(
+            cause.__cause__, Exception
+        ):  # its own messages say only which step it was
+            cause = cause.__cause__
+        raise InferenceError(f'the network cannot be exported ({_first_line(cause)})') from error
 
 
 def folder_for(root: Path, description: Mapping[str, Any]) -> Path:
