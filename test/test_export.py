@@ -21,8 +21,10 @@ from depth_ros.models import PRESETS
 from depth_ros.models.nano import NanoModel
 from depth_ros.models.onnx_form import Converted
 from depth_ros.parameters import layers
+from depth_ros.parameters.declare import OF_NODE
 from depth_ros.parameters.settings import ScalingSettings, Settings
 from depth_ros.pipeline import export as exporting
+from depth_ros.pipeline.abilities import without_effect
 from depth_ros.pipeline.build import build, load, trial_frame
 from depth_ros.pipeline.engines.exported import onnx_program
 from depth_ros.pipeline.export import export
@@ -353,3 +355,14 @@ def test_options_count_more_than_the_params_file(tmp_path):
     assert 2.5 < farthest() <= 3, 'a floor'
     assert 3 < farthest('-p', 'range.max:=5.0') <= 5
     assert farthest('--model', 'flat_wall') == 2
+
+
+def test_a_confidence_has_an_effect_where_the_file_has_one():
+    given = {'model': 'onnx', 'min_confidence': 2.0}
+    for name, count in (('', 1), ('confidence', 0)):
+        settings = layers.with_values(Settings(), {**given, 'onnx.confidence': name})
+        reasons = without_effect(settings, PRESETS['onnx'], has=OF_NODE)
+        assert len(reasons) == count
+    settings = layers.with_values(Settings(), given)
+    (reason,) = without_effect(settings, PRESETS['onnx'], has=OF_NODE)
+    assert 'min_confidence is 2.0 but has no effect: onnx.confidence names no output' in reason

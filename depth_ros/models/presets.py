@@ -178,7 +178,7 @@ def _depth_pro() -> Preset:
 
 def _onnx(name: str, licence: str, paper: str = '') -> Preset:
     source = Source(name, licence, suffixes=('.onnx',))
-    takes = frozenset({'onnx'})
+    takes = frozenset({'onnx', 'confidence'})
     return Preset(name, 'onnx', 'described', None, source, paper, casts=False, takes=takes)
 
 

@@ -119,6 +119,9 @@ def _reason(
         able = ' or '.join(models.networks_with(needs))
         what = 'has no confidence' if needs == 'confidence' else 'does not use it'
         return f'{preset.name} {what}; networks with it: {able}'
+    described = preset is not None and 'onnx' in preset.takes
+    if needs == 'confidence' and described and not settings.onnx.confidence:
+        return 'onnx.confidence names no output'
     needed = [condition for condition in (parameter.only_with, parameter.or_with) if condition]
     unmet = []
     for name, *values in needed:
