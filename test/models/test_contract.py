@@ -97,7 +97,9 @@ def test_a_preset_predicts_every_pixel_of_any_frame(loaded):
         assert prediction.kind is model.kind
         assert torch.isfinite(prediction.values).any()
         assert (prediction.focal_px is not None) == (model.kind is Kind.CANONICAL)
-        assert (prediction.confidence is not None) == ('confidence' in preset.takes)
+        described = preset.family != 'onnx' or bool(settings.onnx.confidence)
+        has_confidence = 'confidence' in preset.takes and described
+        assert (prediction.confidence is not None) == has_confidence
         for extra in (prediction.confidence, prediction.sky):
             assert extra is None or extra.shape == (height, width)
 
