@@ -22,6 +22,7 @@ from tools.gpu.workers import Workers
 OUT = Path('benchmarks/results')
 ABOUT_S = 120.0  #: limit of the first look at the machine, with the import of torch
 END_S = 2.0  #: for the end of the last process
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Row = dict[str, Any]
 
 
@@ -87,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     args = parse(arguments)
     end = time.monotonic() + 60 * args.minutes
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDS:
         signal.signal(number, _cut)
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix='depth_ros-gpu-') as folder:
@@ -102,7 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _cut(number: int, _: object) -> None:
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in ENDS:
         signal.signal(each, signal.SIG_IGN)  # the end is short
     raise Cut(number)
 

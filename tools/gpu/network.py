@@ -126,7 +126,8 @@ class Measured:
             input_size=TINY_INPUT if job['tiny'] and family in ANY_SIZE else 0,
         )
         self.reference: Any = random_weights.load(self.preset, self.options)
-        self.inputs = default_input(self.reference, self.device, tuple(job['size']))
+        found = default_input(self.reference, self.device, tuple(job['size']))
+        self.inputs = [x.clone() for x in found]  # torch.compile wants no inference tensors
         output, self.gflop = count_flops(lambda: self.reference.network(*self.inputs))
         self.expected = first_map(output)
         self.parameters = sum(p.numel() for p in self.reference.network.parameters())

@@ -12,12 +12,13 @@ import torch
 
 from depth_ros import models
 from depth_ros.core.camera import Camera
+from depth_ros.core.types import Frame
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.parameters.layers import with_values
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.build import DTYPES, choose_precision, trial_frame
 from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
-from tools.bench import filters, stages
+from tools.bench import stages
 from tools.bench.stages import Stage
 from tools.gpu import device_path
 from tools.gpu.worker import Clock, Emit, attempt
@@ -57,9 +58,15 @@ def run(job: dict[str, Any], emit: Emit, clock: Clock) -> None:
         ('before the network', lambda: stages.before(frame, device)),
         ('the network', lambda: stages.inference(frame, device)),
         ('after the network', lambda: stages.after(frame)),
-        ('filters', lambda: filters.steps(frame)),
+        ('filters', lambda: _filters(frame)),
     ):
         attempt(title, emit, clock, 0.0, partial(each, found))
+
+
+def _filters(frame: Frame) -> Iterator[Stage]:
+    from tools.bench import filters  # needs Pillow
+
+    return filters.steps(frame)
 
 
 def _path(
