@@ -45,7 +45,7 @@ ON_CPU = ('flash', 'math')  #: those that torch has on a CPU
 #: time that a part needs at least [s], on a GPU
 COMPILE_BLOCKS_S, COMPILE_S, TRANSFORMERS_S, QUICK_S = 15.0, 40.0, 10.0, 1.0
 MATRIX_S, TIMING_S, TINY_S = 0.4, 0.8, 0.01  #: for timing one thing
-MATRIX_TINY = 64  #: side of the matrices
+MATRIX_TINY = 256  #: side of the matrices
 KERNELS = 12  #: in the list of those that take the most time
 REPEATED = 4  #: modules of one class side by side are blocks
 ANY_SIZE = ('depth_anything',)  #: families that take `TINY_INPUT`
@@ -326,7 +326,9 @@ class Measured:
             'gflop': round(self.gflop, 2),
             'tflops': round(tflops, 4),
             'matrix_tflops': variant.tflops,
-            'share_of_matrix_percent': round(100 * tflops / variant.tflops, 1),
+            'share_of_matrix_percent': (
+                round(100 * tflops / variant.tflops, 1) if variant.tflops else None
+            ),
         }
 
     def _matrix(self, dtype: torch.dtype) -> float:
