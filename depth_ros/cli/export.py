@@ -56,7 +56,7 @@ def execute(args: argparse.Namespace) -> None:
     params: Path = args.out.with_suffix('.yaml')
     if args.out.suffix != '.onnx':
         raise ConfigError(f'--out is {args.out}; its name must end in .onnx')
-    for path in (args.out, params):
+    for path in (args.out, args.out.with_name(f'{args.out.name}.data'), params):
         if path.exists() and not args.overwrite:
             raise ConfigError(f'{path} exists: choose another name, or add --overwrite')
     values = arguments.given(args)

@@ -9,6 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from depth_ros.models.interface import DepthModel
+
 
 @dataclass(frozen=True, slots=True)
 class OnnxForm:
@@ -31,7 +33,7 @@ class OnnxForm:
 
 
 @runtime_checkable
-class HasOnnxForm(Protocol):
+class HasOnnxForm(DepthModel, Protocol):
     """A `DepthModel` whose network can be written as such a file."""
 
     def onnx_form(self, size: tuple[int, int]) -> OnnxForm:

@@ -26,7 +26,7 @@ from depth_ros.core.errors import ConfigError, InferenceError
 from depth_ros.core.types import Frame, Kind, Prediction
 from depth_ros.models import ModelOptions, Preset
 from depth_ros.models.onnx.file import DESCRIPTION, LICENCE, PRESET
-from depth_ros.models.onnx_form import OnnxForm
+from depth_ros.models.onnx_form import HasOnnxForm, OnnxForm
 from depth_ros.parameters import layers
 from depth_ros.parameters.settings import Onnx, Settings
 from depth_ros.pipeline.build import trial_frame
@@ -41,6 +41,8 @@ SHAPING = (
 )  # fmt: skip
 #: names of the inputs
 IMAGE, INTRINSICS = 'image', 'intrinsics'
+#: of the ONNX operators: the oldest that torch writes, as other programs may be older
+OPSET = 18
 #: median relative difference of each output from torch above which a file is deleted
 SAME = 1e-4
 #: fraction of the pixels that may change between sky and no sky
@@ -111,6 +113,8 @@ def export(settings: Settings, image_size: tuple[int, int], path: Path) -> Expor
         exportable=True,
     )
     model: Any = models.load(settings.model, options)
+    if not isinstance(model, HasOnnxForm):
+        raise ConfigError(f'{preset.name} has no form as an ONNX file: choose another preset')
     form = model.onnx_form(image_size[::-1])
     onnx = _described(form, model.kind, image_size)
     about = _about(preset, weights, form, onnx)
@@ -245,9 +249,9 @@ def _write_onnx(form: OnnxForm, path: Path, about: Mapping[str, str]) -> float:
     if form.takes_intrinsics:
         K = torch.tensor([[[0.8 * w, 0.0, 0.52 * w], [0.0, 0.9 * h, 0.47 * h], [0.0, 0.0, 1.0]]])
         inputs, names = (image, K), [IMAGE, INTRINSICS]
-    program = onnx_program(
-        form.network, inputs, input_names=names, output_names=list(form.outputs)
-    )
+    program = onnx_program(form.network, inputs, names, list(form.outputs), OPSET)
+    for node in program.model.graph:  # torch tells them its stack, with paths of this machine
+        node.metadata_props.clear()
     program.model.metadata_props.update(about)
     size = sum(value.const_value.nbytes for value in program.model.graph.initializers.values())
     program.save(path, external_data=size > MOST_BYTES)

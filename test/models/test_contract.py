@@ -14,6 +14,7 @@ from depth_ros import models
 from depth_ros.core.camera import Camera
 from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions
+from depth_ros.models.onnx_form import HasOnnxForm
 from depth_ros.parameters import layers
 from depth_ros.parameters.declare import ABILITIES
 from depth_ros.parameters.layers import with_values
@@ -28,6 +29,7 @@ HEAVY = [pytest.param(n, marks=pytest.mark.slow) for n in PRESETS if n not in SM
 
 
 #: Families whose networks take one frame at a time.
+NO_ONNX_FORM = ('dust3r', 'flat', 'onnx')
 ONE_AT_A_TIME = ('dust3r', 'flat', 'onnx')
 
 
@@ -87,6 +89,7 @@ def test_a_preset_predicts_every_pixel_of_any_frame(loaded):
     assert model.kind is (preset.kind or Kind(settings.onnx.kind))
     assert isinstance(model, models.EstimatesCamera) == preset.estimates_camera
     assert isinstance(model, models.TakesPairs) == preset.takes_pairs
+    assert isinstance(model, HasOnnxForm) == (preset.family not in NO_ONNX_FORM)
     for height, width in ((90, 130), (131, 77)):
         camera = Camera(width, height, 100.0, 101.0, width / 2, height / 2)
         picture = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8)

@@ -349,13 +349,30 @@ def test_corners_are_aligned_as_torch_does(tmp_path, align):
     torch.testing.assert_close(model.predict(asked).values, expected, rtol=1e-4, atol=1e-5)
 
 
+def with_metadata(path, **values):
+    model = onnx.load(network(path))
+    helper.set_model_props(model, {name.replace('__', '.'): v for name, v in values.items()})
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('{', 'the description in its metadata is damaged .*: export it again'),
+        ('3', 'the description in its metadata is damaged'),
+        ('{"lens": "fisheye"}', r'is described by onnx\.lens, which depth_ros .* does not have'),
+    ],
+)
+def test_a_description_in_a_file_that_cannot_be_read_is_refused(tmp_path, text, said):
+    with pytest.raises(WeightsError, match=said):
+        load(with_metadata(tmp_path / 'n.onnx', depth_ros__onnx=text))
+
+
 def test_a_description_that_contradicts_the_file_is_refused(tmp_path, caplog):
     caplog.set_level('INFO', logger='depth_ros')
-    path = network(tmp_path / 'n.onnx')
-    model = onnx.load(path)
-    about = {'depth_ros.onnx': '{"kind": "scale_invariant"}', 'licence': 'CC-BY-NC-4.0'}
-    helper.set_model_props(model, about)
-    onnx.save(model, path)
+    about = {'depth_ros__onnx': '{"kind": "scale_invariant"}', 'licence': 'CC-BY-NC-4.0'}
+    path = with_metadata(tmp_path / 'n.onnx', **about)
     with pytest.raises(
         ConfigError, match=r"onnx\.kind is 'metric', but .* 'scale_invariant': use"
     ):

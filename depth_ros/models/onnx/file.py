@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+import depth_ros
 from depth_ros.core.errors import ConfigError, WeightsError
 from depth_ros.models.interface import ModelOptions
 from depth_ros.parameters.settings import Onnx
@@ -169,6 +170,7 @@ def check_metadata(session: Any, description: Onnx, path: Path) -> None:
 
     Raises:
         ConfigError: they differ, so the depth would be wrong.
+        WeightsError: that in the file cannot be read.
     """
     metadata = session.get_modelmeta().custom_metadata_map
     if DESCRIPTION not in metadata:
@@ -177,9 +179,20 @@ def check_metadata(session: Any, description: Onnx, path: Path) -> None:
         '%s: exported from %s; licence of the weights: %s',
         path.name, metadata.get(PRESET), metadata.get(LICENCE),
     )  # fmt: skip
-    within = {**dataclasses.asdict(Onnx()), **json.loads(metadata[DESCRIPTION])}
     given = dataclasses.asdict(description)
-    wrong = [name for name in given if name in within and given[name] != within[name]]
+    try:
+        within = {**dataclasses.asdict(Onnx()), **json.loads(metadata[DESCRIPTION])}
+    except (ValueError, TypeError) as error:
+        raise WeightsError(
+            f'{path}: the description in its metadata is damaged ({error}): export it again'
+        ) from error
+    unknown = [name for name in within if name not in given]
+    if unknown:
+        raise WeightsError(
+            f'{path} is described by onnx.{unknown[0]}, which depth_ros {depth_ros.__version__} '
+            'does not have: export it again with this version, or update depth_ros'
+        )
+    wrong = [name for name in given if given[name] != within[name]]
     if wrong:
         raise ConfigError(
             f'onnx.{wrong[0]} is {given[wrong[0]]!r}, but {path} says {within[wrong[0]]!r}: use '

@@ -105,6 +105,7 @@ def onnx_program(
     inputs: tuple[Tensor, ...],
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
+    opset: int | None = None,
 ) -> Any:
     """The `torch.onnx.ONNXProgram` of a network.
 
@@ -113,6 +114,7 @@ def onnx_program(
         inputs: of the only sizes that it takes then.
         input_names: None for those of the arguments of its `forward`.
         output_names: None for those of torch.
+        opset: version of the ONNX operators; None for that of torch.
 
     Raises:
         ConfigError: onnxscript is missing.
@@ -139,6 +141,7 @@ def onnx_program(
                 verbose=False,
                 input_names=input_names,
                 output_names=output_names,
+                opset_version=opset,
             )
     except Exception as error:  # of torch.onnx, which has many
         cause = error
