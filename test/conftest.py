@@ -10,6 +10,9 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get('DEPTH_ROS_DATA', ROOT.parent / 'shared' / 'data'))
 # child processes import this tree, also where depth_ros is installed from another
 os.environ['PYTHONPATH'] = os.pathsep.join((str(ROOT), os.environ.get('PYTHONPATH', '')))
+# Tests compare depth with that of torch in fp32; those of engines say otherwise. Measuring would
+# also take seconds for each network.
+os.environ['DEPTH_ROS_ENGINE'] = 'torch'
 # as on Humble, where a message always checks the types of its fields; before messages are imported
 os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
 # Threads beyond the cores wait by spinning: where pytest-xdist runs several processes, they share

@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from depth_ros.core.camera import Camera
 from depth_ros.models import PRESETS, ModelOptions
-from depth_ros.pipeline.build import trial_frame
+from depth_ros.pipeline.trial_frame import trial_frame
 from tools import machine
 from tools.bench import (
     command,

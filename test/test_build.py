@@ -15,16 +15,15 @@ from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Kind, Prediction
 from depth_ros.models import PRESETS, ModelOptions, Preset
 from depth_ros.parameters.settings import Settings
-from depth_ros.pipeline.build import (
-    build,
-    choose_device,
-    choose_precision,
-    compare,
-    load_in,
-    trial_frame,
-)
+from depth_ros.pipeline.build import build
+from depth_ros.pipeline.device import choose_device, choose_precision
+from depth_ros.pipeline.engines import Target
+from depth_ros.pipeline.engines.compare import compare
+from depth_ros.pipeline.engines.in_torch import load_in
+from depth_ros.pipeline.trial_frame import trial_frame
 
 CPU = torch.device('cpu')
+FP16 = Target('torch', 'cpu', 'fp16', 1)
 
 
 def test_build_reports_its_choices():
@@ -140,25 +139,25 @@ def sensitive(monkeypatch):
 )
 def test_a_broken_precision_falls_to_the_next_with_a_warning(sensitive, caplog, fp16, bf16, taken):
     sensitive.update({torch.float16: fp16, torch.bfloat16: bf16})
-    _, said = load_in('sensitive', ModelOptions(), 'fp16', trial_frame(CPU, 64, 48))
-    assert said == taken
+    loaded = load_in(FP16, 'sensitive', ModelOptions(), trial_frame(CPU, 64, 48), cuda_graphs=True)
+    assert loaded.precision == taken and loaded.target.precision == taken.partition(' ')[0]
     assert ('instead' in caplog.text) == (fp16 > 0.02)
 
 
 def test_where_fp32_has_no_room_half_precision_is_taken_unchecked(sensitive, caplog, monkeypatch):
-    loaded, load = [], models.load
+    asked, load = [], models.load
 
     def cramped(name, options):
-        loaded.append(options.dtype)
+        asked.append(options.dtype)
         if options.dtype is torch.float32:
             raise torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 1.21 GiB')
         return load(name, options)
 
     monkeypatch.setattr(models, 'load', cramped)
     sensitive[torch.float16] = 0.001
-    model, said = load_in('sensitive', ModelOptions(), 'fp16', trial_frame(CPU, 64, 48))
-    assert model.off == 0.001 and loaded == [torch.float32, torch.float16]
-    assert said == 'fp16 (unchecked: no room on cpu for fp32 to compare it with)'
+    loaded = load_in(FP16, 'sensitive', ModelOptions(), trial_frame(CPU, 64, 48), cuda_graphs=True)
+    assert loaded.model.off == 0.001 and asked == [torch.float32, torch.float16]
+    assert loaded.precision == 'fp16 (unchecked: no room on cpu for fp32 to compare it with)'
     assert 'unchecked' in caplog.text
 
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks that OpenVINO and onnxruntime run: the same depth as torch, exported only once."""
 
+import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,29 +14,39 @@ import pytest
 import torch
 from stand_ins import write
 
-from depth_ros.core.errors import ConfigError, InferenceError
+from depth_ros.core.errors import ConfigError, InferenceError, WeightsError
 from depth_ros.models import PRESETS
 from depth_ros.parameters.settings import ScalingSettings, Settings
-from depth_ros.pipeline.build import build, trial_frame
-from depth_ros.pipeline.engines import ENGINES
+from depth_ros.pipeline.build import build
+from depth_ros.pipeline.engines import ENGINES, exported, trial
 from depth_ros.pipeline.engines import load as loading
+from depth_ros.pipeline.engines import measure as measuring
+from depth_ros.pipeline.engines import targets as choosing
 from depth_ros.pipeline.engines.compare import TOLERANCE, compare
 from depth_ros.pipeline.engines.openvino import OpenVino
+from depth_ros.pipeline.engines.trial import answer
+from depth_ros.pipeline.trial_frame import trial_frame
 
 CPU = torch.device('cpu')
 SLOW = pytest.mark.slow
 pytest.importorskip('onnxscript', reason='onnxscript is not installed')
 
 
+def needs(name):
+    """Skip without a library. It is not imported: see the test of what OpenVINO reports."""
+    if not importlib.util.find_spec(name):
+        pytest.skip(f'{name} is not installed')
+    return name
+
+
 @pytest.fixture(params=ENGINES[1:])
 def engine(request):
-    pytest.importorskip(request.param, reason=f'{request.param} is not installed')
-    return request.param
+    return needs(request.param)
 
 
 @pytest.fixture
 def openvino():
-    return pytest.importorskip('openvino', reason='openvino is not installed')
+    return needs('openvino')
 
 
 @pytest.fixture(scope='module')
@@ -44,8 +56,8 @@ def filled(tmp_path_factory):
     os.environ['DEPTH_ROS_CACHE'] = str(folder)
     try:
         for name in ENGINES[1:]:
-            pytest.importorskip(name, reason=f'{name} is not installed')
-            build(Settings(model='nano', engine=name))
+            for precision in ('auto', 'fp32'):
+                build(Settings(model='nano', engine=needs(name), precision=precision))
     finally:
         del os.environ['DEPTH_ROS_CACHE']
     return folder
@@ -120,26 +132,50 @@ def test_other_families(cache, tmp_path, openvino, name):
     assert compare(found, expected) < 1e-4
 
 
-def test_another_image_size_and_several_at_once(copied, openvino, caplog):
+def test_several_at_once_are_run_one_by_one(copied, openvino, caplog):
     caplog.set_level('INFO')
     pipeline, _ = build(Settings(model='nano', engine='openvino', precision='fp32'))
     plain, _ = build(Settings(model='nano'))
-    wide = trial_frame(CPU, 640, 360)
+    frames = [trial_frame(CPU), trial_frame(CPU)]
     with torch.inference_mode():
-        for frames in ([wide], [wide, wide]):
-            for found, expected in zip(
-                pipeline.model.predict_many(frames), plain.model.predict_many(frames), strict=True
-            ):
-                torch.testing.assert_close(found.values, expected.values, rtol=1e-4, atol=1e-4)
-    sizes = [text.split(' of ')[1].split()[0] for text in exports(caplog)]
-    assert len(sizes) == 2 and sizes[0].startswith('1x5x') and sizes[1].startswith('2x5x')
+        for found, expected in zip(
+            pipeline.model.predict_many(frames), plain.model.predict_many(frames), strict=True
+        ):
+            torch.testing.assert_close(found.values, expected.values, rtol=1e-4, atol=1e-4)
+    assert not exports(caplog) and 'torch computes' not in caplog.text
+
+
+@pytest.mark.parametrize('live', [False, pytest.param(True, marks=SLOW)])
+def test_images_of_another_size_never_wait_for_an_export(copied, openvino, caplog, live):
+    caplog.set_level('INFO')
+    pipeline, _ = build(Settings(model='nano', engine='openvino', precision='fp32'), live=live)
+    plain, _ = build(Settings(model='nano'))
+    wide = trial_frame(CPU, 640, 360)
+
+    def check():
+        with torch.inference_mode():
+            found, expected = (one.model.predict(wide).values for one in (pipeline, plain))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+    for _ in range(exported.SEEN + 5):
+        check()
+    assert caplog.text.count('torch computes it') == 1, 'said once'
+    network = pipeline.model.engine
+    assert (network._thread is not None) == live
+    if live:
+        network._thread.join(120)
+        assert 'openvino now computes inputs of 1x5x64x112' in caplog.text
+        assert len(network._runners) == 2
+        network._in_torch = None  # what follows is not from there
+        check()
+        assert network._in_torch is None
 
 
 @pytest.mark.parametrize(
     ('engine', 'damage'),
     [
         ('openvino', 'cut'),
-        ('onnxruntime', 'data is gone'),
+        pytest.param('onnxruntime', 'data is gone', marks=SLOW),
         pytest.param('openvino', 'empty', marks=SLOW),
         pytest.param('openvino', 'data is gone', marks=SLOW),
         pytest.param('onnxruntime', 'text', marks=SLOW),
@@ -160,6 +196,7 @@ def test_a_damaged_file_of_the_cache_is_told_and_made_again(copied, engine, dama
     assert path.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_weights_and_versions_have_their_own_place(copied, openvino, tmp_path, monkeypatch):
     before = {p.name for p in (copied / 'engines').iterdir()}
     monkeypatch.setattr(loading.torch, '__version__', '99.0')
@@ -203,29 +240,153 @@ class Wrong(OpenVino):
         super().__init__()
         self.wrong = precisions
 
-    def precisions(self, device):
-        return ('fp32', 'bf16')
+    def devices(self):
+        return {'cpu': ('fp32', 'bf16')}
 
-    def open(self, path, target):
-        run = super().open(path, target)
+    def open(self, folder, target):
+        run = super().open(folder, target)
         if target.precision not in self.wrong:
             return run
         return lambda x: tuple(0.5 * y for y in run(x))
 
 
-def test_what_an_engine_computes_wrongly_is_not_used(copied, openvino, monkeypatch, caplog):
-    # checks of before would be believed
-    for path in copied.rglob('checks.json'):
-        path.unlink()
-    monkeypatch.setattr(loading, '_engine', lambda name: Wrong('bf16'))
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Measure here, where an engine can be replaced, and not in another process."""
+
+    def ask(request, limit_s, take):
+        with torch.inference_mode():
+            answer(request, take)
+        return ''
+
+    monkeypatch.setattr(measuring, '_ask', ask)
+
+    def use(engine):
+        for module in (loading, trial, choosing):
+            monkeypatch.setattr(module, 'engine_named', lambda name: engine)
+
+    return use
+
+
+def test_what_an_engine_computes_wrongly_is_not_used(copied, openvino, in_this_process, caplog):
+    caplog.set_level('INFO')
+    forget(copied)
+    in_this_process(Wrong('bf16'))
     _, choices = build(Settings(model='nano', engine='openvino'))
     assert choices.precision.startswith('fp32 (median ')
-    assert 'in bf16 by openvino is ' in caplog.text and 'fp32 is next' in caplog.text
-    for path in copied.rglob('checks.json'):
-        path.unlink()
-    monkeypatch.setattr(loading, '_engine', lambda name: Wrong('bf16', 'fp32'))
-    with pytest.raises(ConfigError, match=r"this network wrongly: .* set engine to 'torch'"):
+    assert re.search(r'openvino on cpu in bf16: it is \S+ % from torch in fp32', caplog.text)
+    forget(copied)
+    in_this_process(Wrong('bf16', 'fp32'))
+    with pytest.raises(
+        ConfigError, match=r"no engine can run nano: .*fp32: it is .*Set engine to 'torch'"
+    ):
         build(Settings(model='nano', engine='openvino'))
+
+
+def forget(cache):
+    """What was measured."""
+    for path in cache.rglob('measured.json'):
+        path.unlink()
+
+
+@pytest.fixture
+def auto(monkeypatch):
+    monkeypatch.setenv('DEPTH_ROS_ENGINE', 'auto')
+
+
+def test_auto_takes_the_fastest_and_remembers_it(copied, openvino, auto, caplog):
+    caplog.set_level('INFO')
+    pipeline, choices = build(Settings(model='nano'))
+    (path,) = copied.rglob('measured.json')
+    measured = [v for k, v in json.loads(path.read_text()).items() if k.startswith('torch on cpu')]
+    (measured,) = measured
+    usable = [v for v in measured.values() if isinstance(v, dict) and not v['failed']]
+    assert len(usable) >= 3
+    best = measured['best']
+    # those that are nearly as fast were compared in turns, which are other times
+    assert measured[best]['ms'] <= 1.5 * min(one['ms'] for one in usable)
+    assert best.startswith(choices.engine.partition(' ')[0]) and 'the fastest of' in choices.engine
+    expected = values(build(Settings(model='nano', engine='torch'))[0])
+    assert compare(values(pipeline), expected) < TOLERANCE
+    caplog.clear()
+    assert build(Settings(model='nano'))[1].engine == choices.engine
+    assert 'measuring' not in caplog.text
+
+
+def test_auto_measures_again_when_an_engine_is_installed(
+    copied, openvino, auto, caplog, monkeypatch
+):
+    caplog.set_level('INFO')
+    monkeypatch.setattr(choosing, 'cpu_has_bf16', lambda: False)
+    monkeypatch.setattr(choosing, '_is_installed', lambda name: False)
+    assert build(Settings(model='nano'))[1].engine == f'torch {torch.__version__}'
+    assert 'measuring' not in caplog.text, 'there is no choice'
+    monkeypatch.setattr(choosing, '_is_installed', lambda name: name == 'openvino')
+    asked = []
+    monkeypatch.setattr(
+        loading, 'measure', lambda *given: asked.append(given[0]) or measuring.measure(given[0], 0)
+    )
+    build(Settings(model='nano'))
+    assert [t.engine for t in asked[0].targets][:2] == ['torch', 'openvino']
+
+
+@pytest.mark.parametrize('how', ['in time', 'at all'])
+def test_what_cannot_be_measured_is_left_to_torch(cache, openvino, auto, monkeypatch, caplog, how):
+    if how == 'in time':
+        monkeypatch.setattr(loading, 'LIMIT_S', 0.5)
+    else:
+        monkeypatch.setattr(measuring.sys, 'executable', '/bin/false')
+    _, choices = build(Settings(model='nano'))
+    assert choices.engine == f'torch {torch.__version__} (not measured)'
+    assert choices.precision == 'fp32'
+    assert {'in time': 'not reached in time', 'at all': 'ended with 1'}[how] in caplog.text
+    caplog.clear()
+    build(Settings(model='nano'))
+    assert 'no engine was measured' in caplog.text, 'at each start, without waiting again'
+
+
+def test_a_cache_that_cannot_be_written_leaves_auto_to_torch(
+    tmp_path, monkeypatch, auto, openvino, caplog
+):
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setenv('DEPTH_ROS_CACHE', str(tmp_path / 'file' / 'cache'))
+    assert build(Settings(model='nano'))[1].engine.startswith('torch ')
+    assert 'cannot be written' in caplog.text and 'set DEPTH_ROS_CACHE' in caplog.text
+
+
+@pytest.fixture
+def crashing(tmp_path, monkeypatch):
+    """An onnxruntime that ends the process, for processes started from now on."""
+    folder = tmp_path / 'crashing' / 'onnxruntime'
+    folder.mkdir(parents=True)
+    (folder / '__init__.py').write_text("""
+import os
+__version__ = '1.99'
+class SessionOptions: pass
+def get_available_providers(): return ['CPUExecutionProvider']
+def InferenceSession(*given, **more): os.kill(os.getpid(), 11)
+""")
+    monkeypatch.syspath_prepend(str(folder.parent))
+
+
+@pytest.mark.slow
+def test_an_engine_that_ends_the_process_is_not_used(
+    copied, openvino, auto, crashing, monkeypatch, caplog
+):
+    caplog.set_level('INFO')
+    # the crash comes first, and others follow
+    monkeypatch.setattr(choosing, 'ENGINES', ('torch', 'onnxruntime', 'openvino'))
+    _, choices = build(Settings(model='nano'))
+    assert 'onnxruntime on cpu in fp32: the process that tried it ended with -11' in caplog.text
+    assert re.search(r'openvino on cpu in fp32: \S+ ms', caplog.text)
+    assert not choices.engine.startswith('onnxruntime')
+
+
+def test_wrong_weights_are_refused_as_with_torch(cache, tmp_path, openvino):
+    wrong = tmp_path / 'wrong.pth'
+    torch.save({'a': torch.zeros(3)}, wrong)
+    with pytest.raises(WeightsError, match=r'wrong\.pth'):
+        build(Settings(model='glpdepth_nyu', weights=str(wrong), engine='openvino'))
 
 
 @pytest.mark.parametrize(
@@ -233,9 +394,10 @@ def test_what_an_engine_computes_wrongly_is_not_used(copied, openvino, monkeypat
     [
         (
             {'model': 'flat_wall'},
-            r"flat_wall is no network that torch exports: set engine to 'torch'",
+            r"flat_wall runs in torch only: it has no network. Set engine to 'torch'",
         ),
-        ({'device': 'cuda:0'}, r"device is 'cuda:0' but engine '\w+' runs networks on the CPU"),
+        ({'device': 'gpu'}, r"device is 'gpu', but \w+ [\d.]+ has cpu here.*install its driver"),
+        ({'device': 'npu.0', 'engine': 'torch'}, "device is 'npu.0': set engine to 'openvino'"),
         (
             {'precision': 'fp16'},
             r"precision is 'fp16', but engine '\w+' has fp32.*set precision to",
@@ -247,11 +409,23 @@ def test_what_cannot_work_is_refused_with_the_remedy(cache, engine, given, words
         build(Settings(**{'model': 'nano', 'engine': engine, **given}))
 
 
+@pytest.mark.parametrize('model', ['dust3r_512_dpt', 'fastdepth_nyu', 'flat_wall'])
+def test_a_family_that_cannot_be_exported_says_why(cache, engine, model):
+    preset = PRESETS[model]
+    with pytest.raises(ConfigError, match=f'{model} runs in torch only: '):
+        choosing.targets(Settings(model=model, engine=engine), preset, CPU)
+    assert [t.engine for t in choosing.targets(Settings(model=model), preset, CPU)] == ['torch']
+
+
+def test_the_variable_of_the_environment_is_checked(monkeypatch):
+    monkeypatch.setenv('DEPTH_ROS_ENGINE', 'tensorflow')
+    with pytest.raises(ConfigError, match=r"DEPTH_ROS_ENGINE is 'tensorflow'; it is auto or one"):
+        build(Settings(model='nano'))
+
+
 def test_a_library_that_is_missing_is_named(cache, engine, monkeypatch):
     monkeypatch.setitem(sys.modules, engine, None)
-    with pytest.raises(
-        ConfigError, match=rf"engine is '{engine}', .*pip install {engine}, or set"
-    ):
+    with pytest.raises(ConfigError, match=rf"engine is '{engine}', .*pip install {engine}, or "):
         build(Settings(model='nano', engine=engine))
 
 
@@ -267,8 +441,15 @@ def test_an_engine_that_fails_says_so(copied, openvino):
         values(pipeline)
 
 
-def test_nothing_is_sent_to_the_maker_of_the_engine(copied, openvino, monkeypatch):
-    """OpenVINO's converter reports its use over the network; it is not used here."""
-    for name in ('openvino_telemetry', 'openvino.tools.ovc.convert_impl'):
-        monkeypatch.setitem(sys.modules, name, None)
-    build(Settings(model='nano', engine='openvino'))
+def test_nothing_is_reported_to_the_maker_of_openvino(openvino):
+    """It reports each import and conversion over the network, if openvino_telemetry is there."""
+    code = """
+import sys
+from depth_ros.pipeline.engines.openvino import OpenVino
+OpenVino().version()
+import openvino
+assert openvino.convert_model
+print('openvino_telemetry' in sys.modules)
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.stdout == 'False\n', done.stderr

@@ -26,9 +26,10 @@ from depth_ros.parameters.declare import OF_NODE
 from depth_ros.parameters.settings import ScalingSettings, Settings
 from depth_ros.pipeline import export as exporting
 from depth_ros.pipeline.abilities import without_effect
-from depth_ros.pipeline.build import build, load, trial_frame
+from depth_ros.pipeline.build import build, load
 from depth_ros.pipeline.engines.exported import onnx_program
 from depth_ros.pipeline.export import export
+from depth_ros.pipeline.trial_frame import trial_frame
 
 onnxruntime = pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
 pytest.importorskip('onnxscript', reason='onnxscript is not installed')

@@ -14,9 +14,10 @@ from depth_ros.core.types import DepthMap, Frame, Kind, Prediction
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.parameters.layers import with_values
 from depth_ros.parameters.settings import Settings
-from depth_ros.pipeline.build import build, trial_frame
+from depth_ros.pipeline.build import build
 from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
 from depth_ros.pipeline.filters import Filters
+from depth_ros.pipeline.trial_frame import trial_frame
 from depth_ros.ros.outputs.message_buffer import MessageBuffer
 from tools.bench import random_weights, stages
 from tools.bench.one_network import default_input

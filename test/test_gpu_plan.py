@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from depth_ros.models import ModelOptions
-from depth_ros.pipeline.build import trial_frame
+from depth_ros.pipeline.trial_frame import trial_frame
 from tools import docs
 from tools.bench import random_weights, tables
 from tools.gpu import bare, network, plan

@@ -12,9 +12,9 @@ from depth_ros.cli import arguments
 from depth_ros.core.errors import ConfigError
 from depth_ros.parameters.declare import OF_NODE
 from depth_ros.pipeline.abilities import without_effect
-from depth_ros.pipeline.build import USUAL_SIZE
 from depth_ros.pipeline.choose_model import resolve
 from depth_ros.pipeline.export import SHAPING, export, refuse
+from depth_ros.pipeline.trial_frame import USUAL_SIZE
 
 
 def add_command(commands: Any) -> None:

@@ -14,7 +14,7 @@ from depth_ros.core.errors import ConfigError, ImageError
 from depth_ros.offline import anchors_file, image_file, many
 from depth_ros.offline.bag import Bag
 from depth_ros.offline.files import ENDINGS
-from depth_ros.offline.inputs import Input, Picture, find
+from depth_ros.offline.inputs import Input, Picture, find, first_size
 from depth_ros.offline.live import Live
 from depth_ros.offline.load import check, has
 from depth_ros.offline.plan import KINDS, Plan
@@ -105,14 +105,16 @@ def execute(args: argparse.Namespace) -> None:
     there = has(inputs, written='bag' in kinds)
     asked = check(values, there)
     _check_files(args, asked, single=single)
-    camera, anchors, size = arguments.camera(args), None, None
+    camera, anchors = arguments.camera(args), None
     if first is not None:
         height, width = first.rgb.shape[:2]
-        size = (width, height)
+        size: tuple[int, int] | None = (width, height)
         if args.anchors is not None:
             anchors = anchors_file.read(args.anchors, (height, width), args.anchors_per_metre)
         if asked.intrinsics != 'estimated':
             camera.of(first)  # its error too
+    else:
+        size = first_size(inputs[0]) if asked.engine != 'torch' else None
     plan = Plan(
         values,
         camera,
@@ -126,12 +128,13 @@ def execute(args: argparse.Namespace) -> None:
         topics=arguments.topics(args),
         batch=args.batch,
         there=there,
+        size=size,
     )
     _check_bags(plan, inputs)
     if args.ray is not None:
         summary = many.on_fleet(plan, inputs, _wish(args, single=single), verify=args.verify)
     elif single or isinstance(inputs[0], Live):
-        summary = _at_once(plan, inputs, size)
+        summary = _at_once(plan, inputs)
     else:
         summary = many.here(plan, inputs, verify=args.verify)
     print(summary)
@@ -141,9 +144,9 @@ def execute(args: argparse.Namespace) -> None:
         raise ImageError(f'{summary.failed} of the inputs have no depth, for the reasons above')
 
 
-def _at_once(plan: Plan, inputs: list[Input], size: tuple[int, int] | None) -> Summary:
+def _at_once(plan: Plan, inputs: list[Input]) -> Summary:
     """A single picture, or a camera; there is nothing to go on with."""
-    pipeline, choices = plan.load(size)
+    pipeline, choices = plan.load()
     print(choices)
     job = plan.job(pipeline, 0 if plan.single else plan.claim(choices))
     summary = job(inputs)

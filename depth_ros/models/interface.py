@@ -73,6 +73,7 @@ class ModelOptions:
         estimate_camera: also load the layers that `EstimatesCamera` needs.
         max_depth: largest depth a fine-tuned network was trained with [m]; 0: that of the preset.
         exportable: without layers that only torch has.
+        without_weights: the network has no memory and cannot run, as an engine runs in its place.
     """
 
     weights: Path | None = None
@@ -86,6 +87,7 @@ class ModelOptions:
     estimate_camera: bool = False
     max_depth: float = 0.0
     exportable: bool = False
+    without_weights: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def load_network(
         build: returns the network with random weights; called on the meta device.
         load_checkpoint: loads a file into the network, strictly.
         preset: for messages and checks of the checkpoint.
-        options: device and dtype; `weights` is the file.
+        options: device and dtype; `weights` is the file. With `without_weights` it is not read.
 
     Raises:
         ConfigError: no weights were given.
@@ -59,6 +59,8 @@ def load_network(
         raise ConfigError(f'{preset.name} needs weights; set weights to {preset.source.published}')
     with torch.device('meta'):  # saves the time and memory of random weights
         network = build()
+    if options.without_weights:
+        return network.to('meta')
     load_checkpoint(network, preset, options.weights)
     network = network.to(options.device, options.dtype).eval().requires_grad_(False)
     if not options.exportable and mkldnn_linear.is_beneficial(options.device, options.dtype):

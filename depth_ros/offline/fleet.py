@@ -92,7 +92,8 @@ class Fleet:
             if not self._hands:
                 self._begin_worker()
             self._wait(None)
-        values = {**self._plan.values, 'model': self._first.choices.model}
+        chosen = self._first.choices
+        values = {**self._plan.values, 'model': chosen.model, **chosen.engine_values()}
         self._plan = replace(self._plan, values=values)
         return self._first
 

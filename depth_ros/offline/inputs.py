@@ -242,6 +242,20 @@ def find(words: Sequence[str], topic: str = '') -> list[Input]:
     return inputs
 
 
+def first_size(one: Input) -> tuple[int, int] | None:
+    """Width and height of the first image of an input [px]; None if it cannot be read."""
+    if isinstance(one, Live):
+        return one.size
+    if isinstance(one, Piece):
+        one = one.whole
+    try:
+        image = next(iter(one.images(Selection(limit=1)))).read()
+    except (DepthRosError, StopIteration):  # which the run reports
+        return None
+    height, width = image.rgb.shape[:2]
+    return width, height
+
+
 def _opened(path: Path, name: str, topic: str) -> Input:
     try:
         return open_file(path, name, topic)

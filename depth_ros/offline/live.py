@@ -20,6 +20,7 @@ from depth_ros.offline.image_file import ImageFile
 from depth_ros.offline.recorded import Recorded, Selection, itself
 
 ADDRESS = re.compile(r'(rtsps?|rtmps?|https?|udp|tcp|srt)://.+|/dev/video\d+')
+_WIDTH, _HEIGHT = cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT
 PATIENCE_S = 10.0  #: without an image
 
 
@@ -31,11 +32,13 @@ class Live:
         path: device or address.
         name: of its outputs; those of an image are in a folder of this name.
         rate: frames per second, as the camera states it.
+        size: width and height [px], likewise; None if it does not.
     """
 
     path: str
     name: str
     rate: float
+    size: tuple[int, int] | None = None
     is_sequence = True
     has_camera = False
 
@@ -48,9 +51,11 @@ class Live:
         """
         capture = _opened(address)
         rate = capture.get(cv2.CAP_PROP_FPS)
+        width, height = (int(capture.get(p)) for p in (_WIDTH, _HEIGHT))
         capture.release()
         name = re.sub(r'\W+', '_', address.rpartition('://')[2]).strip('_')
-        return cls(address, name, rate if 1 <= rate <= 120 else 30.0)
+        size = (width, height) if width > 0 and height > 0 else None
+        return cls(address, name, rate if 1 <= rate <= 120 else 30.0, size)
 
     def names(self, selection: Selection) -> list[str]:
         """Empty, as the number of images is not known."""

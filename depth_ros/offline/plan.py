@@ -39,6 +39,7 @@ class Plan:
         anchors: of a single picture; None for those of `anchors.sources`.
         topics: of bags: topic of depth_node -> topic of the bag.
         batch: so many images at once.
+        size: width and height [px] of the first image, if it is known.
         there: of `load.has`.
     """
 
@@ -53,6 +54,7 @@ class Plan:
     anchors: Anchors | None = None
     topics: Mapping[str, str] = field(default_factory=dict)
     batch: int = 1
+    size: Size | None = None
     there: frozenset[str] = frozenset()
 
     def prefix_of(self, name: str) -> Path:
@@ -73,13 +75,9 @@ class Plan:
         }
         return claim(self.output, made_by, overwrite=self.overwrite)
 
-    def load(self, size: Size | None = None) -> tuple[Pipeline, Choices]:
-        """The pipeline for `values`; see `load.load`.
-
-        Args:
-            size: width and height of the images [px], if it is known.
-        """
-        return load(self.values, self.there, lambda: size)
+    def load(self) -> tuple[Pipeline, Choices]:
+        """The pipeline for `values`; see `load.load`."""
+        return load(self.values, self.there, lambda: self.size)
 
     def job(self, pipeline: Pipeline, since_ns: int = 0) -> Job:
         """The work itself.

@@ -571,23 +571,24 @@ class Settings:
     )
     device: str = setting(
         'auto',
-        'auto, cpu, or cuda:N. auto: the first GPU, else the CPU.',
+        'auto, cpu, cuda:N, or with OpenVINO gpu, gpu.N or npu (of Intel). auto: the first GPU of '
+        'NVIDIA, else the CPU, and with engine auto what is fastest.',
         'The machine has several GPUs, or the GPU is needed for something else.',
     )
     precision: str = setting(
         'auto',
-        'Arithmetic of the network. auto: fp16 on a GPU, fp32 on a CPU; with engine openvino bf16 '
-        'where the CPU has it.',
+        'Arithmetic of the network. auto: fp16 on a GPU, with engine torch fp32 on a CPU; with '
+        'other engines the fastest that agrees with fp32.',
         'fp16 is inaccurate for your weights, or your CPU is fast with bf16.',
         choices=('auto', 'fp32', 'fp16', 'bf16'),
     )
     engine: str = setting(
-        'torch',
-        'Library that runs the network. openvino and onnxruntime run it on the CPU: it is '
-        'exported at the first start for each image size, compared with torch, and kept in the '
-        'cache.',
-        'There is no NVIDIA GPU: openvino is the fastest on most CPUs (pip install openvino).',
-        choices=('torch', 'openvino', 'onnxruntime'),
+        'auto',
+        'Library that runs the network. auto: the fastest of those that are installed and agree '
+        'with torch, measured at the first start and remembered in the cache. openvino and '
+        'onnxruntime get the network as an ONNX file, which is kept there, too.',
+        'You want the same on every machine, or no measurement at the first start (torch).',
+        choices=('auto', 'torch', 'openvino', 'onnxruntime'),
     )
     cuda_graphs: bool = setting(
         True,

@@ -29,10 +29,10 @@ from depth_ros.models.onnx.file import DESCRIPTION, LICENCE, PRESET
 from depth_ros.models.onnx_form import HasOnnxForm, OnnxForm
 from depth_ros.parameters import layers
 from depth_ros.parameters.settings import Onnx, Settings
-from depth_ros.pipeline.build import trial_frame
 from depth_ros.pipeline.engines.compare import compare
 from depth_ros.pipeline.engines.exported import onnx_program
 from depth_ros.pipeline.scaling import canonical_focal
+from depth_ros.pipeline.trial_frame import trial_frame
 
 #: parameters that shape a network; all others are for when it runs
 SHAPING = (

@@ -84,7 +84,7 @@ class DepthNode(LifecycleNode):
         first = settings.cameras[0]
         info = f'{first}/camera_info' if first else 'camera_info'
         pipeline, choices = build(
-            settings, lambda: camera_size(self, info), chosen_by=choice.reason
+            settings, lambda: camera_size(self, info), chosen_by=choice.reason, live=True
         )
         self.get_logger().info(str(choices))
         self.get_logger().info(

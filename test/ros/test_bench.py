@@ -3,7 +3,7 @@
 
 import pytest
 
-from depth_ros.pipeline.build import trial_frame
+from depth_ros.pipeline.trial_frame import trial_frame
 from tools.bench import growth, memory, messages, segments, stages, tables
 from tools.bench.options import Options
 from tools.bench.transport import Case, measure, memcpy_ms, summary

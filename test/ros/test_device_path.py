@@ -11,8 +11,8 @@ from depth_ros.core.types import DepthMap, Frame
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.parameters.layers import with_values
 from depth_ros.parameters.settings import Settings
-from depth_ros.pipeline.build import trial_frame
 from depth_ros.pipeline.depth_pipeline import Pipeline
+from depth_ros.pipeline.trial_frame import trial_frame
 from depth_ros.ros.outputs.demand import Demand
 from depth_ros.ros.outputs.publishers import Outputs
 from tools.bench import stages

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node whose network runs in another engine than torch."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 from graph import NodeProcess, camera, depth_of, noise
 from sensor_msgs.msg import Image
 
-pytest.importorskip('openvino', reason='openvino is not installed')
+if not importlib.util.find_spec('openvino'):  # importing it would report that to its maker
+    pytest.skip('openvino is not installed', allow_module_level=True)
 pytest.importorskip('onnxscript', reason='onnxscript is not installed')
 
 

@@ -17,7 +17,6 @@ from depth_ros.core import compress, encode
 from depth_ros.core.types import DepthMap, Frame, Kind, Prediction
 from depth_ros.parameters.layers import with_values
 from depth_ros.parameters.settings import FloorSettings, Points, Settings
-from depth_ros.pipeline.build import trial_frame
 from depth_ros.pipeline.filters import Filters, clouds
 from depth_ros.pipeline.filters.confidence import certain
 from depth_ros.pipeline.filters.edges import without_flying_pixels
@@ -25,6 +24,7 @@ from depth_ros.pipeline.filters.free_space import ray_ends
 from depth_ros.pipeline.filters.median import smoothed
 from depth_ros.pipeline.filters.range import limited
 from depth_ros.pipeline.floor import given_floor
+from depth_ros.pipeline.trial_frame import trial_frame
 from depth_ros.ros.process import malloc
 from tools.bench import costmap, costmap_picture, flicker, flying_pixels, stages
 from tools.bench.options import Options

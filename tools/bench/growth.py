@@ -15,8 +15,9 @@ from typing import Any
 import torch
 
 from depth_ros.models import PRESETS, ModelOptions, load
-from depth_ros.pipeline.build import DTYPES, choose_precision, trial_frame
+from depth_ros.pipeline.device import DTYPES, choose_precision
 from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
+from depth_ros.pipeline.trial_frame import trial_frame
 from tools.bench.graph import FULL_CLOUD, Graph, wait_for_log, wait_for_recorders
 from tools.bench.one_network import default_input, gflop
 from tools.bench.options import Options

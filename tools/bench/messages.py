@@ -28,8 +28,8 @@ from depth_ros.core.types import DepthMap, Frame, Kind
 from depth_ros.messages.images import Upload
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.parameters.settings import Points, ScalingSettings, Settings
-from depth_ros.pipeline.build import DTYPES, choose_precision
 from depth_ros.pipeline.depth_pipeline import Pipeline
+from depth_ros.pipeline.device import DTYPES, choose_precision
 from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
 from depth_ros.ros.outputs.demand import Demand
 from depth_ros.ros.outputs.message_buffer import MessageBuffer

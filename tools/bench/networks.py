@@ -20,7 +20,7 @@ import torch
 
 from depth_ros.core.errors import ConfigError
 from depth_ros.models import PRESETS
-from depth_ros.pipeline.build import choose_precision
+from depth_ros.pipeline.device import choose_precision
 from tools import machine
 from tools.bench.options import Options
 from tools.bench.other_runtimes import ONNX_PRESET, is_supported

@@ -25,8 +25,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from depth_ros import models
 from depth_ros.core.errors import DepthRosError
 from depth_ros.models import ModelOptions, mkldnn_linear
-from depth_ros.pipeline.build import DTYPES, trial_frame
+from depth_ros.pipeline.device import DTYPES
 from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
+from depth_ros.pipeline.trial_frame import trial_frame
 from tools.bench import other_runtimes, random_weights
 from tools.bench.timing import Call, synchronizer, time_interleaved
 

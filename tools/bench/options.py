@@ -11,7 +11,7 @@ import torch
 
 from depth_ros.core.errors import ConfigError
 from depth_ros.models import PRESETS
-from depth_ros.pipeline.build import DTYPES, choose_device
+from depth_ros.pipeline.device import DTYPES, choose_device
 
 #: in the order of execution; each is a module with `run(options)`, which returns a dict
 PARTS = ('transport', 'stages', 'networks', 'growth', 'memory', 'scale', 'filters')

@@ -12,7 +12,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from depth_ros.pipeline.build import trial_frame
+from depth_ros.pipeline.trial_frame import trial_frame
 from depth_ros.ros.inputs.camera_info import to_message
 from depth_ros.ros.process.fastdds import prepare
 from tools.bench.plain_node import run

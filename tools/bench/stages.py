@@ -26,9 +26,10 @@ from depth_ros.core.types import DepthMap, Frame
 from depth_ros.messages.images import to_rgb
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.parameters.settings import Settings
-from depth_ros.pipeline.build import DTYPES, choose_precision, trial_frame
 from depth_ros.pipeline.depth_pipeline import Pipeline
+from depth_ros.pipeline.device import DTYPES, choose_precision
 from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
+from depth_ros.pipeline.trial_frame import trial_frame
 from tools.bench.options import Options
 from tools.bench.timing import Call, Copier, stage_row, synchronizer, time_interleaved
 

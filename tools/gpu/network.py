@@ -25,9 +25,10 @@ from depth_ros.core.types import Kind
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.models.batched_model import BatchedModel
 from depth_ros.parameters.settings import Points, ScalingSettings, Settings
-from depth_ros.pipeline.build import DTYPES, trial_frame
+from depth_ros.pipeline.device import DTYPES
 from depth_ros.pipeline.engines.compare import compare
 from depth_ros.pipeline.engines.cuda_graphs import CudaGraphNetwork
+from depth_ros.pipeline.trial_frame import trial_frame
 from tools.bench import other_runtimes, random_weights
 from tools.bench.one_network import count_flops, default_input, matrix_tflops
 from tools.bench.timing import Call, synchronizer, time_interleaved

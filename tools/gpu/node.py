@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from depth_ros.pipeline.build import trial_frame
+from depth_ros.pipeline.trial_frame import trial_frame
 from tools.demo.processes import Child, environment, stop
 from tools.gpu.worker import Clock, Emit, NotHere
 

@@ -16,8 +16,9 @@ from depth_ros.core.types import Frame
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.parameters.layers import with_values
 from depth_ros.parameters.settings import Settings
-from depth_ros.pipeline.build import DTYPES, choose_precision, trial_frame
+from depth_ros.pipeline.device import DTYPES, choose_precision
 from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
+from depth_ros.pipeline.trial_frame import trial_frame
 from tools.bench import stages
 from tools.bench.stages import Stage
 from tools.gpu import device_path

@@ -14,7 +14,7 @@ import torch
 from depth_ros.cli.arguments import count, positive
 from depth_ros.core.errors import DepthRosError
 from depth_ros.models import PRESETS
-from depth_ros.pipeline.build import choose_device
+from depth_ros.pipeline.device import choose_device
 from tools.train import card
 from tools.train.loop import Plan, train
 

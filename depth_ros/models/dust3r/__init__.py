@@ -34,6 +34,8 @@ from depth_ros.models.loading import load_network
 
 log = logging.getLogger(__name__)
 
+NOT_EXPORTED = 'it takes two views'  #: why other engines than torch cannot run it
+
 
 def load(preset: Preset, options: ModelOptions) -> Dust3rModel:
     """Build the network of the preset and load `options.weights`.

@@ -9,6 +9,7 @@ from depth_ros.core.geometry import rays
 from depth_ros.core.types import Frame, Kind, Prediction
 from depth_ros.models.interface import ModelOptions, Preset
 
+NOT_EXPORTED = 'it has no network'  #: why other engines than torch cannot run it
 WALL_Z = 2.0  #: depth of the wall [m]
 CAMERA_HEIGHT = 1.2  #: height of the camera above the floor [m]
 

@@ -50,14 +50,16 @@ def load(preset: Preset, options: ModelOptions) -> NanoModel:
         raise ConfigError(f'nano needs weights; set weights to {preset.source.packaged}')
     if 0 < options.input_size < MIN_SIDE:
         raise ConfigError(f'input_size is {options.input_size}; the minimum is {MIN_SIDE}')
+    with torch.device('meta'):  # saves the time of random weights
+        network = Nano()
+    if options.without_weights:
+        return NanoModel(network.to('meta'), options)
     state = read_checkpoint(options.weights)
     if guess_family(state) != 'nano':
         raise WeightsError(
             f'{options.weights} {describe(state)}; leave weights empty, or give a file that '
             'python -m tools.train wrote'
         )
-    with torch.device('meta'):  # saves the time of random weights
-        network = Nano()
     # the file stores matrices in half precision
     state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     load_strict(network, state, path=options.weights)

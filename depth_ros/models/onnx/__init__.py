@@ -33,6 +33,9 @@ from depth_ros.parameters.settings import Onnx
 
 log = logging.getLogger(__name__)
 
+#: why `engine` has no effect
+NOT_EXPORTED = 'its file is an ONNX file already, which onnxruntime runs'
+
 
 class OnnxModel:
     """`DepthModel` that runs an onnxruntime session.

@@ -1,46 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network that is exported once for each size of its input, kept in the cache, and run."""
+"""A network that torch exports as ONNX file, and that an engine runs."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
-import shutil
-import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from tempfile import mkdtemp
+from threading import Thread
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from depth_ros.core.errors import ConfigError, InferenceError
-from depth_ros.pipeline.engines import Engine, Runner, Target
+from depth_ros.pipeline.engines import Runner, Target
 
 log = logging.getLogger(__name__)
-DESCRIPTION = 'description.json'  #: what a folder of the cache was made of
+SEEN = 10  #: images of a size that is not prepared, after which it is
+MAX_SIZES = 8  #: that are prepared; each takes memory
 
 
 class ExportedNetwork:
     """Runs a network in an engine; a `Runner`.
 
+    Images of a batch run one by one, so that a network is exported for one image only. Inputs of
+    another size than at first are computed by torch; if `export` is given and they go on, a thread
+    has the network exported for them.
+
     Args:
-        engine: that runs it.
         target: where and how.
-        load: returns the network in torch, on the CPU in fp32; called only to export it.
-        folder: of the cache, for this network only.
+        run: the network for `shape`.
+        shape: (1, C, h, w).
+        load: returns the network in torch.
+        export: returns the network for another shape, None if that is not possible; takes
+            seconds to minutes. None to leave such inputs to torch, as what the depth of an image
+            is then does not depend on the time.
     """
 
     def __init__(
-        self, engine: Engine, target: Target, load: Callable[[], nn.Module], folder: Path
+        self,
+        target: Target,
+        run: Runner,
+        shape: torch.Size,
+        load: Callable[[], nn.Module],
+        export: Callable[[torch.Size], Runner | None] | None,
     ) -> None:
-        self.engine, self.target, self.folder = engine, target, folder
-        self._load = load
-        self._runners: dict[torch.Size, Runner] = {}
+        self.target = target
+        self._runners: dict[torch.Size, Runner | None] = {shape: run}
+        self._load, self._export = load, export
+        self._in_torch: nn.Module | None = None
+        self._seen: Counter[torch.Size] = Counter()
+        self._thread: Thread | None = None
 
     def __call__(self, x: Tensor) -> Any:
         """Run the network.
@@ -49,40 +61,42 @@ class ExportedNetwork:
             x: (B, C, h, w) float32.
 
         Raises:
-            InferenceError: it cannot be exported for this size, or fails.
+            InferenceError: the engine fails.
         """
-        if x.shape not in self._runners:
-            self._runners[x.shape] = self._runner(x)
+        if len(x) > 1:
+            parts = [self(one[None]) for one in x]
+            if not isinstance(parts[0], tuple):
+                return torch.cat(parts)
+            return tuple(torch.cat(maps) for maps in zip(*parts, strict=True))
+        run = self._runners.get(x.shape)
+        if run is None:
+            return self._elsewhere(x)
         try:
-            return self._runners[x.shape](x)
+            return run(x)
         except RuntimeError as error:
-            raise InferenceError(f'{self.engine.name} fails: {error}') from error
+            raise InferenceError(f'{self.target.engine} fails: {error}') from error
 
-    def _runner(self, x: Tensor) -> Runner:
-        size = 'x'.join(map(str, x.shape))
-        path = self.folder / size / 'network.onnx'
-        if path.exists():
-            try:
-                return self.engine.open(path, self.target)
-            except Exception as error:  # each library has its own
-                log.warning('%s is damaged (%s) and made again', path.parent, _first_line(error))
-        started_s = time.monotonic()
-        self._export(x, path)
-        log.info(
-            'network exported for an input of %s in %.1f s: %s',
-            size, time.monotonic() - started_s, path.parent,
-        )  # fmt: skip
-        return self.engine.open(path, self.target)
+    def _elsewhere(self, x: Tensor) -> Any:
+        if self._in_torch is None:
+            log.warning(
+                'the network input is now %s, which %s was not prepared for: torch computes it, '
+                'in fp32',
+                in_words(x.shape), self.target.engine,
+            )  # fmt: skip
+            self._in_torch = self._load()
+        self._seen[x.shape] += 1
+        idle = self._thread is None or not self._thread.is_alive()
+        new = x.shape not in self._runners and len(self._runners) < MAX_SIZES
+        if self._export and new and idle and self._seen[x.shape] >= SEEN:
+            self._thread = Thread(target=self._prepare, args=(x.shape,), daemon=True)
+            self._thread.start()
+        return self._in_torch(x)
 
-    def _export(self, x: Tensor, path: Path) -> None:
-        # under another name first, so that an export that is killed is never taken for a whole one
-        part = Path(mkdtemp(prefix=f'{path.parent.name}.', suffix='.part', dir=self.folder))
-        try:
-            write_onnx(self._load(), x, part / path.name)
-            shutil.rmtree(path.parent, ignore_errors=True)
-            os.replace(part, path.parent)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+    def _prepare(self, shape: torch.Size) -> None:
+        assert self._export is not None
+        self._runners[shape] = run = self._export(shape)
+        if run is not None:
+            log.info('%s now computes inputs of %s', self.target.engine, in_words(shape))
 
 
 def write_onnx(network: nn.Module, x: Tensor, path: Path) -> None:
@@ -149,34 +163,14 @@ def onnx_program(
             cause.__cause__, Exception
         ):  # its own messages say only which step it was
             cause = cause.__cause__
-        raise InferenceError(f'the network cannot be exported ({_first_line(cause)})') from error
+        raise InferenceError(f'the network cannot be exported ({first_line(cause)})') from error
 
 
-def folder_for(root: Path, description: Mapping[str, Any]) -> Path:
-    """The folder of the cache for a network.
-
-    Args:
-        root: of the cache.
-        description: all that its files depend on; it is written into the folder for people.
-
-    Raises:
-        ConfigError: the folder cannot be written.
-    """
-    text = json.dumps(description, indent=1, sort_keys=True)
-    folder = root / 'engines' / hashlib.sha256(text.encode()).hexdigest()[:16]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / DESCRIPTION).write_text(f'{text}\n')
-    except OSError as error:
-        raise ConfigError(
-            f'{folder} cannot be written ({error.strerror}), and exported networks are kept '
-            'there: set DEPTH_ROS_CACHE to a folder that can be'
-        ) from error
-    for part in folder.glob('*.part'):  # of exports that were killed
-        if time.time() - part.stat().st_mtime > 3600:
-            shutil.rmtree(part, ignore_errors=True)
-    return folder
+def in_words(shape: Iterable[int]) -> str:
+    """A shape as 1x3x480x640."""
+    return 'x'.join(map(str, shape))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Of the text of any error."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load a network into an engine, in the lowest precision that agrees with torch in fp32."""
+"""Load a network for the engine, device and precision that are the fastest here."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import platform
-from collections.abc import Mapping
-from pathlib import Path
+import shutil
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,132 +19,217 @@ from depth_ros.checkpoints.download import cache_directory
 from depth_ros.checkpoints.hub import checksum
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Frame
-from depth_ros.models import DepthModel, ModelOptions
+from depth_ros.models import ModelOptions
 from depth_ros.models.batched_model import BatchedModel
-from depth_ros.parameters.settings import Settings
-from depth_ros.pipeline.engines import Engine, Target
-from depth_ros.pipeline.engines.compare import SAFER, TOLERANCE, compare
-from depth_ros.pipeline.engines.exported import ExportedNetwork, folder_for
-from depth_ros.pipeline.engines.onnxruntime import OnnxRuntime
-from depth_ros.pipeline.engines.openvino import OpenVino
+from depth_ros.pipeline.device import DTYPES
+from depth_ros.pipeline.engines import TORCH, Loaded, Runner, Target
+from depth_ros.pipeline.engines.cache import (
+    MEASURED,
+    folder_for,
+    is_whole,
+    read_measured,
+    write_measured,
+)
+from depth_ros.pipeline.engines.compare import TOLERANCE
+from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
+from depth_ros.pipeline.engines.exported import ExportedNetwork, first_line, in_words
+from depth_ros.pipeline.engines.measure import LIMIT_S, Outcome, measure
+from depth_ros.pipeline.engines.targets import cpu_name, engine_named
+from depth_ros.pipeline.engines.trial import Request, folder_of, without_weights
 
 log = logging.getLogger(__name__)
-CHECKS = 'checks.json'  #: differences from torch that were measured
 
 
-class _InTorch:
-    """The network in torch, while it is needed: it takes as much memory as in the engine."""
+def load_fastest(
+    name: str,
+    options: ModelOptions,
+    targets: Sequence[Target],
+    frame: Frame,
+    *,
+    cuda_graphs: bool,
+    live: bool,
+) -> Loaded:
+    """Load a network for the fastest of several targets whose depth agrees with torch in fp32.
 
-    def __init__(self, name: str, options: ModelOptions, model: BatchedModel) -> None:
-        self.name, self.options = name, options
-        self._network: nn.Module | None = model.network
-
-    def __call__(self) -> nn.Module:
-        if self._network is None:
-            model: Any = models.load(self.name, self.options)
-            return model.network  # type: ignore[no-any-return]
-        return self._network
-
-    def release(self, model: BatchedModel) -> None:
-        """Free its memory; for further sizes of images it is loaded again."""
-        self._network = None
-        model.network = model.network.to('meta')
-
-
-def load_exported(
-    settings: Settings, options: ModelOptions, frame: Frame
-) -> tuple[DepthModel, str, str]:
-    """Load a network that `settings.engine` runs.
+    They are measured once; the cache has the result for later starts.
 
     Args:
-        settings: `model`, `engine`, `precision` and `threads`.
-        options: of the model; on the CPU.
-        frame: of the size of the camera, on which the precisions are compared.
-
-    Returns:
-        The model; engine and version; and its precision with the difference seen, in words.
+        name: of the preset.
+        options: of the network, in fp32.
+        targets: that are possible, at least one. Where none can be used torch runs the network,
+            if it is one of them.
+        frame: of the size of the camera.
+        cuda_graphs: for torch on a GPU.
+        live: while it runs, also prepare it for other sizes that images come in.
 
     Raises:
-        ConfigError: the engine is not installed, or cannot run this network or precision.
+        ConfigError: none of them can run this network.
         WeightsError: the checkpoint does not fit.
     """
-    name, engine = settings.model, _engine(settings.engine)
-    version = f'{engine.name} {engine.version()}'
-    options = dataclasses.replace(options, exportable=True)
-    model = models.load(name, options)
-    if not isinstance(model, BatchedModel):
-        raise ConfigError(
-            f'engine is {engine.name!r}, but {name} is no network that torch exports: set engine '
-            "to 'torch'"
-        )
-    folder = folder_for(cache_directory(), _description(name, options))
-    in_torch = _InTorch(name, options, model)
-    wanted = _wanted(settings.precision, engine)
+    in_torch = next((k for k, one in enumerate(targets) if one.engine == TORCH), None)
+    try:
+        folder = folder_for(cache_directory(), _description(name, options))
+    except ConfigError as error:
+        if in_torch is None:
+            raise
+        log.warning('engines cannot be measured, torch runs the network: %s', error)
+        return _in_torch(name, options, targets[in_torch], 'not measured', cuda_graphs)
+    # a network that is needed for more than depth has its weights
+    model: Any = models.load(name, options) if options.estimate_camera else None
+    model = model or without_weights(name, options)
     with torch.inference_mode():
-        precision, difference = _first_that_agrees(
-            model, wanted, engine, version, settings.threads, in_torch, folder, frame
-        )
-    if not options.estimate_camera:  # which uses layers of the network directly
-        in_torch.release(model)
-    size = f'{frame.camera.width}x{frame.camera.height}'
-    seen = f'median {100 * difference:.2g} % from torch in fp32, on a trial image of {size}'
-    return model, version, f'{precision} ({seen})'
-
-
-def _first_that_agrees(
-    model: BatchedModel,
-    precision: str,
-    engine: Engine,
-    version: str,
-    threads: int,
-    in_torch: _InTorch,
-    folder: Path,
-    frame: Frame,
-) -> tuple[str, float]:
-    """The first of `precision` and safer ones; the model runs in it."""
-    checks = _read(folder / CHECKS)
-    expected = None
-    while True:
-        model.engine = ExportedNetwork(engine, Target('cpu', precision, threads), in_torch, folder)
-        size = f'{frame.camera.width}x{frame.camera.height}'
-        key = f'{version}, {precision}, {platform.processor()}, {size}'
-        if key not in checks:
-            found = model.predict(frame).values
-            if expected is None:
-                model.engine, running = None, model.engine
-                expected = model.predict(frame).values
-                model.engine = running
-            checks[key] = compare(found, expected)
-            _write(folder / CHECKS, checks)
-        if checks[key] <= TOLERANCE:
-            return precision, checks[key]
-        log.warning(
-            'the network in %s by %s is %.3g %% from torch in fp32; %s is next',
-            precision, engine.name, 100 * checks[key], SAFER.get(precision, 'nothing'),
+        batched = isinstance(model, BatchedModel)
+        shape = (1, *model.network_input(frame).shape) if batched else None
+    size = frame.camera.width, frame.camera.height
+    request = Request(name, options, size, shape, folder, list(targets), cuda_graphs)
+    outcome = _remembered(request)
+    if outcome is None:
+        log.info(
+            'measuring for up to %.0f s what runs %s fastest: %s; the result is kept in %s',
+            LIMIT_S, name, ', '.join(map(str, targets)), folder / MEASURED,
         )  # fmt: skip
-        if precision not in SAFER:
-            raise ConfigError(
-                f'{engine.name} computes this network wrongly: {100 * checks[key]:.3g} % from '
-                "torch in fp32; set engine to 'torch'"
-            )
-        precision = SAFER[precision]
+        outcome = measure(request, LIMIT_S)
+        if outcome.best >= 0 or in_torch is not None:
+            write_measured(folder, _key(request), _to_json(outcome))
+    if outcome.best < 0:
+        reasons = '; '.join(map(str, outcome.all))
+        if in_torch is None:
+            raise ConfigError(f"no engine can run {name}: {reasons}. Set engine to 'torch'")
+        log.warning('no engine was measured, torch runs the network: %s', reasons)
+        return _in_torch(name, options, targets[in_torch], 'not measured', cuda_graphs)
+    return _load(model, request, outcome, live)
 
 
-def _engine(name: str) -> Engine:
-    engines: dict[str, Engine] = {one.name: one for one in (OpenVino(), OnnxRuntime())}
-    return engines[name]
-
-
-def _wanted(precision: str, engine: Engine) -> str:
-    has = engine.precisions('cpu')
-    if precision == 'auto':
-        return has[-1]
-    if precision not in has:
-        raise ConfigError(
-            f'precision is {precision!r}, but engine {engine.name!r} has {" and ".join(has)} on '
-            'this CPU: set precision to auto'
+def _load(model: Any, request: Request, outcome: Outcome, live: bool) -> Loaded:
+    """Load what an outcome has as the best."""
+    best = outcome.all[outcome.best]
+    target, words = best.target, _why(outcome)
+    if target.engine == TORCH:
+        loaded = _in_torch(request.name, request.options, target, words, request.cuda_graphs)
+    else:
+        assert request.shape is not None
+        shape = torch.Size(request.shape)
+        model.engine = ExportedNetwork(
+            target,
+            _opened(request, target),
+            shape,
+            lambda: _network(request),
+            (lambda other: _another_size(request, target, other)) if live else None,
         )
-    return precision
+        version = f'{target.engine} {engine_named(target.engine).version()}'
+        loaded = Loaded(model, target, f'{version} ({words})', target.precision)
+    if best.difference:
+        seen = f'median {100 * best.difference:.2g} % from torch in fp32, on a trial image of '
+        seen += f'{request.size[0]}x{request.size[1]}'
+        loaded = dataclasses.replace(loaded, precision=f'{target.precision} ({seen})')
+    return loaded
+
+
+def _in_torch(
+    name: str, options: ModelOptions, target: Target, words: str, cuda_graphs: bool
+) -> Loaded:
+    model = models.load(name, dataclasses.replace(options, dtype=DTYPES[target.precision]))
+    if cuda_graphs:
+        use_cuda_graph(model, options.device)
+    return Loaded(model, target, f'torch {torch.__version__} ({words})', target.precision)
+
+
+def _why(outcome: Outcome) -> str:
+    usable = [one for one in outcome.all if not one.failed]
+    best = outcome.all[outcome.best]
+    if len(outcome.all) == 1:
+        return f'{best.ms:.0f} ms on a trial image'
+    exact = [one for one in usable if (one.target.engine, one.target.precision) == (TORCH, 'fp32')]
+    beside = f', torch in fp32 {exact[0].ms:.0f} ms' if exact and exact[0] is not best else ''
+    return f'the fastest of {len(usable)} here: {best.ms:.0f} ms on a trial image{beside}'
+
+
+def _opened(request: Request, target: Target) -> Runner:
+    """The network of the cache; made again where that is damaged."""
+    assert request.shape is not None
+    folder = folder_of(request.folder, request.shape)
+    reason = ''
+    for _ in range(2):
+        if is_whole(folder):
+            try:
+                return engine_named(target.engine).open(folder, target)
+            except Exception as error:  # each library has its own
+                reason = first_line(error)
+        elif folder.exists():
+            reason = 'files are missing or were cut'
+        if folder.exists():
+            log.warning('%s is damaged (%s) and made again', folder, reason)
+            shutil.rmtree(folder, ignore_errors=True)
+        outcome = measure(dataclasses.replace(request, targets=[target]), LIMIT_S)
+        reason = outcome.all[0].failed or reason
+        if outcome.best < 0:
+            break
+    raise ConfigError(f"{target} cannot run {request.name} ({reason}): set engine to 'torch'")
+
+
+def _another_size(request: Request, target: Target, shape: torch.Size) -> Runner | None:
+    """The network for another size of its input."""
+    size = shape[-1], shape[-2]  # an image of the size of the input is not resized
+    other = dataclasses.replace(request, size=size, shape=tuple(shape), targets=[target])
+    try:
+        folder = folder_of(other.folder, tuple(shape))
+        if not is_whole(folder):
+            outcome = measure(other, LIMIT_S)
+            if outcome.best < 0:
+                raise ConfigError(str(outcome.all[0]))
+        return engine_named(target.engine).open(folder, target)
+    except Exception as error:  # of libraries; torch goes on
+        log.warning('torch goes on with inputs of %s: %s', in_words(shape), first_line(error))
+        return None
+
+
+def _network(request: Request) -> nn.Module:
+    model: Any = models.load(request.name, request.options)
+    return model.network  # type: ignore[no-any-return]
+
+
+def _remembered(request: Request) -> Outcome | None:
+    """What was measured before, for the same targets on the same machine."""
+    outcome = measure(request, 0.0)  # nothing yet
+    found = read_measured(request.folder, _key(request))
+    try:
+        for one in outcome.all:
+            values = found[str(one.target)]
+            one.ms, one.difference = float(values['ms']), float(values['difference'])
+            one.failed = str(values['failed'])
+        names = [str(one.target) for one in outcome.all]
+        outcome.best = names.index(found['best']) if found['best'] else -1
+        if outcome.best >= 0 and outcome.all[outcome.best].difference > TOLERANCE:
+            return None
+    except (KeyError, TypeError, ValueError):
+        return None
+    return outcome
+
+
+def _to_json(outcome: Outcome) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        str(one.target): {'ms': one.ms, 'difference': one.difference, 'failed': one.failed}
+        for one in outcome.all
+    }
+    best = str(outcome.all[outcome.best].target) if outcome.best >= 0 else ''
+    return values | {'best': best}
+
+
+def _key(request: Request) -> str:
+    """All that measured times depend on, besides the network."""
+    names = dict.fromkeys(one.engine for one in request.targets)
+    versions = [f'{n} {engine_named(n).version()}' for n in names if n != TORCH]
+    device = request.options.device
+    gpu = [torch.cuda.get_device_name(device)] if device.type == 'cuda' else []
+    parts = [
+        *map(str, request.targets),
+        f'{request.targets[0].threads} threads',
+        *versions,
+        cpu_name(),
+        *gpu,
+        in_words(request.shape or request.size),
+    ]
+    return '; '.join(parts)
 
 
 def _description(name: str, options: ModelOptions) -> dict[str, Any]:
@@ -159,18 +243,3 @@ def _description(name: str, options: ModelOptions) -> dict[str, Any]:
         'depth_ros': depth_ros.__version__,
         'machine': platform.machine(),
     }
-
-
-def _read(path: Path) -> dict[str, float]:
-    try:
-        found = json.loads(path.read_text())
-        return {str(key): float(value) for key, value in found.items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
-
-
-def _write(path: Path, checks: Mapping[str, float]) -> None:
-    try:
-        path.write_text(json.dumps(checks, indent=1))
-    except OSError as error:
-        log.warning('%s cannot be written (%s): the next start compares again', path, error)

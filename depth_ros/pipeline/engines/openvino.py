@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -11,10 +16,11 @@ import torch
 from torch import Tensor
 
 from depth_ros.core.errors import ConfigError
-from depth_ros.pipeline.engines import Runner, Target
+from depth_ros.pipeline.engines import NETWORK, Runner, Target
 
 _NAMES = {'fp32': 'f32', 'fp16': 'f16', 'bf16': 'bf16'}
 _CAPABILITIES = {'FP32': 'fp32', 'FP16': 'fp16', 'BF16': 'bf16'}
+HALF = 'openvino-half.xml'  #: the network with weights in fp16
 
 
 class OpenVino:
@@ -25,32 +31,41 @@ class OpenVino:
     def __init__(self) -> None:
         self._made: Any = None
 
+    def _library(self) -> Any:
+        try:
+            with _unreported():
+                import openvino
+        except ImportError as error:
+            raise ConfigError(
+                f"engine is 'openvino', and it cannot be imported ({error}): pip install "
+                'openvino, or set engine to auto'
+            ) from None
+        return openvino
+
     def _core(self) -> Any:
         if self._made is None:
-            try:
-                import openvino
-            except ImportError as error:
-                raise ConfigError(
-                    f"engine is 'openvino', and it cannot be imported ({error}): pip install "
-                    'openvino, or set engine to auto'
-                ) from None
-            self._made = openvino.Core()
+            self._made = self._library().Core()
         return self._made
 
     def version(self) -> str:
         """Of the library."""
-        self._core()
-        import openvino
+        return str(self._library().__version__).partition('-')[0]
 
-        return str(openvino.__version__).partition('-')[0]
+    def devices(self) -> dict[str, tuple[str, ...]]:
+        """cpu, and gpu.N or npu where there is a driver for them."""
+        core, found = self._core(), {}
+        for device in core.available_devices:
+            has = core.get_property(device, 'OPTIMIZATION_CAPABILITIES')
+            precisions = tuple(ours for theirs, ours in _CAPABILITIES.items() if theirs in has)
+            found[device.lower()] = precisions
+        return found
 
-    def precisions(self, device: str) -> tuple[str, ...]:
-        """Those that the device computes in its own arithmetic, the most exact one first."""
-        found = self._core().get_property(device.upper(), 'OPTIMIZATION_CAPABILITIES')
-        return tuple(ours for theirs, ours in _CAPABILITIES.items() if theirs in found)
+    def open(self, folder: Path, target: Target) -> Runner:
+        """Run an ONNX file.
 
-    def open(self, path: Path, target: Target) -> Runner:
-        """Run an ONNX file."""
+        In half precision a copy with weights in fp16 is kept beside it, which takes half of the
+        memory; otherwise what the library has compiled is. Both are opened faster.
+        """
         core = self._core()
         properties: dict[str, Any] = {
             'INFERENCE_PRECISION_HINT': _NAMES[target.precision],
@@ -58,7 +73,12 @@ class OpenVino:
         }
         if target.device == 'cpu':
             properties['INFERENCE_NUM_THREADS'] = target.threads
-        compiled = core.compile_model(core.read_model(path), target.device.upper(), properties)
+        path = folder / NETWORK
+        if target.precision != 'fp32':
+            path = _with_half_weights(core, path)
+        if target.precision == 'fp32' or target.device != 'cpu':
+            properties['CACHE_DIR'] = str(folder / f'openvino-{target.device}')
+        compiled = core.compile_model(str(path), target.device.upper(), properties)
         count = len(compiled.outputs)
 
         def run(x: Tensor) -> Any:
@@ -68,3 +88,31 @@ class OpenVino:
             return maps[0] if count == 1 else maps
 
         return run
+
+
+@contextlib.contextmanager
+def _unreported() -> Iterator[None]:
+    """Keep OpenVINO from reporting its import, and what it converts, to its maker's statistics."""
+    reporter = 'openvino_telemetry'
+    before = sys.modules.get(reporter)
+    sys.modules[reporter] = None  # type: ignore[assignment]  # then it can do without
+    try:
+        yield
+    finally:
+        del sys.modules[reporter]
+        if before is not None:
+            sys.modules[reporter] = before
+
+
+def _with_half_weights(core: Any, path: Path) -> Path:
+    import openvino
+
+    half = path.with_name(HALF)
+    if not half.exists():
+        # in a folder of its own first, so that a process that is killed leaves no half of a file
+        part = Path(mkdtemp(dir=path.parent, suffix='.part'))
+        openvino.save_model(core.read_model(path), part / HALF, compress_to_fp16=True)
+        for name in (half.with_suffix('.bin').name, HALF):  # the one that is looked for last
+            os.replace(part / name, path.with_name(name))
+        part.rmdir()
+    return half

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Have engines measured by another process, which may fail or take too long."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import IO, Any
+
+from depth_ros.core import errors
+from depth_ros.pipeline.engines import Target
+from depth_ros.pipeline.engines.trial import Request
+
+log = logging.getLogger(__name__)
+LIMIT_S = 180.0  #: for all targets, with the export
+
+
+@dataclass(slots=True)
+class Measured:
+    """What is known of a target.
+
+    Args:
+        target: that was measured.
+        ms: median time for an image [ms]; 0 if it failed or was not reached.
+        difference: median relative difference of the depth from torch in fp32.
+        failed: why it cannot be used; '' if it can.
+    """
+
+    target: Target
+    ms: float = 0.0
+    difference: float = 0.0
+    failed: str = 'not reached in time'
+
+    def __str__(self) -> str:
+        """In words."""
+        if self.failed:
+            return f'{self.target}: {self.failed}'
+        return f'{self.target}: {self.ms:.4g} ms, {100 * self.difference:.2g} % from torch in fp32'
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is known of all targets.
+
+    Args:
+        all: of them, in the order of the request.
+        best: index of the fastest; -1 if none can be used.
+    """
+
+    all: list[Measured] = field(default_factory=list)
+    best: int = -1
+
+
+def measure(request: Request, limit_s: float) -> Outcome:
+    """Have all targets of a request measured.
+
+    A process that an engine ends is started again for the targets that are left.
+
+    Args:
+        request: see there.
+        limit_s: after which the process is killed; what it has measured until then counts.
+
+    Raises:
+        ConfigError, WeightsError: the network cannot be loaded.
+    """
+    outcome = Outcome([Measured(target) for target in request.targets])
+    left = list(range(len(request.targets)))
+    end_s = time.monotonic() + limit_s
+    while left and time.monotonic() < end_s:
+        # the fastest until now comes first, as all are compared with it
+        order = ([outcome.best] if outcome.best >= 0 else []) + left
+        now = replace(request, targets=[request.targets[k] for k in order])
+        done: set[int] = set()
+
+        def take(told: dict[str, Any], order: list[int] = order, done: set[int] = done) -> None:
+            if 'refused' in told:
+                raise getattr(errors, told['refused'])(told['because'])
+            if 'exported_s' in told:
+                if told['exported_s']:
+                    log.info('network exported in %.1f s: %s', told['exported_s'], request.folder)
+                return
+            k = order[told['target']]
+            done.add(k)
+            one = outcome.all[k]
+            one.ms, one.difference = told.get('ms', 0.0), told.get('difference', 0.0)
+            one.failed = told.get('failed', '')
+            if 'best' in told:
+                outcome.best = order[told['best']]
+            (log.warning if one.failed else log.info)('%s', one)
+
+        reason = _ask(now, end_s - time.monotonic(), take)
+        left = [k for k in left if k not in done]
+        if left and reason:  # the first that is left was being measured
+            outcome.all[left[0]].failed = reason
+            log.warning('%s', outcome.all[left[0]])
+            left = left[1:]
+    return outcome
+
+
+def _ask(request: Request, limit_s: float, take: Callable[[dict[str, Any]], None]) -> str:
+    """Start the process and take its answers; returns why it ended early, '' if by the limit."""
+    # the modules that this process has, wherever they are
+    env = os.environ | {'PYTHONPATH': os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, '-m', 'depth_ros.pipeline.engines.trial']
+    with tempfile.TemporaryFile() as printed:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=printed,
+            env=env,
+            start_new_session=True,  # also what it has started can be ended
+        )
+        assert process.stdin is not None and process.stdout is not None
+        expired = threading.Event()
+
+        def kill() -> None:
+            expired.set()
+            _kill(process)
+
+        timer = threading.Timer(limit_s, kill)
+        timer.start()
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                pickle.dump(request, process.stdin)
+                process.stdin.flush()
+            for line in process.stdout:
+                told = json.loads(line)
+                if 'done' in told:  # another process may still have the pipe
+                    return ''
+                take(told)
+            process.wait()
+        finally:  # also if this process is to end
+            timer.cancel()
+            _kill(process)
+            process.wait()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            process.stdout.close()
+        if expired.is_set() or process.returncode == 0:
+            return ''
+        return f'the process that tried it ended with {process.returncode}: {_last_line(printed)}'
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _last_line(file: IO[bytes]) -> str:
+    file.seek(0)
+    lines = file.read().decode(errors='replace').strip().splitlines()
+    return lines[-1][:200] if lines else 'nothing was said'

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A process that exports a network, compares engines with torch, and measures them.
+
+Another process than the node, because an engine may end it, take minutes, or not give its memory
+back. The request comes through the standard input, which stays open as long as the answer is
+wanted; the answers go to the standard output, a line of JSON for each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pickle
+import shutil
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import cv2
+import torch
+from torch import Tensor
+
+from depth_ros import models
+from depth_ros.core.errors import ConfigError, WeightsError
+from depth_ros.core.types import Frame
+from depth_ros.models import DepthModel, ModelOptions
+from depth_ros.pipeline.device import DTYPES
+from depth_ros.pipeline.engines import NETWORK, TORCH, Target
+from depth_ros.pipeline.engines.cache import is_whole, list_files
+from depth_ros.pipeline.engines.compare import TOLERANCE, compare
+from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
+from depth_ros.pipeline.engines.exported import first_line, in_words, write_onnx
+from depth_ros.pipeline.engines.targets import engine_named
+from depth_ros.pipeline.trial_frame import trial_frame
+
+CLEARLY = 1.5  #: times slower than the fastest, after which no more is measured
+SLOW_S = 3.0  #: a network that takes longer is not run again
+IN_TURNS_S = 1.0  #: for two that are compared
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be measured.
+
+    Args:
+        name: of the preset.
+        options: of the network.
+        size: of the trial image, width and height [px].
+        shape: of the input of the network for that image; None if it cannot be exported.
+        folder: of the network in the cache.
+        targets: to be measured, in this order.
+        cuda_graphs: with torch on a GPU.
+    """
+
+    name: str
+    options: ModelOptions
+    size: tuple[int, int]
+    shape: tuple[int, ...] | None
+    folder: Path
+    targets: list[Target]
+    cuda_graphs: bool
+
+
+def answer(request: Request, tell: Tell) -> None:
+    """Measure all targets of a request.
+
+    Args:
+        request: see there.
+        tell: called with `exported_s`, and for each target with its number as `target` and either
+            `ms`, `difference` (median, from torch in fp32) and the fastest until then as `best`,
+            or the reason under `failed`.
+    """
+    torch.set_num_threads(request.options.threads)
+    cv2.setNumThreads(1)
+    frame = trial_frame(request.options.device, *request.size)
+    broken = ''
+    if any(target.engine != TORCH for target in request.targets):
+        try:
+            tell({'exported_s': _export(request)})
+        except Exception as error:  # of many libraries
+            broken = first_line(error)
+    reference: Any = models.load(request.name, request.options)
+    first_s, expected = _run(reference, frame)
+    best: tuple[int, DepthModel, float] | None = None
+    for k, target in enumerate(request.targets):
+        try:
+            if target.engine != TORCH and broken:
+                raise RuntimeError(broken)
+            if (target.engine, target.precision) == (TORCH, 'fp32'):
+                model, seconds, difference = reference, first_s, 0.0
+            else:
+                model = _open(request, target)
+                seconds, values = _run(model, frame)
+                difference = compare(values, expected)
+        except Exception as error:
+            tell({'target': k, 'failed': first_line(error)})
+            continue
+        if k == 0:
+            reference = None  # its memory is free as soon as another one is faster
+        if difference > TOLERANCE:
+            why = f'it is {100 * difference:.3g} % from torch in fp32'
+            tell({'target': k, 'failed': why, 'difference': difference})
+            continue
+        if best is None:
+            if len(request.targets) > 1:
+                seconds, _ = _in_turns((model, seconds), None, frame)
+            best = k, model, seconds
+        else:
+            seconds, of_best = _in_turns((model, seconds), best[1:], frame)
+            if seconds < of_best:
+                best = k, model, seconds
+        tell({'target': k, 'ms': 1e3 * seconds, 'difference': difference, 'best': best[0]})
+
+
+def without_weights(name: str, options: ModelOptions) -> Any:
+    """The model with a network that has no memory, if the family can do that."""
+    return models.load(name, dataclasses.replace(options, without_weights=True))
+
+
+def folder_of(folder: Path, shape: tuple[int, ...]) -> Path:
+    """Of the files for an input size."""
+    return folder / in_words(shape)
+
+
+def _export(request: Request) -> float:
+    """Export the network if that was not done before; returns the time that it took [s]."""
+    assert request.shape is not None
+    folder = folder_of(request.folder, request.shape)
+    if is_whole(folder):
+        return 0.0
+    started_s = time.monotonic()
+    options = dataclasses.replace(request.options, exportable=True, device=torch.device('cpu'))
+    network: Any = models.load(request.name, options)
+    frame = trial_frame(options.device, *request.size)
+    x = network.network_input(frame)[None].contiguous(memory_format=torch.channels_last)
+    if tuple(x.shape) != request.shape:
+        raise RuntimeError(f'the input is {in_words(x.shape)} instead')
+    # under another name first, so that an export that is killed is never taken for a whole one
+    part = Path(mkdtemp(prefix=f'{folder.name}.', suffix='.part', dir=folder.parent))
+    try:
+        write_onnx(network.network, x, part / NETWORK)
+        list_files(part)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return time.monotonic() - started_s
+
+
+def _open(request: Request, target: Target) -> DepthModel:
+    if target.engine == TORCH:
+        options = dataclasses.replace(request.options, dtype=DTYPES[target.precision])
+        plain = models.load(request.name, options)
+        if request.cuda_graphs:
+            use_cuda_graph(plain, options.device)
+        return plain
+    assert request.shape is not None
+    folder = folder_of(request.folder, request.shape)
+    model: Any = without_weights(request.name, request.options)
+    model.engine = engine_named(target.engine).open(folder, target)
+    list_files(folder)
+    return model  # type: ignore[no-any-return]
+
+
+def _run(model: DepthModel, frame: Frame) -> tuple[float, Tensor]:
+    started_s = time.perf_counter()
+    values = model.predict(frame).values
+    if values.is_cuda:
+        torch.cuda.synchronize(values.device)
+    return time.perf_counter() - started_s, values
+
+
+def _in_turns(
+    one: tuple[DepthModel, float], other: tuple[DepthModel, float] | None, frame: Frame
+) -> tuple[float, float]:
+    """Median times of one or two models [s], which have run before in the given times."""
+    both = [one] if other is None else [one, other]
+    if max(seconds for _, seconds in both) > SLOW_S:
+        return one[1], other[1] if other else 0.0
+    times: list[list[float]] = [[] for _ in both]
+    end_s = time.monotonic() + IN_TURNS_S
+    while len(times[0]) < 3 or time.monotonic() < end_s:
+        for seen, (model, _) in zip(times, both, strict=True):
+            seen.append(_run(model, frame)[0])
+        if min(times[0]) > CLEARLY * min(times[-1]):
+            break
+    medians = [statistics.median(seen) for seen in times]
+    return medians[0], medians[-1]
+
+
+def _end_with_the_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+def main() -> None:
+    """Answer the request on the standard input."""
+    # what libraries print there is no answer
+    answers = os.fdopen(os.dup(1), 'w')
+    os.dup2(2, 1)
+    request = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+    def tell(values: dict[str, Any]) -> None:
+        print(json.dumps(values), file=answers, flush=True)
+
+    try:
+        with torch.inference_mode():
+            answer(request, tell)
+    except (ConfigError, WeightsError) as error:
+        tell({'refused': type(error).__name__, 'because': str(error)})
+    tell({'done': True})
+    os._exit(0)  # the interpreter would wait for the thread
+
+
+if __name__ == '__main__':
+    main()
