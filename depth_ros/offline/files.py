@@ -20,7 +20,7 @@ from depth_ros.core.types import DepthMap
 from depth_ros.offline.colors import colored, legend
 from depth_ros.offline.folder import part_of
 from depth_ros.parameters.settings import Points, Settings
-from depth_ros.pipeline.filters.clouds import kept, surfaces
+from depth_ros.pipeline.filters.clouds import surfaces, thinning
 
 #: kind of file -> ending of its name: metres, millimetres, colours with legend, cloud
 ENDINGS = {'npy': '_depth.npy', 'png': '_depth.png', 'color': '_color.png', 'ply': '.ply'}
@@ -84,8 +84,8 @@ def cloud_of(depth: DepthMap, points: Points, stride: int) -> torch.Tensor:
         stride: use every n-th column and row.
     """
     cloud = encode.dense(encode.cloud(surfaces(depth, points, stride), stride))
-    mask = kept(cloud, points)
-    return cloud if mask is None else encode.selected(cloud, mask)
+    kept = thinning(points)
+    return cloud if kept is None else encode.selected(cloud, kept(cloud))
 
 
 def is_there(path: Path, since_ns: int) -> bool:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor
 
@@ -21,8 +23,8 @@ def surfaces(depth: DepthMap, points: Points, stride: int) -> DepthMap:
     return replace(depth, z=z)
 
 
-def kept(cloud: Tensor, points: Points) -> Tensor | None:
-    """(N,) bool, the points of a finite cloud (N, >= 3) that it keeps; None for all."""
+def thinning(points: Points) -> Callable[[Tensor], Tensor] | None:
+    """Which points of a finite cloud (N, >= 3) it keeps, (N,) bool; None if it keeps all."""
     if points.voxel <= 0:
         return None
-    return is_kept(cloud, points.voxel, points.voxel_growth)
+    return partial(is_kept, size=points.voxel, growth=points.voxel_growth)

@@ -34,7 +34,7 @@ class CloudBuffer:
         stride: int,
         color: bool = False,
         organized: bool = False,
-        kept: Callable[[Tensor], Tensor | None] = lambda points: None,
+        kept: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[PointCloud2, MessageBuffer]:
         """A cloud and where its data are, which on a GPU are still being copied.
 
@@ -51,13 +51,14 @@ class CloudBuffer:
             out = self._whole.floats(*encode.cloud_size(depth.camera, stride), 4)
         buffer, cloud = self._whole, encode.cloud(depth, stride, color, out)
         if organized:
-            _mark(cloud, kept)
+            if kept is not None:
+                _mark(cloud, kept)
         else:
             every, cloud = cloud, encode.dense(cloud, depth.z, self._valid.floats)
             buffer = self._whole if cloud.numel() == every.numel() else self._valid
-            mask = kept(cloud)
-            if mask is not None:
-                valid, cloud = cloud, encode.selected(cloud, mask, self._kept.floats)
+            if kept is not None:
+                valid = cloud
+                cloud = encode.selected(valid, kept(valid), self._kept.floats)
                 buffer = self._kept if cloud is not valid else buffer
             cloud = cloud[None]  # one row, all of it finite
         if not on_cpu:
@@ -71,10 +72,8 @@ class CloudBuffer:
             buffer.free()
 
 
-def _mark(cloud: Tensor, kept: Callable[[Tensor], Tensor | None]) -> None:
+def _mark(cloud: Tensor, kept: Callable[[Tensor], Tensor]) -> None:
     """Make the points of an organised cloud NaN that are not kept."""
     flat = cloud.view(-1, 4)
     valid = torch.nonzero(flat[:, 2] == flat[:, 2]).squeeze(1)
-    mask = kept(flat[valid])
-    if mask is not None:
-        flat[valid[~mask], :3] = torch.nan
+    flat[valid[~kept(flat[valid])], :3] = torch.nan

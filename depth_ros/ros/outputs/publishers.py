@@ -18,7 +18,7 @@ from torch import Tensor
 from depth_ros.core import compress, encode
 from depth_ros.core.types import DepthMap
 from depth_ros.parameters.settings import Points, Settings
-from depth_ros.pipeline.filters.clouds import kept, surfaces
+from depth_ros.pipeline.filters.clouds import surfaces, thinning
 from depth_ros.pipeline.filters.free_space import ray_ends
 from depth_ros.ros.inputs import camera_info
 from depth_ros.ros.outputs.clouds import CloudBuffer
@@ -211,7 +211,7 @@ class Outputs:
             stride=points.stride,
             color=points.color,
             organized=points.organized,
-            kept=lambda cloud: kept(cloud, points),
+            kept=thinning(points),
         )
         return Outgoing('points', message, buffer)
 
