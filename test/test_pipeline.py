@@ -118,6 +118,13 @@ def test_an_output_that_is_no_depth_map_is_an_error(values, said):
         depth(values)
 
 
+@pytest.mark.parametrize('known', [(0, 0), (1, 1), (0, 3)])
+def test_one_finite_value_is_enough(known):
+    values = ONES * nan
+    values[known] = 2.0
+    assert torch.isfinite(depth(values)).sum() == 1
+
+
 def test_a_frame_and_its_camera_agree_in_size():
     with pytest.raises(CameraError, match='but its camera is 4x2'):
         Frame(torch.zeros((3, 4, 3), dtype=torch.uint8), CAM)

@@ -22,6 +22,7 @@ from depth_ros.pipeline.scaling import Scaling
 from depth_ros.pipeline.scaling.anchored import AnchoredScale
 
 T = TypeVar('T')
+_SOME = 16  #: step of the pixels of which usually one has a finite value
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +237,8 @@ def _check(prediction: Prediction, frame: Frame) -> Tensor:
             f'{frame.camera.size}: it is not a depth map of this image'
         )
     values = prediction.values
-    # numpy takes a tenth of torch's time; on a GPU this would wait for the network
-    if values.device.type == 'cpu' and np.isfinite(values.numpy()).any():
+    # a few pixels are looked at first; on a GPU this would wait for the network
+    if values.device.type == 'cpu' and np.isfinite(values.numpy()[::_SOME, ::_SOME]).any():
         return torch.tensor(True)
     known = torch.isfinite(values)
     if prediction.sky is not None:
