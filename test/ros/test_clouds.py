@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clouds in the memory of their messages."""
+"""Clouds in the memory of their messages, and when the publishers make and look at what."""
+
+from types import SimpleNamespace as Has
 
 import pytest
 import torch
@@ -8,9 +10,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.types import DepthMap
-from depth_ros.parameters.settings import Points
+from depth_ros.parameters.settings import Points, Settings
 from depth_ros.pipeline.filters.clouds import thinning
+from depth_ros.ros.outputs import events
 from depth_ros.ros.outputs.clouds import CloudBuffer
+from depth_ros.ros.outputs.demand import Demand
+from depth_ros.ros.outputs.publishers import Outputs
 
 CAM = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
 
@@ -55,3 +60,37 @@ def test_an_organised_cloud_loses_the_points_that_are_not_kept(voxel):
     kept = ~torch.isnan(xyz).any(2)
     assert largest > CAM.width and 0 < kept.sum() < 0.5 * kept.numel()
     assert torch.equal(xyz[kept], whole[kept])
+
+
+def test_the_depth_image_is_on_its_way_while_the_cloud_is_made(monkeypatch):
+    order = []
+    node = Has(
+        create_lifecycle_publisher=lambda kind, topic, qos, **_: Has(
+            publish=lambda message: order.append((topic, len(message.data)))
+        ),
+        resolve_topic_name=lambda name: name,
+        get_parameters_by_prefix=lambda prefix: {},
+    )
+    fill = CloudBuffer.fill
+    monkeypatch.setattr(
+        CloudBuffer, 'fill', lambda *a, **k: order.append('the cloud is made') or fill(*a, **k)
+    )
+    outputs = Outputs(node, Settings())
+    depth = DepthMap(torch.full(CAM.size, 2.0), CAM, torch.zeros(*CAM.size, 3, dtype=torch.uint8))
+    wanted = Demand(frozenset({'depth/image', 'points'}), True)
+    outputs.send(outputs.prepare(depth, Header(), wanted, Settings(points=Points(stride=1))))
+    pixels = CAM.width * CAM.height
+    assert order == [('depth/image', 4 * pixels), 'the cloud is made', ('points', 16 * pixels)]
+
+
+def test_rare_events_are_looked_at_for_a_moment_in_each_second(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(events.time, 'monotonic', lambda: now)
+    group, looks = events.Rarely(), []
+    for step in range(301):
+        now = 100 + step / 100
+        looks.append(group.can_execute(None))
+    assert all(looks[:5]) and sum(looks[:100]) <= 6
+    assert 10 <= sum(looks) <= 20
+    now += 5.0
+    assert group.can_execute(None), 'after a wait without an end'

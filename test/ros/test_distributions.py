@@ -32,6 +32,7 @@ ROS_FILES = {*(ROOT / 'depth_ros' / 'ros').rglob('*.py'), ROOT / 'depth_ros/sim/
 
 #: module of rclpy -> what is used of it
 MODULES = {
+    'rclpy.callback_groups': {'ReentrantCallbackGroup'},
     'rclpy.clock': {'Clock', 'ClockType'},
     'rclpy.executors': {'ExternalShutdownException', 'SingleThreadedExecutor'},
     'rclpy.impl.implementation_singleton': {'rclpy_implementation'},

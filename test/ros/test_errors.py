@@ -17,7 +17,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from graph import ACTIVE, UNCONFIGURED, NodeProcess, Source, camera, image, info, noise
 from lifecycle_msgs.msg import Transition
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from depth_ros.parameters import layers
 from depth_ros.ros.inputs import subscription
@@ -423,6 +423,23 @@ def test_incompatible_quality_of_service_is_named(graph):
         assert 'set image_reliability to auto' in process.log
     finally:
         source.close()
+        assert process.stop() == 0, process.log
+
+
+@pytest.mark.parametrize('watched', [True, False], ids=['images arrive', 'no image'])
+def test_a_subscriber_that_asks_for_another_quality_of_service_is_logged(graph, watched):
+    process = NodeProcess(
+        graph, name='unreliable', model='fake_red', output_reliability='best_effort'
+    )
+    source, demanding = Source(graph, 'reliable'), graph.collect(PointCloud2, 'points')
+    images = graph.collect(Image, 'depth/image', 'best_effort')
+    try:
+        if watched:
+            source.answer(images, CAM)
+        process.said("points', requesting incompatible QoS")
+    finally:
+        for end in (images, demanding, source):
+            end.close()
         assert process.stop() == 0, process.log
 
 

@@ -118,7 +118,7 @@ def whole(frame: Frame, preset: str, options: Options) -> dict[str, Any]:
             (depth,) = pipeline.many(frames, pipeline.snapshot)
             if isinstance(depth, DepthRosError):
                 raise depth
-            outputs.complete(outputs.prepare(depth, image.header, demand, settings))
+            list(outputs.complete(outputs.prepare(depth, image.header, demand, settings)))
 
         times = time_interleaved({'stage': once, 'memcpy': Copier(size)}, budget_s=BUDGET_S)
         outputs.close()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -23,6 +23,7 @@ from depth_ros.pipeline.filters.free_space import ray_ends
 from depth_ros.ros.inputs import camera_info
 from depth_ros.ros.outputs.clouds import CloudBuffer
 from depth_ros.ros.outputs.demand import Demand
+from depth_ros.ros.outputs.events import Rarely
 from depth_ros.ros.outputs.message_buffer import CompressedDepthBuffer, MessageBuffer
 from depth_ros.ros.outputs.messages import image_message
 
@@ -44,13 +45,14 @@ class PendingMessages:
     """Messages whose data may still be copied from a GPU.
 
     Args:
-        outgoing: in the order of publication.
+        outgoing: in the order of publication. On a CPU each is made when it is asked for, so that
+            one is on its way while the next is made.
         depth: what they were made of; on a GPU its `has_finite` is a copy on the CPU.
         source: the depth as it was; kept because its memory must not be reused before.
         arrived: CUDA event after all copies; None on a CPU.
     """
 
-    outgoing: list[Outgoing]
+    outgoing: Iterable[Outgoing]
     depth: DepthMap
     source: DepthMap
     arrived: torch.cuda.Event | None = None
@@ -83,13 +85,14 @@ class Outputs:
         )
         self.node = node
         self.publishers: dict[str, Any] = {}
+        events = Rarely()
         with contextlib.ExitStack() as made:
             made.callback(self._destroy_publishers)
             for name, kind in self.topics.items():
                 topic = f'{prefix}{name}'
                 overrides = _overriding(node, topic)
                 self.publishers[name] = node.create_lifecycle_publisher(
-                    kind, topic, qos, qos_overriding_options=overrides
+                    kind, topic, qos, callback_group=events, qos_overriding_options=overrides
                 )
             made.pop_all()
         kinds = self.topics.items()
@@ -122,8 +125,7 @@ class Outputs:
         On a GPU this only queues the work, on another CUDA stream than the network's.
         """
         if not depth.z.is_cuda:
-            outgoing = list(self._messages(depth, header, demand, settings))
-            return PendingMessages(outgoing, depth, depth)
+            return PendingMessages(self._messages(depth, header, demand, settings), depth, depth)
         device = depth.z.device
         if device not in self._streams:
             self._streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -144,12 +146,11 @@ class Outputs:
         Raises:
             InferenceError: the depth holds no number.
         """
-        self.complete(pending)
-        for outgoing in pending.outgoing:
-            self.publishers[outgoing.topic].publish(outgoing.message)
+        for topic, message in self.complete(pending):
+            self.publishers[topic].publish(message)
 
-    def complete(self, pending: PendingMessages) -> None:
-        """Wait for the data and put them into the messages.
+    def complete(self, pending: PendingMessages) -> Iterator[tuple[str, Any]]:
+        """Wait for the data and put them into the messages, each with its topic.
 
         Raises:
             InferenceError: the depth holds no number.
@@ -160,6 +161,7 @@ class Outputs:
         for outgoing in pending.outgoing:
             if outgoing.data is not None:
                 outgoing.data.give_to(outgoing.message)
+            yield outgoing.topic, outgoing.message
 
     def _messages(
         self, depth: DepthMap, header: Any, demand: Demand, settings: Settings
@@ -170,8 +172,6 @@ class Outputs:
             in_millimetres = settings.depth_encoding == '16UC1'
             values = encode.millimetres(depth.z) if in_millimetres else depth.z
             yield self._image('depth/image', header, values, settings.depth_encoding)
-        if COMPRESSED in wanted:
-            yield self._compressed(depth, header, settings)
         if 'depth/camera_info' in wanted:
             yield Outgoing('depth/camera_info', camera_info.to_message(depth.camera, header))
         if 'points' in wanted:
@@ -184,6 +184,8 @@ class Outputs:
             yield self._image('depth/colorized', header, rgb, 'rgb8')
         if depth.confidence is not None and 'depth/confidence' in wanted:
             yield self._image('depth/confidence', header, depth.confidence, '32FC1')
+        if COMPRESSED in wanted:  # takes longest
+            yield self._compressed(depth, header, settings)
 
     def _image(self, topic: str, header: Any, values: Tensor, encoding: str) -> Outgoing:
         buffer = self.buffers[topic]
