@@ -148,7 +148,7 @@ def test_the_files_of_other_families_give_their_depth(tmp_path, capsys, name, si
     shutil.rmtree(tmp_path)  # hundreds of MB
 
 
-def test_images_of_another_shape_are_told(nano, caplog):
+def test_images_of_another_shape_are_warned_of(nano, caplog):
     """All but the first, as the trial image at start is not the user's."""
     pipeline = of_file(nano / 'nano.yaml')
     for size in ((640, 480), (320, 240), (640, 360), (640, 360), (641, 480)):
@@ -236,7 +236,10 @@ def test_the_command_prints_what_it_wrote_and_run_takes_it(tmp_path, capsys, exp
         (['--model', 'nono'], "'nono' is not a preset"),
         (['--model', 'nano', '--out', '{folder}/n.pth'], 'its name must end in .onnx'),
         (['--model', 'nano', '--out', '{folder}/old.onnx'], 'old.onnx exists: choose another'),
-        (['--model', 'nano', '--out', '{folder}/none/n.onnx'], 'none cannot be written'),
+        (
+            ['--model', 'nano', '--out', '{folder}/none/n.onnx'],
+            'none cannot be written (No such file or directory): choose',
+        ),
         (['--model', 'nano', '--device', 'cuda:0'], 'networks are exported on the CPU'),
         (['--model', 'nano', '-p', 'precision:=fp16'], 'precision does not change the file'),
         (['--model', 'nano', '-p', 'range.max:=9.0'], 'range.max does not change the file'),
@@ -279,6 +282,25 @@ def test_a_file_that_computes_something_else_is_not_left(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_is_reported(tmp_path, monkeypatch, exported_before, program):
+    def save(*args, **kw):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(program, 'save', save)
+    with pytest.raises(
+        ConfigError, match=r'n\.onnx cannot be written \(No space left .*: make room'
+    ):
+        export(NANO, SIZE, tmp_path / 'n.onnx')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_the_user_is_not_called_published(tmp_path, exported_before):
+    shutil.copy(PRESETS['nano'].source.packaged, tmp_path / 'mine.safetensors')
+    settings = dataclasses.replace(NANO, weights=str(tmp_path / 'mine.safetensors'))
+    export(settings, SIZE, tmp_path / 'n.onnx')
+    assert '# weights: mine.safetensors, a file of the user' in (tmp_path / 'n.yaml').read_text()
+
+
 def test_a_description_that_gives_another_depth_is_not_left(
     tmp_path, monkeypatch, exported_before
 ):
@@ -292,7 +314,7 @@ def test_a_description_that_gives_another_depth_is_not_left(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_weights_of_more_than_protobuf_holds_are_in_a_file_beside(
+def test_weights_of_more_than_protobuf_holds_are_in_another_file(
     tmp_path, monkeypatch, exported_before
 ):
     monkeypatch.setattr(exporting, 'MOST_BYTES', 1e6)

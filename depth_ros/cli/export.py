@@ -23,7 +23,7 @@ def add_command(commands: Any) -> None:
         'export',
         help='write the network of a preset as an ONNX file',
         description='Write the network of a preset as an ONNX file for other programs, with a '
-        'params file beside that describes it and runs it here with model onnx. Both are compared '
+        'params file that describes it and runs it here with model onnx. Both are compared '
         'with torch.',
     )
     arguments.add_model(parser)
@@ -33,7 +33,7 @@ def add_command(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         '--out', type=Path, required=True, metavar='FILE.onnx',
-        help='the params file is beside, FILE.yaml',
+        help='the params file is FILE.yaml',
     )  # fmt: skip
     parser.add_argument('--overwrite', action='store_true', help='replace what is there')
     parser.set_defaults(execute=execute)

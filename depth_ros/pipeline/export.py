@@ -47,7 +47,7 @@ OPSET = 18
 SAME = 1e-4
 #: fraction of the pixels that may change between sky and no sky
 SAME_MASK = 1e-3
-#: bytes above which the weights are in a file beside, as protobuf holds less than 2 GiB
+#: bytes above which the weights are in another file, as protobuf holds less than 2 GiB
 MOST_BYTES = 1_900_000_000
 MEANING = {
     Kind.METRIC: 'depth along the optical axis [m]',
@@ -83,7 +83,7 @@ def export(settings: Settings, image_size: tuple[int, int], path: Path) -> Expor
     Args:
         settings: `model` is a preset; of the others those of `SHAPING` have an effect.
         image_size: width and height of the images [px]; the size of the input follows.
-        path: of the ONNX file; its description is beside, with the suffix .yaml.
+        path: of the ONNX file; its description is next to it, with the suffix .yaml.
 
     Raises:
         ConfigError: the preset cannot be an ONNX file, a library is missing, or the folder cannot
@@ -117,11 +117,13 @@ def export(settings: Settings, image_size: tuple[int, int], path: Path) -> Expor
         raise ConfigError(f'{preset.name} has no form as an ONNX file: choose another preset')
     form = model.onnx_form(image_size[::-1])
     onnx = _described(form, model.kind, image_size)
-    about = _about(preset, weights, form, onnx)
+    about = _about(preset, settings, weights, form, onnx)
     try:
         part = Path(mkdtemp(prefix=f'{path.name}.', suffix='.part', dir=path.absolute().parent))
     except OSError as error:
-        raise ConfigError(f'{path.absolute().parent} cannot be written: {error}') from error
+        raise ConfigError(
+            f'{path.absolute().parent} cannot be written ({error.strerror}): choose another folder'
+        ) from error
     try:
         file = part / path.name
         difference = _write_onnx(form, file, about)
@@ -139,6 +141,11 @@ def export(settings: Settings, image_size: tuple[int, int], path: Path) -> Expor
         paths = [path.parent / written.name for written in sorted(part.iterdir())]
         for one in paths:
             os.replace(part / one.name, one)
+    except OSError as error:
+        raise ConfigError(
+            f'{path.absolute()} cannot be written ({error.strerror}): make room there, or choose '
+            'another folder'
+        ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return Exported(tuple(paths), preset, form.size[::-1], difference, depth_difference)
@@ -183,10 +190,15 @@ def _changed(onnx: Onnx) -> dict[str, Any]:
     return {k: v for k, v in values.items() if v != getattr(usual, k) or k == 'kind'}
 
 
-def _about(preset: Preset, weights: Path | None, form: OnnxForm, onnx: Onnx) -> dict[str, str]:
+def _about(
+    preset: Preset, settings: Settings, weights: Path | None, form: OnnxForm, onnx: Onnx
+) -> dict[str, str]:
     """Metadata of the file: our description, and what people and other programs must know."""
     meaning = MEANING[Kind(onnx.kind)].format(focal=onnx.canonical_focal)
-    source = preset.source
+    source, max_depth = preset.source, settings.max_depth or preset.max_depth
+    if max_depth:
+        meaning += f', up to {max_depth:g} m'
+    published = source.published if source.repo or source.url else 'of the package depth_ros'
     outputs = [f'{form.outputs[0]}: {f"1 / ({meaning})" if onnx.inverse else meaning}']
     outputs += ['sky: true in the sky'] if onnx.sky else []
     outputs += ['confidence: larger is more certain'] if onnx.confidence else []
@@ -201,7 +213,9 @@ def _about(preset: Preset, weights: Path | None, form: OnnxForm, onnx: Onnx) -> 
         'depth_ros.version': depth_ros.__version__,
         DESCRIPTION: json.dumps(_changed(onnx), sort_keys=True),
         LICENCE: source.licence,
-        'weights': source.published if source.repo or source.url else 'of the package depth_ros',
+        'weights': f'{weights.name}, a file of the user'
+        if settings.weights and weights
+        else published,
         'weights_sha256': checksum(weights, 'sha256') if weights else '',
         'paper': preset.paper,
         'inputs': '; '.join(inputs),
@@ -250,7 +264,7 @@ def _write_onnx(form: OnnxForm, path: Path, about: Mapping[str, str]) -> float:
         K = torch.tensor([[[0.8 * w, 0.0, 0.52 * w], [0.0, 0.9 * h, 0.47 * h], [0.0, 0.0, 1.0]]])
         inputs, names = (image, K), [IMAGE, INTRINSICS]
     program = onnx_program(form.network, inputs, names, list(form.outputs), OPSET)
-    for node in program.model.graph:  # torch tells them its stack, with paths of this machine
+    for node in program.model.graph:  # torch puts its stack there, with paths of this machine
         node.metadata_props.clear()
     program.model.metadata_props.update(about)
     size = sum(value.const_value.nbytes for value in program.model.graph.initializers.values())

@@ -96,7 +96,7 @@ def open_file(path: Path, options: ModelOptions) -> Any:
             f'{path} is not an ONNX network that onnxruntime can open ({first_line(error)}); '
             'download or export it again'
         ) from error
-    mapped = _mapped_beside(path)
+    mapped = _mapped_next_to(path)
     if not mapped:
         return session
     # onnxruntime maps files of external data; one that is cut off would end the process. A copy
@@ -114,7 +114,7 @@ def open_file(path: Path, options: ModelOptions) -> Any:
         return session
 
 
-def _mapped_beside(path: Path) -> list[Path]:
+def _mapped_next_to(path: Path) -> list[Path]:
     """Files in the folder of `path` that this process has mapped."""
     try:
         lines = Path('/proc/self/maps').read_text(errors='replace').splitlines()
@@ -196,7 +196,7 @@ def check_metadata(session: Any, description: Onnx, path: Path) -> None:
     if wrong:
         raise ConfigError(
             f'onnx.{wrong[0]} is {given[wrong[0]]!r}, but {path} says {within[wrong[0]]!r}: use '
-            'the params file that depth-ros export wrote beside it'
+            'the params file that depth-ros export wrote with it'
         )
 
 

@@ -29,7 +29,7 @@ KERNELS = {
     'pillow_bicubic': ('catmull_rom', True),
     'pillow_lanczos': ('lanczos3', True),
 }
-#: Beside a padded image Pillow's kernels have no pixels at all; these repeat its edge.
+#: Outside of a padded image Pillow's kernels have no pixels at all; these repeat its edge.
 PADDED = {'area_or_cubic': 'area', 'catmull_rom': 'area', 'lanczos3': 'area'}
 
 
@@ -61,7 +61,7 @@ class Resizing:
         return self._canvas(camera) != (camera.width, camera.height)
 
     def image(self, frame: Frame, inner: Camera) -> Tensor:
-        """The image as `inner` sees it, (3, h, w) float32 in 0..1; beside it its edge repeats."""
+        """The image as `inner` sees it, (3, h, w) float32 in 0..1; outside, its edge repeats."""
         fills = not any(self._trained) and not self.pads(frame.camera)
         if self._bytes and fills:
             rgb, (height, width) = frame.rgb, frame.camera.size
