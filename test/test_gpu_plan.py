@@ -1,27 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make gpu`: which steps there are, how much time each gets, and what a run leaves."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from depth_ros import models
 from depth_ros.models import ModelOptions
+from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.trial_frame import trial_frame
 from tools import docs
 from tools.bench import random_weights, tables
-from tools.gpu import bare, network, plan
+from tools.gpu import bare, device_path, network, plan
 from tools.gpu.__main__ import choose_networks, parse
+from tools.gpu.device_path import DevicePath
 from tools.gpu.node import difference
 from tools.gpu.plan import GPU, PYTEST, ROS, Has, Step, allot, limit_s
 from tools.gpu.results import Results
 from tools.gpu.worker import Clock, NotHere, attempt
-from tools.gpu.workers import Worker
+from tools.gpu.workers import Worker, Workers
 
 ALL = Has(ros=True, pytest=True)
 ABOUT = {
@@ -176,7 +181,7 @@ def test_the_results_are_documented_as_those_of_the_benchmark(tmp_path):
     results.add('t', 'tests', {'test': 't.py::u', 'outcome': 'passed'})
     same = difference(*2 * [torch.tensor([1.0, float('nan')]).numpy().view('u1')])
     results.add('n', 'node', {'model': 'nano', 'topic': 'points', 'size': '4x3', **same})
-    kernel = {'kernel': 'gemm', 'ms': 0.5, 'calls': 2, 'percent': 50.0}
+    kernel = {'kernel': 'gemm<a|b>', 'ms': 0.5, 'calls': 2, 'percent': 50.0}
     results.add('k', 'kernels', {'preset': 'nano', 'precision': 'fp16', 'all_ms': 1.0,
                                  'top': [kernel]})  # fmt: skip
     score = {'abs_rel': 0.1, 'delta1': 0.9, 'abs_rel_median': 0.1, 'delta1_median': 0.9}
@@ -184,11 +189,17 @@ def test_the_results_are_documented_as_those_of_the_benchmark(tmp_path):
     page = docs.measured_tables(tmp_path)
     for text in ('Some GPU', 'Difference from fp32', '| nano | fp16 | ours | 0.1 % |',
                  '| t.py::t | assert 1 == 2 |', '| failed | 1 |', '| nano | points | 4x3 | yes |',
-                 '| gemm | 2 | 0.5 ms | 50 % |', '| a | cudnn | needs cuda |',
+                 '| `gemm<a/b>` | 2 | 0.5 ms | 50 % |', '| a | cudnn | needs cuda |',
                  '| a | failed | 3 s | killed after 3 s |', '| new | 0.1 |'):  # fmt: skip
         assert text in page, text
     assert '| Some GPU | `nano` | 96x72 | 0.5 ms | 9 MB |' in docs.expectations(tmp_path)
     assert len(list(tables.tables(results.content))) > 7
+    # the last lines that a run prints
+    assert results.summary().splitlines() == [
+        'tests: 1 failed, 1 passed',
+        'nano, points: the same bytes as on the CPU',
+        'a: failed, killed after 3 s',
+    ]
 
 
 def test_different_messages_are_told_apart():
@@ -254,6 +265,39 @@ def test_arguments_that_mean_nothing_are_refused(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+class Fake:
+    """A stream or event of CUDA; what is queued is done at once."""
+
+    def __init__(self, **_):
+        pass
+
+    def wait_stream(self, other):
+        pass
+
+    def record(self, stream):
+        pass
+
+    def synchronize(self):
+        pass
+
+
+def test_on_a_gpu_the_path_is_timed_overlapping_too(monkeypatch):
+    camera = trial_frame(torch.device('cpu'), 64, 48).camera
+    wall = models.load('flat_wall', ModelOptions())
+    path = DevicePath(wall, Settings(model='flat_wall'), torch.device('cpu'), camera)
+    (alone,) = device_path.rows('wall', path, 0.01)
+    assert alone['bytes'] == 16 * 32 * 24 and alone['memcpy_ms'] > 0
+    monkeypatch.setattr(torch.cuda, 'Event', Fake)
+    monkeypatch.setattr(torch.cuda, 'current_stream', lambda device: Fake())
+    monkeypatch.setattr(torch.cuda, 'stream', lambda stream: contextlib.nullcontext())
+    path._stream, path.device = Fake(), SimpleNamespace(type='cuda')
+    alone, overlapping = device_path.rows('wall', path, 0.01, in_turn=False)
+    assert alone['memcpy_ms'] is None and alone['stage'].startswith(device_path.TITLES[0])
+    assert overlapping['stage'].startswith(device_path.TITLES[1])
+    assert overlapping['repeats'] >= 10 and overlapping['clouds_hz'] > 0
+    assert 0 < overlapping['median_ms'] <= overlapping['p95_ms']
+
+
 def start(tmp_path, *arguments):
     command = [sys.executable, '-m', 'tools.gpu', '--device', 'cpu', '--tiny', '--out',
                str(tmp_path / 'out'), *arguments]  # fmt: skip
@@ -281,7 +325,7 @@ def alive(tmp_path):
             folder = os.readlink(f'/proc/{pid}/fd/2')
         except OSError:
             continue
-        if folder.startswith(str(tmp_path / 'depth_ros-gpu-')):
+        if folder.startswith(str(tmp_path)):
             found.append(int(pid))
     return found
 
@@ -323,6 +367,14 @@ def test_a_process_that_hangs_or_crashes_ends_its_step_only(tmp_path):
     assert 'no module' in fails.run({**job, 'do': 'nothing'}, 60, rows.append).lower()
     fails.close()
     assert not rows and not alive(tmp_path)
+    workers = Workers(tmp_path)
+    try:
+        assert workers.run({**job, 'do': 'nothing'}, 60, rows.append)
+        assert "No module named 'tools.gpu.nothing'" in workers.log
+        assert workers.run(job, 60, rows.append) == '' and rows[0]['part'] == 'about'
+    finally:
+        workers.close()
+    assert not alive(tmp_path)
 
 
 @pytest.mark.slow

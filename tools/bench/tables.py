@@ -295,7 +295,12 @@ def gpu(part: Row) -> Iterator[Table]:
         yield Table('A GPU beside the CPU', head, rows)
     for row in part.get('kernels', []):
         rows = [
-            (one['kernel'], str(one['calls']), _n(one['ms'], ' ms'), _n(one['percent'], ' %'))
+            (
+                f'`{one["kernel"].replace("|", "/")}`',
+                str(one['calls']),
+                _n(one['ms'], ' ms'),
+                _n(one['percent'], ' %'),
+            )
             for one in row['top']
         ]
         note = f'All kernels together {row["all_ms"]:g} ms, without CUDA graph.'

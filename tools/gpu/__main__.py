@@ -21,6 +21,7 @@ from tools.gpu.workers import Workers
 
 OUT = Path('benchmarks/results')
 ABOUT_S = 120.0  #: limit of the first look at the machine, with the import of torch
+LOG = 6000  #: characters of a log that are kept
 END_S = 2.0  #: for the end of the last process
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Row = dict[str, Any]
@@ -133,7 +134,8 @@ def _run(args: argparse.Namespace, workers: Workers, end: float) -> int:
             _say(f'{step.name}: {seconds:.0f} of {left_s:.0f} s')
             _do(step, seconds, plan.limit_s(seconds, left_s), args, workers, results)
     finally:
-        print(f'\n{results.text()}\nwritten to {results.path} and {results.text_path}', flush=True)
+        _say(f'\n{results.text()}\n{results.summary()}')
+        _say(f'written to {results.path} and {results.text_path}')
     gpu = results.content['gpu']
     failed = any(row['state'] == 'failed' for row in gpu['steps'])
     return int(failed or any(row['outcome'] == 'failed' for row in gpu.get('tests', ())))
@@ -167,6 +169,8 @@ def _do(
         raise
     finally:
         state |= {'seconds': round(time.monotonic() - began, 1), 'why': why}
+        if why or 'Traceback' in workers.log:  # a machine with a GPU is not always at hand
+            state['log'] = workers.log[-LOG:]
         results.add(step.name, 'steps', state)
         if why:
             _say(f'  {state["state"]}: {why}')

@@ -28,6 +28,8 @@ from tools.bench.stages import image
 from tools.bench.timing import Call, Copier, stage_row, statistics, time_interleaved
 
 BUDGET_S = 0.6  #: for timing the path of one network
+#: of the rows
+TITLES = ('image to cloud, no ROS: ', 'the same, overlapping: ')
 PERIOD_NS = 33_000_000
 FRAMES = 200  #: at most, one begun before the last is complete
 
@@ -178,13 +180,11 @@ def rows(
     if in_turn:
         calls['memcpy'] = Copier(size)
     times = time_interleaved(calls, budget_s=budget_s, warm=True)
-    yield stage_row(f'image to cloud, no ROS: {title}', width, height, size, times)
+    yield stage_row(f'{TITLES[0]}{title}', width, height, size, times)
     if path.device.type != 'cuda':
         return
     rate, latencies = _overlapped(path, messages, budget_s)
-    row = stage_row(
-        f'the same, overlapping: {title}', width, height, size, {'stage': statistics(latencies)}
-    )
+    row = stage_row(f'{TITLES[1]}{title}', width, height, size, {'stage': statistics(latencies)})
     yield {**row, 'clouds_hz': round(rate, 1)}
 
 

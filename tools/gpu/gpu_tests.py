@@ -48,7 +48,7 @@ class _Reporter:
         if report.outcome == 'skipped' and isinstance(report.longrepr, tuple):
             row['why'] = report.longrepr[2]
         elif report.outcome == 'failed':
-            row['why'] = report.longreprtext.strip()[-1500:]
+            row['why'] = report.longreprtext.strip()[-1500:] or 'no reason is known'
         self._emit('tests', row)
 
 

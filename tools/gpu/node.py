@@ -23,7 +23,7 @@ TINY_SIZE = (64, 48)
 START_S = 40.0  #: for a node to answer
 PERIOD_S = 0.1  #: between two images
 #: full resolution, as a dense cloud, whose size differs from frame to frame
-RULES = ('precision:=fp32', 'points.stride:=1', 'points.organized:=false')
+RULES = ('engine:=torch', 'precision:=fp32', 'points.stride:=1', 'points.organized:=false')
 Bytes = NDArray[np.uint8]
 
 

@@ -75,7 +75,7 @@ def steps(
     if 'node' in kinds:
         for model in ('flat_wall', 'nano'):
             job = {'do': 'node', 'what': 'compare', 'model': model, **common}
-            found.append(Step(f'node: {model}, GPU and CPU', 15, 15, job, no_ros))
+            found.append(Step(f'node: {model}, GPU and CPU', 25, 20, job, no_ros))
     if 'networks' in kinds:
         found += _networks(networks, common, tiny)
     if 'stages' in kinds:
@@ -84,7 +84,7 @@ def steps(
             found.append(Step(f'stages: {width}x{height}', 25, 8, job))
     if 'node' in kinds:
         job = {'do': 'node', 'what': 'rate', 'model': 'nano', **common}
-        found.append(Step('node: nano, rate and latency', 15, 15, job, no_ros))
+        found.append(Step('node: nano, rate and latency', 20, 20, job, no_ros))
     if 'training' in kinds:
         # of nano: with less than a minute nothing is learnt
         job = {'do': 'training', **common}

@@ -13,6 +13,8 @@ from depth_ros.models import PRESETS
 from tools import machine
 from tools.bench import tables
 from tools.bench.command import as_json
+from tools.gpu import device_path
+from tools.gpu.plan import IMPORTANT
 
 Row = dict[str, Any]
 #: part -> what tells its rows apart: a new row replaces the one that has the same
@@ -91,11 +93,45 @@ class Results:
         _replace(self.text_path, self.text())
 
     def text(self) -> str:
-        """Conditions and all tables."""
+        """Conditions and all tables; or why there are none, as no table may end a run."""
+        try:
+            return self._tables()
+        except Exception as error:
+            return f'the tables of {self.path} cannot be made: {error!r}'
+
+    def _tables(self) -> str:
         about = self.content['about']
         facts = ', '.join(f'{name} {value}' for name, value in about.items() if value)
         head = f'{tables.conditions(self.content)}\n{facts}\n'
         return '\n'.join([head, *(table.text() for table in tables.tables(self.content))])
+
+    def summary(self) -> str:
+        """What matters most, in few lines."""
+        gpu, rows = self.content['gpu'], self.content.get('networks', {}).get('rows', [])
+        lines = []
+        outcomes = [row['outcome'] for row in gpu.get('tests', [])]
+        if outcomes:
+            counts = (f'{outcomes.count(name)} {name}' for name in dict.fromkeys(outcomes))
+            lines.append(f'tests: {", ".join(counts)}')
+        for row in gpu.get('node', []):
+            if 'identical' in row:
+                same = 'the same bytes' if row['identical'] else 'OTHER BYTES'
+                lines.append(f'{row["model"]}, {row["topic"]}: {same} as on the CPU')
+        important = dict(IMPORTANT)
+        for row in rows:
+            if row['who'] == 'ours' and important.keys() & {row['preset'], *row['same_as']}:
+                size = 'x'.join(map(str, row['input'][0][-2:]))
+                lines.append(
+                    f'{row["preset"]}, {size}, {row["precision"]}: {row["median_ms"]:.3g} ms, '
+                    f'{row["share_of_matrix_percent"]} % of a matrix product'
+                )
+        for row in self.content.get('stages', {}).get('rows', []):
+            if row['stage'].startswith(device_path.TITLES):
+                lines.append(f'{row["stage"]}, {row["size"]}: {row["median_ms"]:.3g} ms')
+        for row in gpu['steps']:
+            if row['state'] not in ('done', 'running'):
+                lines.append(f'{row["step"]}: {row["state"]}, {row["why"]}')
+        return '\n'.join(lines)
 
 
 def _key(part: str, row: Row) -> str:

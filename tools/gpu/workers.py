@@ -106,11 +106,15 @@ class Workers:
 
     Args:
         folder: of their logs.
+
+    Attributes:
+        log: what the last one wrote, other than rows.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._count = 0
+        self.log = ''
         self._open: list[Worker] = []
         self._next = self._start()
 
@@ -128,6 +132,7 @@ class Workers:
         finally:
             worker.close()
             self._open.remove(worker)
+            self.log = worker.log.read_text(errors='replace')
 
     def close(self) -> None:
         """End all processes and their children."""
