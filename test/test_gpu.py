@@ -172,7 +172,7 @@ def test_networks_agree_in_fp32(device, name):
 @pytest.mark.gpu
 @pytest.mark.parametrize('precision', ['auto', 'fp32', 'bf16'])
 def test_a_pipeline_is_built_for_a_gpu(precision):
-    settings = Settings(model='nano', device='cuda', precision=precision)
+    settings = Settings(model='nano', device='cuda', engine='torch', precision=precision)
     pipeline, choices = build(settings)
     expected, _ = build(dataclasses.replace(settings, device='cpu', precision='fp32'))
     assert 'cuda:0' in choices.device

@@ -144,7 +144,7 @@ def _rate(job: dict[str, Any], emit: Emit, clock: Clock) -> None:
     for width, height in (TINY_SIZE,) if job['tiny'] else SIZES:
         if clock.left_s() < seconds + 2:
             raise NotHere(f'{clock.left_s():.0f} s are left of the step')
-        rules = (f'model:={job["model"]}', *FULL_CLOUD)
+        rules = (f'model:={job["model"]}', 'engine:=torch', *FULL_CLOUD)
         case = Case('depth_ros', width, height, 30.0)
         found = measure(case, seconds, torch.device(job['device']), rules)
         if 'failed' in found:
