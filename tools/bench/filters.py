@@ -97,10 +97,12 @@ def steps(frame: Frame) -> Iterator[Stage]:
             ('voxel', Points(voxel=0.05)),
             ('voxel with growth', Points(voxel=0.05, voxel_growth=0.02)),
         ):
+            kept = clouds.thinning(points)
+            assert kept is not None  # with a voxel
             yield Stage(
                 f'cloud, stride {stride}: {name}',
                 4 * cloud.numel(),
-                lambda c=cloud, p=points: clouds.kept(c, p),
+                partial(kept, cloud),
             )
     ground = Points(ground='drop')
     yield Stage('cloud, stride 2: ground', pixels, lambda: clouds.surfaces(depth, ground, 2))

@@ -22,7 +22,7 @@ from depth_ros.models import DepthModel
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.filters import Filters
-from depth_ros.pipeline.filters.clouds import kept, surfaces
+from depth_ros.pipeline.filters.clouds import surfaces, thinning
 from depth_ros.ros.outputs.message_buffer import MessageBuffer
 from tools.bench.stages import image
 from tools.bench.timing import Call, Copier, stage_row, statistics, time_interleaved
@@ -144,10 +144,10 @@ class DevicePath:
         points = self.pipeline.snapshot.settings.points
         valid = encode.dense(whole, depth.z, self._buffers['valid'].floats)
         name = 'whole' if valid.numel() == whole.numel() else 'valid'
-        mask = kept(valid, points)
-        if mask is None:
+        kept = thinning(points)
+        if kept is None:
             return valid, name
-        some = encode.selected(valid, mask, self._buffers['kept'].floats)
+        some = encode.selected(valid, kept(valid), self._buffers['kept'].floats)
         return some, name if some is valid else 'kept'
 
 
