@@ -34,7 +34,7 @@ WORKERS ?= $(shell n=$$(nproc); echo $$((n < 8 ? n : 8)))
 
 # files in their order: by the number of tests, files of few long tests would come last
 PYTEST = -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not slow'
-NOT_CORE = ros models test_bench_parts.py test_weights_fuzz.py
+NOT_CORE = ros models test_bench_parts.py test_gpu.py test_gpu_plan.py test_weights_fuzz.py
 # $(call pip,ENVIRONMENT,ARGUMENTS): pip; shown are what depth_ros asks for, large files and errors
 pip = $(1)/bin/python -m pip install --disable-pip-version-check --no-compile --log $(1)/pip.log \
 	$(2) 2>&1 | sed -uEn -e '/^ERROR|^error/,$$p' -e '/Retrying/p' \

@@ -50,9 +50,8 @@ def test_the_cloud_has_the_bytes_of_the_message(node, device, parameters):
         assert isinstance(depth, DepthMap)
         demand = Demand(frozenset({'points'}), True)
         pending = outputs.prepare(depth, Header(), demand, settings)
-        outputs.complete(pending)
-        (outgoing,) = pending.outgoing
-        expected = bytes(outgoing.message.data)
+        ((_, made),) = outputs.complete(pending)
+        expected = bytes(made.data)
         assert len(expected) > 16 and bytes(path(message)) == expected
     finally:
         outputs.close()
