@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 MIN_COVERED, MIN_SHOWN = 0.1, 0.01
 #: with less they may be right: a fisheye lens of 360 deg shows 0.2 of its image
 FEW_COVERED, FEW_SHOWN = 0.75, 0.1
-#: cached cameras with distortion; 1920x1080 takes 18 MB, and a zooming camera is always a new one
+#: cached cameras with distortion; 1920x1080 takes 31 MB, and a zooming camera is always a new one
 TABLES = 8
 _CV2_SIDE = 2**15  #: `cv2.remap` takes sides below it
 
@@ -191,7 +191,7 @@ def check_undistortion(camera: Camera) -> list[str]:
 
 def clear_cache() -> None:
     """Free the tables cached for each camera."""
-    for table in (rays, _undistortion, _valid, _grid):
+    for table in (rays, _undistortion, _fixed_point, _valid, _grid):
         table.cache_clear()
 
 
@@ -215,10 +215,9 @@ class _Undistortion:
 
 
 def _by_opencv(rgb: Tensor, camera: Camera) -> Tensor:
-    table = _undistortion(camera)
     pixels = np.ascontiguousarray(rgb.numpy())
     remapped: Any = cv2.remap(
-        pixels, table.x, table.y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        pixels, *_fixed_point(camera), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     return torch.from_numpy(remapped)
 
@@ -228,6 +227,13 @@ def _by_torch(rgb: Tensor, camera: Camera) -> Tensor:
     image = rgb.permute(2, 0, 1)[None].to(torch.float32)  # (1, 3, H, W)
     image = F.grid_sample(image, grid, mode='bilinear', padding_mode='border', align_corners=True)
     return image[0].round_().to(torch.uint8).permute(1, 2, 0).contiguous()
+
+
+@lru_cache(maxsize=TABLES)
+def _fixed_point(camera: Camera) -> tuple[Any, Any]:
+    """Sources in 1/32 px, with which `cv2.remap` takes a sixth to a fourth less time."""
+    table = _undistortion(camera)
+    return cv2.convertMaps(table.x, table.y, cv2.CV_16SC2)
 
 
 @lru_cache(maxsize=TABLES)
