@@ -20,6 +20,7 @@ from depth_ros.pipeline.filters import Filters
 from depth_ros.pipeline.trial_frame import trial_frame
 from depth_ros.ros.outputs.message_buffer import MessageBuffer
 from tools.bench import random_weights, stages
+from tools.bench.lenses import LENSES
 from tools.bench.one_network import default_input
 from tools.gpu.device_path import DevicePath
 from tools.gpu.network import first_map
@@ -78,7 +79,7 @@ def test_depth_images_and_colours_are_the_same(device):
 def test_lenses_are_undistorted_alike(device):
     frame = trial_frame(CPU, *SIZE)
     camera = dataclasses.replace(
-        frame.camera, distortion_model='plumb_bob', distortion=stages.LENS
+        frame.camera, distortion_model='plumb_bob', distortion=LENSES['plumb_bob']
     )
     expected, seen = undistort(Frame(frame.rgb, camera))
     given, seen_there = undistort(Frame(frame.rgb.to(device), camera))

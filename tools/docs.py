@@ -308,7 +308,7 @@ def _without_network(result: dict[str, Any]) -> str:
     cases = [
         f'{_duration(row["p50"])} at {row["size"]}'
         for row in rows
-        if row['node'] == 'depth_ros' and row['rate'] == 30
+        if row['node'] == 'depth_ros' and row['rate'] == 30 and not row.get('lens')
     ]
     if not cases:
         return ''

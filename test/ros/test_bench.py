@@ -18,6 +18,28 @@ def test_a_case_is_measured(graph, node):
     assert numbers['clouds_hz'] > 0 and numbers['p50'] > 0 and numbers['memory_mb'] > 0
 
 
+@pytest.mark.parametrize(
+    ('node', 'lens'),
+    [
+        ('depth_ros', 'equidistant'),
+        pytest.param('plain', 'plumb_bob', marks=pytest.mark.slow),
+        pytest.param('plain', 'equidistant', marks=pytest.mark.slow),
+    ],
+)
+def test_a_raw_camera_is_a_case_with_a_row_of_its_own(graph, node, lens):
+    case = Case(node, *SMALL, 20.0, lens)
+    numbers = measure(case, seconds=1.0)
+    assert 'failed' not in numbers, numbers
+    part = {
+        'method': 'm',
+        'conditions': {'load': 0.0},
+        'rows': [summary(case, [numbers])],
+        'memcpy_ms': {},
+    }
+    ((cells,),) = [table.rows for table in tables.transport(part)]
+    assert cells[0] == (f'320x240, 20 Hz, raw, {lens}' if node == 'depth_ros' else '')
+
+
 def test_a_failed_run_does_not_spoil_the_median():
     case = Case('depth_ros', 64, 48, 30.0)
     row = summary(case, [{'p50': 5.0}, {'failed': 'no cloud'}, {'p50': 7.0}])

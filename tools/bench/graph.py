@@ -29,6 +29,7 @@ class Graph:
         seconds: duration of the measurement.
         patience_s: maximum time until the first depth image.
         namespace: of all topics; '' for none.
+        lens: of the camera, a key of `LENSES`; '' for rectified images.
 
     Attributes:
         memory: latest `memory_mb` of the node.
@@ -45,11 +46,13 @@ class Graph:
         seconds: float,
         patience_s: float = PATIENCE_S,
         namespace: str = '',
+        lens: str = '',
     ) -> None:
         self.folder, self.env, self.seconds, self.patience_s = folder, env, seconds, patience_s
         self.namespace = namespace
         folder.mkdir(parents=True, exist_ok=True)
-        camera = {'width': width, 'height': height, 'rate': rate}
+        camera: dict[str, Any] = {'width': width, 'height': height, 'rate': rate}
+        camera |= {'lens': lens} if lens else {}
         self.camera = self._child('camera', 'tools.bench.source', camera)
         self.node: Child | None = None
         self.recorder: Child | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 import rclpy
 from rclpy.executors import ExternalShutdownException
@@ -36,6 +37,7 @@ class PlainNode(Node):
         if self.info is None:
             return
         rgb = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
+        rgb = self.undistorted(rgb)
         z = np.full(rgb.shape[:2], 2.0, np.float32)  # the network
         depth = Image(header=message.header, height=message.height, width=message.width)
         depth.encoding, depth.step = '32FC1', 4 * message.width
@@ -44,6 +46,15 @@ class PlainNode(Node):
         self.info.header = message.header
         self.depth_info.publish(self.info)
         self.points.publish(self.cloud(message, rgb, z))
+
+    def undistorted(self, rgb: np.ndarray) -> np.ndarray:
+        """The image of a raw camera without distortion."""
+        k, d = np.array(self.info.k).reshape(3, 3), np.array(self.info.d)
+        if not d.any():
+            return rgb
+        if self.info.distortion_model == 'equidistant':
+            return cv2.fisheye.undistortImage(rgb, k, d, Knew=k)
+        return cv2.undistort(rgb, k, d)
 
     def cloud(self, message: Image, rgb: np.ndarray, z: np.ndarray) -> PointCloud2:
         """Back-project depth (H, W) to a PointCloud2."""

@@ -15,23 +15,25 @@ from sensor_msgs.msg import Image
 from depth_ros.pipeline.trial_frame import trial_frame
 from depth_ros.ros.inputs.camera_info import to_message
 from depth_ros.ros.process.fastdds import prepare
+from tools.bench.lenses import LENSES
 from tools.bench.plain_node import run
 
 IMAGES = 4
 
 
 class Source(Node):
-    """Publishes `image` and `camera_info`; parameters width, height [px] and rate [Hz].
+    """Publishes `image` and `camera_info`.
 
-    Both have the same stamp, set just before publishing.
+    Parameters: width, height [px], rate [Hz], and lens, a key of `LENSES` for a raw image. Both
+    messages have the same stamp, set just before publishing.
     """
 
     def __init__(self) -> None:
         super().__init__('source')
         dynamic = ParameterDescriptor(dynamic_typing=True)
-        width, height, rate = (
+        width, height, rate, lens = (
             self.declare_parameter(name, value, dynamic).value
-            for name, value in (('width', 640), ('height', 480), ('rate', 30.0))
+            for name, value in (('width', 640), ('height', 480), ('rate', 30.0), ('lens', ''))
         )
         frame = trial_frame(torch.device('cpu'), width, height)
         rgb = frame.rgb.numpy()
@@ -48,6 +50,8 @@ class Source(Node):
         for message in self.messages:
             message.header.frame_id = 'camera_optical_frame'
         self.info = to_message(frame.camera, self.messages[0].header)
+        if lens:
+            self.info.distortion_model, self.info.d = lens, list(LENSES[lens])
         self.published = 0
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
         self.image_publisher = self.create_publisher(Image, 'image', qos)

@@ -30,14 +30,13 @@ from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.device import DTYPES, choose_precision
 from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
 from depth_ros.pipeline.trial_frame import trial_frame
+from tools.bench.lenses import LENSES
 from tools.bench.options import Options
 from tools.bench.timing import Call, Copier, stage_row, synchronizer, time_interleaved
 
 BUDGET_S = 0.4  #: for timing a stage
 #: encoding -> bytes per pixel
 ENCODINGS = {'rgb8': 3, 'bgr8': 3, 'yuv422_yuy2': 2, 'bayer_rggb8': 1}
-#: distortion coefficients of a wide-angle lens
-LENS = (-0.28, 0.074, 2e-4, 2e-5, 0.0)
 HOLES = 0.2  #: fraction of pixels without depth
 #: networks with which all stages together are timed
 WHOLE = {
@@ -118,9 +117,10 @@ def before(frame: Frame, device: torch.device) -> Iterator[Stage]:
         yield Stage(
             'upload, pinned', host.numel(), lambda: uploaded.copy_(pinned, non_blocking=True)
         )
-    lens = dataclasses.replace(frame.camera, distortion_model='plumb_bob', distortion=LENS)
-    raw = Frame(frame.rgb, lens)
-    yield Stage('undistort', frame.rgb.numel(), lambda: undistort(raw))
+    for model, coefficients in LENSES.items():
+        lens = dataclasses.replace(frame.camera, distortion_model=model, distortion=coefficients)
+        raw = Frame(frame.rgb, lens)
+        yield Stage(f'undistort {model}', frame.rgb.numel(), lambda raw=raw: undistort(raw))
 
 
 def inference(frame: Frame, device: torch.device) -> Iterator[Stage]:

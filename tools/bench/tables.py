@@ -69,7 +69,8 @@ def transport(part: Row) -> Iterator[Table]:
     for row in part['rows']:
         first = row['node'] == 'depth_ros'
         cells = (_n(row['clouds_hz']), _n(row['lost_percent'], ' %'), *_latency(row))
-        case = f'{row["size"]}, {row["rate"]:g} Hz' if first else ''
+        lens = row.get('lens') and f', raw, {row["lens"]}'
+        case = f'{row["size"]}, {row["rate"]:g} Hz{lens or ""}' if first else ''
         rows.append((case, row['node'], *cells))
     copies = (
         f'{size}: ' + ', '.join(f'{n} {ms:g} ms' for n, ms in times.items())

@@ -23,6 +23,8 @@ from tools.bench.options import SIZES, Options
 from tools.bench.timing import Copier, time_interleaved
 from tools.demo.processes import environment, stop
 
+#: rate [Hz] and lens: a usual camera, one that is faster than any node, and two with raw images
+CAMERAS = ((30.0, ''), (300.0, ''), (30.0, 'plumb_bob'), (30.0, 'equidistant'))
 COLUMNS = ('clouds_hz', 'lost_percent', 'p50', 'p95', 'p99', 'cpu_ms_per_frame')
 
 
@@ -35,12 +37,14 @@ class Case:
         width: of the image [px].
         height: of the image [px].
         rate: of the camera [Hz]; above the maximum of a node, that is measured.
+        lens: of the camera, a key of `LENSES`; '' for rectified images.
     """
 
     node: str
     width: int
     height: int
     rate: float
+    lens: str = ''
 
 
 def run(options: Options) -> dict[str, Any]:
@@ -49,7 +53,7 @@ def run(options: Options) -> dict[str, Any]:
     for case in cases(options.rounds, options.sizes):
         numbers = measure(case, options.seconds, options.torch_device)
         results[case].append(numbers)
-        print(f'{case.node:>9} {case.width}x{case.height} {case.rate:g} Hz: {numbers}', flush=True)
+        print(f'{case.node:>9} {named(case)}: {numbers}', flush=True)
     return {
         'method': f'{options.rounds} rounds of {options.seconds:g} s, nodes in turn; medians',
         'rows': [summary(case, runs) for case, runs in results.items()],
@@ -61,9 +65,14 @@ def cases(rounds: int, sizes: Sequence[tuple[int, int]] = SIZES) -> Iterator[Cas
     """Every case `rounds` times, with the nodes in turn."""
     for _ in range(rounds):
         for width, height in sizes:
-            for rate in (30.0, 200.0):
+            for rate, lens in CAMERAS:
                 for node in ('depth_ros', 'plain'):
-                    yield Case(node, width, height, rate)
+                    yield Case(node, width, height, rate, lens)
+
+
+def named(case: Case) -> str:
+    """The camera of a case."""
+    return f'{case.width}x{case.height} {case.rate:g} Hz {case.lens}'.rstrip()
 
 
 def measure(
@@ -85,7 +94,7 @@ def measure(
         env = environment(out)
         if case.node == 'plain':
             env |= {'DEPTH_ROS_NO_TUNING': '1'}  # also for camera and recorder: default settings
-        graph = Graph(out, env, case.width, case.height, case.rate, seconds)
+        graph = Graph(out, env, case.width, case.height, case.rate, seconds, lens=case.lens)
         try:
             if case.node == 'plain':
                 graph.start_node([], 'tools.bench.plain_node')
@@ -104,6 +113,7 @@ def summary(case: Case, runs: list[dict[str, Any]]) -> dict[str, Any]:
         'node': case.node,
         'size': f'{case.width}x{case.height}',
         'rate': case.rate,
+        'lens': case.lens,
         **medians(runs, COLUMNS),
     }
 
