@@ -31,6 +31,7 @@ from tools.bench import (
     stages,
     tables,
 )
+from tools.bench import engines as engines_part
 from tools.bench import networks as networks_part
 from tools.bench.__main__ import main
 from tools.bench.growth import inputs
@@ -404,3 +405,27 @@ def test_a_table_is_as_wide_as_its_cells():
     table = tables.Table('T', ('a', 'b'), [('long', '1')], 'note')
     assert table.text().splitlines()[2:4] == ['a     b', 'long  1']
     assert '| long | 1 |' in table.markdown()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec('onnxscript') is None, reason='needs onnxscript')
+def test_engines_take_turns_with_torch(tmp_path, monkeypatch):
+    monkeypatch.setenv('DEPTH_ROS_ENGINE', 'auto')
+    monkeypatch.setattr(engines_part, 'BUDGET_S', 0.05)
+    options = Options(presets=('nano',))
+    part = engines_part.run(options) | {'conditions': {'load': 0.1}}
+    rows = part['rows']
+    assert [row['by'] for row in rows[:1]] == ['torch fp32'] and len(rows) >= 2
+    assert all(row['difference_percent'] < 2 and row['of_torch_fp32'] > 0 for row in rows)
+    assert sum(row.get('auto', False) for row in rows) == 1
+    assert all(row['memory_mb'] > 0 for row in rows if 'engine' in row)
+    (table,) = tables.engines(part)
+    assert table.rows[0][:3] == ('nano', '1', 'torch fp32') and table.rows[1][:2] == ('', '')
+
+
+def test_engines_measured_with_other_threads_are_kept():
+    row = {'preset': 'nano', 'threads': 1, 'median_ms': 1.0}
+    old = {'rows': [row, {**row, 'threads': 2}], 'left_out': []}
+    new = {'rows': [{**row, 'median_ms': 2.0}], 'left_out': []}
+    part = engines_part.merge(old, new)
+    assert [(r['threads'], r['median_ms']) for r in part['rows']] == [(1, 2.0), (2, 1.0)]

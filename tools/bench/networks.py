@@ -3,7 +3,7 @@
 
 Each network and precision has its own child process (`one_network`). Operations are counted by
 `torch.utils.flop_counter`, and their rate is compared with that of a large square matrix product
-in the same precision and process. Networks that transformers or onnxruntime have are timed
+in the same precision and process. Networks that transformers has are timed
 interleaved with ours, with the same input and, if ours can read their files, the same weights;
 memory is measured in a process for each. Presets with the same layers and input share a row.
 """
@@ -23,7 +23,7 @@ from depth_ros.models import PRESETS
 from depth_ros.pipeline.device import choose_precision
 from tools import machine
 from tools.bench.options import Options
-from tools.bench.other_runtimes import ONNX_PRESET, is_supported
+from tools.bench.other_runtimes import is_supported
 from tools.bench.random_weights import count_parameters, networks
 
 BUDGET_S = {'cpu': 6.0, 'cuda': 3.0}  #: for timing one network
@@ -52,7 +52,7 @@ def run(options: Options) -> dict[str, Any]:
             for row in found:
                 print(row, flush=True)
             rows += found
-    left_out += missing_runtimes(device)
+    left_out += missing_runtimes()
     where = f'{options.threads} thread' if device.type == 'cpu' else 'convolutions in fp32 by TF32'
     if device.type == 'cuda' and not torch.backends.cudnn.allow_tf32:
         where = 'no TF32'
@@ -82,9 +82,6 @@ def measure_network(
     who = ['ours']
     if is_supported(name) and importlib.util.find_spec('transformers'):
         who.append('transformers')
-    onnx = precision == 'fp32' and options.torch_device.type == 'cpu' and not missing_for_onnx()
-    if onnx and ONNX_PRESET in presets:
-        who.append('onnxruntime')
     budget_s = BUDGET_S[options.torch_device.type] * len(who)
     timed = child(name, who, precision, options, budget_s)
     common = {'preset': name, 'same_as': presets[1:], 'precision': precision}
@@ -92,7 +89,7 @@ def measure_network(
         return [{**common, 'who': 'ours', 'failed': timed['failed']}]
     alone = {'ours': timed} if len(who) == 1 else {}
     for other in who:
-        if other not in alone and other != 'onnxruntime':  # exporting needs more memory
+        if other not in alone:
             alone[other] = child(name, [other], precision, options, 0.0)
     common |= {'input': timed['input'], 'matrix_tflops': timed['matrix_tflops']}
     return [{**common, **make_row(other, timed, alone.get(other, {}))} for other in who]
@@ -115,7 +112,7 @@ def make_row(who: str, timed: dict[str, Any], alone: dict[str, Any]) -> dict[str
     if who != 'ours':
         ours = timed['times']['ours']['median_ms']
         row['ours_over_theirs_time'] = round(ours / times['median_ms'], 3)
-        row['same_weights'] = timed['same_weights'] or who == 'onnxruntime'
+        row['same_weights'] = timed['same_weights']
         row['largest_difference'] = timed['difference'].get(who)
     return row
 
@@ -143,19 +140,9 @@ def child(
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def missing_runtimes(device: torch.device) -> list[str]:
+def missing_runtimes() -> list[str]:
     """Runtimes that are not compared, with reasons."""
     reasons = []
     if not importlib.util.find_spec('transformers'):
         reasons.append("transformers: not installed; pip install 'transformers>=5'")
-    reason = 'compared on a CPU only' if device.type == 'cuda' else missing_for_onnx()
-    if reason:
-        reasons.append(f'onnxruntime: {reason}')
     return reasons
-
-
-def missing_for_onnx() -> str:
-    """Packages that are missing to export and run a network, with a remedy; '' if none."""
-    needs = ('onnxruntime', 'onnx', 'onnxscript')
-    missing = [name for name in needs if not importlib.util.find_spec(name)]
-    return f'not installed; pip install {" ".join(missing)}' if missing else ''

@@ -16,7 +16,6 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +46,7 @@ def measure(
 
     Args:
         preset: name of the preset.
-        who: some of 'ours', 'transformers' and 'onnxruntime', which needs 'ours'.
+        who: 'ours', 'transformers' or both.
         device: name in torch.
         precision: a key of `DTYPES`.
         threads: CPU threads.
@@ -58,33 +57,28 @@ def measure(
     torch.set_num_threads(threads)
     options = ModelOptions(device=where, dtype=dtype, threads=threads)
     _import_all(preset, who)
-    before = _memory_mb(where, 'VmRSS')
+    before = memory_mb(where, 'VmRSS')
     calls: dict[str, Call] = {}
     result: dict[str, Any] = {}
     theirs: Any = None
-    inputs = [_input_of(preset, where, dtype, size)] if not budget_s else []
+    inputs = [input_of(preset, where, dtype, size)] if not budget_s else []
     if 'transformers' in who:
         theirs = other_runtimes.transformers_network(preset)
         calls['transformers'] = lambda: theirs(pixel_values=inputs[0]).predicted_depth
     if 'ours' in who:
-        model, result['same_weights'] = _ours(preset, options, theirs)
+        model, result['same_weights'] = ours(preset, options, theirs)
         inputs = inputs or default_input(model, where, size)
         use_cuda_graph(model, where)  # as in the node
         network = getattr(model, 'engine', None) or model.network
         calls = {'ours': lambda: network(*inputs), **calls}
     if 'transformers' in who:
         theirs = theirs.to(where, dtype).requires_grad_(False)
-    if 'onnxruntime' in who:
-        with mock.patch.object(mkldnn_linear, 'is_beneficial', lambda *_: False):  # not exportable
-            plain, _ = _ours(preset, options, theirs)
-        session = other_runtimes.OnnxRuntime(plain.network, inputs[0], threads)
-        calls['onnxruntime'] = lambda: session(inputs[0])
     started_s = time.perf_counter()
     outputs, result['gflop'] = _first(calls)
     slow = time.perf_counter() - started_s > MINUTES_S
     synchronizer(where)()
     result |= {'input': [list(x.shape) for x in inputs]}
-    result |= {'memory_mb': round(_memory_mb(where) - before, 1), 'imports_mb': before}
+    result |= {'memory_mb': round(memory_mb(where) - before, 1), 'imports_mb': before}
     result['parameters'] = {}
     if 'ours' in who:  # whose layers may be replaced
         result['parameters']['ours'] = random_weights.count_parameters(preset)
@@ -109,8 +103,7 @@ def _first(calls: dict[str, Call]) -> tuple[dict[str, Any], dict[str, float]]:
     outputs, work = {}, {}
     for name, call in calls.items():
         outputs[name], count = count_flops(call)
-        if count:  # operations of onnxruntime cannot be counted
-            work[name] = round(count, 3)
+        work[name] = round(count, 3)
     return outputs, work
 
 
@@ -167,7 +160,7 @@ def matrix_tflops(
     return round(2 * n**3 / min(way['median_ms'] for way in times.values()) / 1e9, 4)
 
 
-def _ours(preset: str, options: ModelOptions, theirs: Any) -> tuple[Any, bool]:
+def ours(preset: str, options: ModelOptions, theirs: Any) -> tuple[Any, bool]:
     """Our network, with the weights of theirs if it can load them; and whether it did."""
     if theirs is not None:
         with tempfile.TemporaryDirectory() as folder:
@@ -180,9 +173,10 @@ def _ours(preset: str, options: ModelOptions, theirs: Any) -> tuple[Any, bool]:
     return random_weights.load(preset, options), False
 
 
-def _input_of(
+def input_of(
     preset: str, device: torch.device, dtype: torch.dtype, size: tuple[int, int]
 ) -> Tensor:
+    """Noise of the shape that the network gets for an image of `size` (width, height)."""
     empty: Any = random_weights.load(
         preset, ModelOptions(device=torch.device('meta'), dtype=dtype), empty=True
     )
@@ -218,7 +212,7 @@ def _import_all(preset: str, who: list[str]) -> None:
             other_runtimes.transformers_network(preset)
 
 
-def _memory_mb(device: torch.device, which: str = 'VmHWM') -> float:
+def memory_mb(device: torch.device, which: str = 'VmHWM') -> float:
     """Peak memory of the device or the process [MB]; `VmRSS` is the present one."""
     if device.type == 'cuda':
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)

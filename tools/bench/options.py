@@ -12,9 +12,10 @@ import torch
 from depth_ros.core.errors import ConfigError
 from depth_ros.models import PRESETS
 from depth_ros.pipeline.device import DTYPES, choose_device
+from depth_ros.pipeline.engines import ENGINES
 
 #: in the order of execution; each is a module with `run(options)`, which returns a dict
-PARTS = ('transport', 'stages', 'networks', 'growth', 'memory', 'scale', 'filters')
+PARTS = ('transport', 'stages', 'networks', 'engines', 'growth', 'memory', 'scale', 'filters')
 SIZES = ((640, 480), (1280, 720))  #: width and height of images [px]
 
 
@@ -30,6 +31,7 @@ class Options:
     threads: int = 1
     precisions: tuple[str, ...] = ()
     presets: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
     all: bool = False
     cameras: tuple[int, ...] = (1, 2, 4, 8)
     sizes: tuple[tuple[int, int], ...] = SIZES
@@ -68,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='of the networks, fp32,bf16,fp16; default: all that the device supports',
     )
     add('--presets', default='', help='measure only these networks')
+    add('--engine', default='', help='of engines, beside torch; default: all that are installed')
     add('--all', action='store_true', help='include networks above 100 M parameters on a CPU')
     add('--cameras', default='1,2,4,8', help='numbers of cameras of growth [%(default)s]')
     add('--costmap', type=Path, metavar='FILE', help='draw the picture of docs/navigation.md')
@@ -81,11 +84,12 @@ def parse(args: argparse.Namespace) -> Options:
         ConfigError: unknown part, precision, preset or device, or an invalid value.
     """
     parts, precisions = _words(args.parts), _words(args.precisions)
-    presets = _words(args.presets)
+    presets, engines = _words(args.presets), _words(args.engine)
     for name, words, known in (
         ('parts', parts, PARTS),
         ('precisions', precisions, tuple(DTYPES)),
         ('presets', presets, tuple(PRESETS)),
+        ('engine', engines, ENGINES),
     ):
         for word in words:
             if word not in known:
@@ -102,6 +106,7 @@ def parse(args: argparse.Namespace) -> Options:
         threads=args.threads,
         precisions=precisions,
         presets=presets,
+        engines=engines,
         all=args.all,
         cameras=tuple(map(int, cameras)),
         output=args.output,

@@ -1,24 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same networks in other runtimes, for comparison: Hugging Face `transformers`, onnxruntime.
+"""The same networks in Hugging Face `transformers`, for comparison.
 
 They are built from configurations in this file, with random weights; nothing is downloaded.
 """
 
 from __future__ import annotations
 
-import tempfile
-import warnings
-from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from depth_ros.models import PRESETS, Preset
 from depth_ros.models.depth_anything.variant import SIZES, Variant
-
-#: preset that is also exported for onnxruntime
-ONNX_PRESET = 'depth_anything_v2_small'
 
 
 def is_supported(name: str) -> bool:
@@ -88,49 +81,3 @@ def _depth_anything(preset: Preset) -> Any:
         fusion_hidden_size=size.features,
         **(metric if variant.max_depth else {}),
     )
-
-
-class OnnxRuntime:
-    """A network exported by torch and run by onnxruntime, on a CPU.
-
-    Args:
-        network: to export.
-        x: input of the fixed size of the export.
-        threads: CPU threads.
-
-    Raises:
-        ImportError: a dependency of torch.onnx.export, or onnxruntime, is missing.
-    """
-
-    def __init__(self, network: nn.Module, x: Tensor, threads: int) -> None:
-        import onnxruntime
-
-        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            path = Path(folder) / 'network.onnx'
-            with torch.no_grad():
-                torch.onnx.export(_FirstMap(network).eval(), (x,), str(path), verbose=False)
-            session_options = onnxruntime.SessionOptions()
-            session_options.intra_op_num_threads = threads
-            session_options.log_severity_level = 3  # errors only
-            providers = ['CPUExecutionProvider']
-            self.session = onnxruntime.InferenceSession(
-                str(path), session_options, providers=providers
-            )
-        self.name = self.session.get_inputs()[0].name
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Run the network; returns its first output map."""
-        return torch.from_numpy(self.session.run(None, {self.name: x.numpy()})[0])
-
-
-class _FirstMap(nn.Module):
-    """Returns only the first output map, which is compared."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        output = self.network(x)
-        return output[0] if isinstance(output, tuple) else output

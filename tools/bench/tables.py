@@ -133,6 +133,34 @@ def networks(part: Row) -> Iterator[Table]:
         yield Table('Difference from fp32', ('network', '', 'by', 'difference'), differences, note)
 
 
+def engines(part: Row) -> Iterator[Table]:
+    """Engines and precisions of each network."""
+    head = ('network', 'threads', 'by', 'median', 'p95', 'of torch in fp32', 'difference',
+            'memory', 'opened in')  # fmt: skip
+    rows: list[tuple[str, ...]] = []
+    before: Row = {}
+    for row in part['rows']:
+        name = f'{row["preset"]}{" (+)" if row["same_as"] else ""}'
+        of = (row['preset'], row['threads']) == (before.get('preset'), before.get('threads'))
+        first = ('', '') if of else (name, str(row['threads']))
+        before = row
+        if 'failed' in row:
+            rows.append((*first, row.get('by', ''), row['failed'], *[''] * 5))
+            continue
+        by = f'**{row["by"]}**' if row.get('auto') else row['by']
+        rows.append((
+            *first, by, _n(row['median_ms'], ' ms'), _n(row['p95_ms'], ' ms'),
+            _n(row['of_torch_fp32']), _n(row['difference_percent'], ' %'),
+            _n(row.get('memory_mb'), ' MB'), _n(row.get('open_s'), ' s'),
+        ))  # fmt: skip
+    note = (
+        f'{_method(part)} {", ".join(part["versions"])}. Bold: what `engine: auto` takes. '
+        'Difference: median, from torch in fp32. (+): other presets have the same layers and '
+        'input.'
+    )
+    yield Table('Engines', head, rows, note + _left_out(part))
+
+
 def growth(part: Row) -> Iterator[Table]:
     """Tables of cameras, input sizes and strides."""
     head: tuple[str, ...]
@@ -352,6 +380,7 @@ _TABLES: dict[str, Callable[[Row], Iterator[Table]]] = {
     'transport': transport,
     'stages': stages,
     'networks': networks,
+    'engines': engines,
     'growth': growth,
     'memory': memory,
     'scale': scale,
