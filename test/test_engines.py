@@ -19,6 +19,7 @@ from depth_ros.models import PRESETS
 from depth_ros.parameters.settings import ScalingSettings, Settings
 from depth_ros.pipeline.build import build
 from depth_ros.pipeline.engines import ENGINES, exported, trial
+from depth_ros.pipeline.engines import cache as cache_of_networks
 from depth_ros.pipeline.engines import load as loading
 from depth_ros.pipeline.engines import measure as measuring
 from depth_ros.pipeline.engines import targets as choosing
@@ -205,6 +206,17 @@ def test_weights_and_versions_have_their_own_place(copied, openvino, tmp_path, m
     assert (
         json.loads((copied / 'engines' / new / 'description.json').read_text())['torch'] == '99.0'
     )
+
+
+def test_what_no_start_has_used_for_long_is_removed(copied, openvino):
+    (used,) = (copied / 'engines').iterdir()
+    long_ago = time.time() - cache_of_networks.UNUSED_S - 60
+    for name, seen in (('old', long_ago), ('new', time.time())):
+        shutil.copytree(used, copied / 'engines' / name)
+        os.utime(copied / 'engines' / name / 'description.json', (seen, seen))
+    os.utime(used / 'description.json', (long_ago, long_ago))
+    build(Settings(model='nano', engine='openvino'))
+    assert {p.name for p in (copied / 'engines').iterdir()} == {used.name, 'new'}
 
 
 @pytest.mark.slow

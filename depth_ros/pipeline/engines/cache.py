@@ -30,6 +30,7 @@ MEASURED = 'measured.json'
 FILES = 'files.json'  #: sizes of the files beside it
 PART = '.part'  #: end of the names of what is being written
 HOUR_S = 3600
+UNUSED_S = 90 * 24 * HOUR_S  #: after which the folder of a network is removed
 
 
 def folder_for(root: Path, description: Mapping[str, Any]) -> Path:
@@ -53,6 +54,7 @@ def folder_for(root: Path, description: Mapping[str, Any]) -> Path:
             'there: set DEPTH_ROS_CACHE to a folder that can be'
         ) from error
     _remove_parts(folder)
+    _remove_unused(folder.parent)
     return folder
 
 
@@ -108,6 +110,17 @@ def _write(path: Path, values: Mapping[str, Any]) -> None:
     part = path.with_name(f'{path.name}.{os.getpid()}{PART}')
     part.write_text(f'{json.dumps(values, indent=1, sort_keys=True)}\n')
     os.replace(part, path)
+
+
+def _remove_unused(root: Path) -> None:
+    """Remove folders of networks, or of versions of torch, that no start has used for long."""
+    for path in root.glob(f'*/{DESCRIPTION}'):
+        try:
+            if time.time() - path.stat().st_mtime > UNUSED_S:  # each start writes it
+                shutil.rmtree(path.parent)
+                log.info('%s was not used for 90 days and is removed', path.parent)
+        except OSError as error:
+            log.debug('%s stays: %s', path.parent, error)
 
 
 def _remove_parts(folder: Path) -> None:
