@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 import torch
@@ -364,6 +365,16 @@ def test_a_cache_that_cannot_be_written_leaves_auto_to_torch(
     monkeypatch.setenv('DEPTH_ROS_CACHE', str(tmp_path / 'file' / 'cache'))
     assert build(Settings(model='nano'))[1].engine.startswith('torch ')
     assert 'cannot be written' in caplog.text and 'set DEPTH_ROS_CACHE' in caplog.text
+
+
+def test_a_disk_without_room_leaves_auto_to_torch(cache, auto, openvino, monkeypatch, caplog):
+    free = types.SimpleNamespace(free=20_000_000)
+    monkeypatch.setattr(cache_of_networks.shutil, 'disk_usage', lambda path: free)
+    assert build(Settings(model='nano'))[1].engine.endswith(' (not measured)')
+    assert 'network of 21 MB has no room in' in caplog.text and '20 MB are free' in caplog.text
+    assert not list(cache.rglob('measured.json')), 'when there is room, engines are measured'
+    with pytest.raises(ConfigError, match='set DEPTH_ROS_CACHE to a folder that has room'):
+        build(Settings(model='nano', engine='openvino'))
 
 
 @pytest.fixture

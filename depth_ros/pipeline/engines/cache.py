@@ -58,6 +58,21 @@ def folder_for(root: Path, description: Mapping[str, Any]) -> Path:
     return folder
 
 
+def check_space(folder: Path, parameters: int) -> None:
+    """Refuse a disk without room for a network, unless the folder of its input size is there.
+
+    Raises:
+        ConfigError: with the space that it takes: in fp32, and once more as an engine keeps it.
+    """
+    needed, free = 2 * 4 * parameters, shutil.disk_usage(folder.parent).free
+    if free < needed and not folder.exists():
+        raise ConfigError(
+            f'an exported network of {needed / 1e6:.0f} MB has no room in {folder.parent}, where '
+            f'{free / 1e6:.0f} MB are free: free some, or set DEPTH_ROS_CACHE to a folder that '
+            'has room'
+        )
+
+
 def read_measured(folder: Path, key: str) -> dict[str, Any]:
     """What `write_measured` wrote for a key; empty if there is nothing."""
     try:

@@ -25,6 +25,7 @@ from depth_ros.pipeline.device import DTYPES
 from depth_ros.pipeline.engines import TORCH, Loaded, Runner, Target
 from depth_ros.pipeline.engines.cache import (
     MEASURED,
+    check_space,
     folder_for,
     is_whole,
     read_measured,
@@ -67,19 +68,22 @@ def load_fastest(
         WeightsError: the checkpoint does not fit.
     """
     in_torch = next((k for k, one in enumerate(targets) if one.engine == TORCH), None)
+    # a network that is needed for more than depth has its weights
+    model: Any = models.load(name, options) if options.estimate_camera else None
+    model = model or without_weights(name, options)
+    with torch.inference_mode():
+        takes_one = isinstance(model, BatchedModel)
+        shape = (1, *model.network_input(frame).shape) if takes_one else None
     try:
         folder = folder_for(cache_directory(), _description(name, options))
+        if shape is not None and any(one.engine != TORCH for one in targets):
+            parameters = sum(p.numel() for p in model.network.parameters())
+            check_space(folder_of(folder, shape), parameters)
     except ConfigError as error:
         if in_torch is None:
             raise
         log.warning('engines cannot be measured, torch runs the network: %s', error)
         return _in_torch(name, options, targets[in_torch], 'not measured', cuda_graphs)
-    # a network that is needed for more than depth has its weights
-    model: Any = models.load(name, options) if options.estimate_camera else None
-    model = model or without_weights(name, options)
-    with torch.inference_mode():
-        batched = isinstance(model, BatchedModel)
-        shape = (1, *model.network_input(frame).shape) if batched else None
     size = frame.camera.width, frame.camera.height
     request = Request(name, options, size, shape, folder, list(targets), cuda_graphs)
     outcome = _remembered(request)
@@ -91,6 +95,10 @@ def load_fastest(
         outcome = measure(request, LIMIT_S)
         if outcome.best >= 0 or in_torch is not None:
             write_measured(folder, _key(request), _to_json(outcome))
+    else:
+        for one in outcome.all:
+            if one.failed:
+                log.info('not used, as measured before: %s', one)
     if outcome.best < 0:
         reasons = '; '.join(map(str, outcome.all))
         if in_torch is None:
