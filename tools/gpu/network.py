@@ -128,13 +128,14 @@ class Measured:
             exportable=True,  # plain layers, whose weights the other precisions take
             input_size=TINY_INPUT if job['tiny'] and family in ANY_SIZE else 0,
         )
-        self.reference: Any = random_weights.load(self.preset, self.options)
+        reference: Any = random_weights.load(self.preset, self.options)
+        self.is_batched = isinstance(reference, BatchedModel)
+        self.reference: Any = reference
         found = default_input(self.reference, self.device, tuple(job['size']))
         self.inputs = [x.clone() for x in found]  # torch.compile wants no inference tensors
         output, self.gflop = count_flops(lambda: self.reference.network(*self.inputs))
         self.expected = first_map(output)
         self.parameters = sum(p.numel() for p in self.reference.network.parameters())
-        self.is_batched = isinstance(self.reference, BatchedModel)
         self.on_gpu = self.device.type == 'cuda'
         self.budget_s = TINY_S if job['tiny'] else TIMING_S
 
