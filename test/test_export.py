@@ -37,13 +37,13 @@ CPU = torch.device('cpu')
 
 
 SIZE = (320, 240)
-NANO = Settings(model='nano', input_size=64)
+NANO = Settings(model='nano', input_size=64, engine='torch', precision='fp32')
 
 
 @pytest.fixture(scope='module')
 def program():
     """What torch exports of nano for images of `SIZE`, which takes seconds."""
-    form = load({'model': 'nano', 'input_size': 64})[0].model.onnx_form(SIZE[::-1])
+    form = build(NANO)[0].model.onnx_form(SIZE[::-1])
     inputs = torch.zeros(1, 3, *form.size), torch.eye(3)[None]
     names = ['image', 'intrinsics']
     return onnx_program(form.network, inputs, names, form.outputs, exporting.OPSET)
@@ -134,7 +134,9 @@ def test_the_files_of_other_families_give_their_depth(tmp_path, capsys, name, si
     assert f'licence   {preset.source.licence}{restricts}\n' in printed
     scaling = ScalingSettings(method=method)
     values = layers.layered({'model': name, 'weights': str(weights), 'input_size': side}, name)
-    settings = dataclasses.replace(layers.with_values(Settings(), values), scaling=scaling)
+    settings = dataclasses.replace(
+        layers.with_values(Settings(), values), scaling=scaling, engine='torch', precision='fp32'
+    )
     expected = build(settings)[0](frame(*size))
     found = of_file(tmp_path / 'n.yaml', **{'scaling.method': method})(frame(*size))
     assert compare(found.z, expected.z) < 1e-4
@@ -215,7 +217,8 @@ def test_the_command_prints_what_it_wrote_and_run_takes_it(tmp_path, capsys, exp
     assert 'checked   by onnxruntime: outputs within ' in printed
     cv2.imwrite(str(tmp_path / 'a.png'), frame(640, 480).rgb.numpy()[..., ::-1])
     run = ['run', str(tmp_path / 'a.png'), '--hfov', '60', '-p', 'range.max:=200.0']
-    preset = ['--model', 'nano', '-p', 'input_size:=64', '--output', str(tmp_path / 'preset')]
+    preset = ['--model', 'nano', '-p', 'input_size:=64', '-p', 'engine:=torch']
+    preset += ['-p', 'precision:=fp32', '--output', str(tmp_path / 'preset')]
     assert main([*run, *preset]) == 0
     by_file = ['--params-file', str(tmp_path / 'n.yaml'), '--output', str(tmp_path / 'file')]
     assert main([*run, *by_file]) == 0
