@@ -128,7 +128,7 @@ class Measured:
             exportable=True,  # plain layers, whose weights the other precisions take
             input_size=TINY_INPUT if job['tiny'] and family in ANY_SIZE else 0,
         )
-        reference: Any = random_weights.load(self.preset, self.options)
+        reference: Any = random_weights.load(self.preset, self.options, drawn_on=self.device)
         self.is_batched = isinstance(reference, BatchedModel)
         self.reference: Any = reference
         found = default_input(self.reference, self.device, tuple(job['size']))
@@ -304,7 +304,7 @@ class Measured:
         if self.parameters > MAX_ON_CPU:
             raise NotHere(f'{self.parameters / 1e6:.0f} M parameters take too long on a CPU')
         options = ModelOptions(exportable=True, input_size=self.options.input_size)
-        model: Any = random_weights.load(self.preset, options)
+        model: Any = random_weights.load(self.preset, options, like=self.reference)
         values = first_map(model.network(*(x.cpu() for x in self.inputs)))
         row = {'model': self.preset, 'topic': 'network in fp32, GPU and CPU', 'size': None}
         difference = _percent(compare(self.expected.cpu(), values))
