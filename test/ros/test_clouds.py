@@ -8,6 +8,7 @@ import torch
 from std_msgs.msg import Header
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from depth_ros.core import compress
 from depth_ros.core.camera import Camera
 from depth_ros.core.types import DepthMap
 from depth_ros.parameters.settings import Points, Settings
@@ -15,7 +16,7 @@ from depth_ros.pipeline.filters.clouds import thinning
 from depth_ros.ros.outputs import events
 from depth_ros.ros.outputs.clouds import CloudBuffer
 from depth_ros.ros.outputs.demand import Demand
-from depth_ros.ros.outputs.publishers import Outputs
+from depth_ros.ros.outputs.publishers import COMPRESSED, Outputs
 
 CAM = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
 
@@ -62,25 +63,24 @@ def test_an_organised_cloud_loses_the_points_that_are_not_kept(voxel):
     assert torch.equal(xyz[kept], whole[kept])
 
 
-def test_the_depth_image_is_on_its_way_while_the_cloud_is_made(monkeypatch):
+def test_what_is_compressed_delays_no_other_message(monkeypatch):
     order = []
     node = Has(
         create_lifecycle_publisher=lambda kind, topic, qos, **_: Has(
-            publish=lambda message: order.append((topic, len(message.data)))
+            publish=lambda message: order.append((topic, len(message.data) > 0))
         ),
         resolve_topic_name=lambda name: name,
         get_parameters_by_prefix=lambda prefix: {},
     )
-    fill = CloudBuffer.fill
+    compressed = compress.compressed
     monkeypatch.setattr(
-        CloudBuffer, 'fill', lambda *a, **k: order.append('the cloud is made') or fill(*a, **k)
+        compress, 'compressed', lambda *a: order.append('compression') or compressed(*a)
     )
     outputs = Outputs(node, Settings())
     depth = DepthMap(torch.full(CAM.size, 2.0), CAM, torch.zeros(*CAM.size, 3, dtype=torch.uint8))
-    wanted = Demand(frozenset({'depth/image', 'points'}), True)
-    outputs.send(outputs.prepare(depth, Header(), wanted, Settings(points=Points(stride=1))))
-    pixels = CAM.width * CAM.height
-    assert order == [('depth/image', 4 * pixels), 'the cloud is made', ('points', 16 * pixels)]
+    wanted = Demand(frozenset({'depth/image', 'points', COMPRESSED}), True)
+    outputs.send(outputs.prepare(depth, Header(), wanted, Settings()))
+    assert order == [('depth/image', True), ('points', True), 'compression', (COMPRESSED, True)]
 
 
 def test_rare_events_are_looked_at_for_a_moment_in_each_second(monkeypatch):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -45,14 +45,13 @@ class PendingMessages:
     """Messages whose data may still be copied from a GPU.
 
     Args:
-        outgoing: in the order of publication. On a CPU each is made when it is asked for, so that
-            one is on its way while the next is made.
+        outgoing: in the order of publication.
         depth: what they were made of; on a GPU its `has_finite` is a copy on the CPU.
         source: the depth as it was; kept because its memory must not be reused before.
         arrived: CUDA event after all copies; None on a CPU.
     """
 
-    outgoing: Iterable[Outgoing]
+    outgoing: list[Outgoing]
     depth: DepthMap
     source: DepthMap
     arrived: torch.cuda.Event | None = None
@@ -125,7 +124,8 @@ class Outputs:
         On a GPU this only queues the work, on another CUDA stream than the network's.
         """
         if not depth.z.is_cuda:
-            return PendingMessages(self._messages(depth, header, demand, settings), depth, depth)
+            outgoing = list(self._messages(depth, header, demand, settings))
+            return PendingMessages(outgoing, depth, depth)
         device = depth.z.device
         if device not in self._streams:
             self._streams[device] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -184,7 +184,7 @@ class Outputs:
             yield self._image('depth/colorized', header, rgb, 'rgb8')
         if depth.confidence is not None and 'depth/confidence' in wanted:
             yield self._image('depth/confidence', header, depth.confidence, '32FC1')
-        if COMPRESSED in wanted:  # takes longest
+        if COMPRESSED in wanted:  # last: it is compressed when the others have been sent
             yield self._compressed(depth, header, settings)
 
     def _image(self, topic: str, header: Any, values: Tensor, encoding: str) -> Outgoing:
