@@ -2,11 +2,13 @@
 """The newest pair of images, never a queue."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
 from graph import camera, image, info, nanoseconds
 
+from depth_ros.ros.inputs import newest
 from depth_ros.ros.inputs.newest import LatestImage, LatestImages
 from depth_ros.ros.inputs.pairs import LatestPair
 from depth_ros.ros.statistics import Counters
@@ -108,3 +110,67 @@ def test_what_is_fresh_of_several_cameras_is_taken_without_waiting_for_the_other
     assert (front.counters.dropped, left.counters.dropped) == (0, 1)
     threading.Timer(0.05, lambda: left.put_image(image(RGB, 200 * MS))).start()
     assert stamps() == [(1, 200)]
+
+
+# Who may run
+
+
+class Worker(threading.Thread):
+    """Takes images and holds each for `seconds`."""
+
+    def __init__(self, images, seconds):
+        super().__init__(daemon=True)
+        self.images, self.seconds, self.done = images, seconds, 0
+
+    def run(self):
+        while self.images.take() is not None:
+            time.sleep(self.seconds)
+            self.done += 1
+
+
+@pytest.fixture
+def worker(monkeypatch):
+    """Starts a worker that waits for the first image; the longest rest is long enough to see."""
+    monkeypatch.setattr(newest, 'REST_S', 1.0)
+    started = []
+
+    def start(slot, seconds):
+        thread = Worker(LatestImages([slot]), seconds)
+        started.append(thread)
+        thread.start()
+        while not slot.changed._idle:
+            time.sleep(0.001)
+        return thread
+
+    yield start
+    for thread in started:
+        thread.images.close()
+        thread.join()
+
+
+def test_the_executor_rests_until_the_worker_is_done_with_an_image(worker):
+    slot = LatestImage(Counters(), needs_info=False)
+    thread = worker(slot, 0.05)
+    for count in (1, 2, 3):
+        slot.put_image(object())
+        assert thread.done == count
+
+
+def test_the_executor_goes_on_while_the_worker_is_busy_for_long(worker, monkeypatch):
+    monkeypatch.setattr(newest, 'REST_S', 0.001)
+    slot = LatestImage(Counters(), needs_info=False)
+    thread = worker(slot, 0.5)
+    slot.put_image(object())
+    assert not thread.done, 'the rest has an end'
+    monkeypatch.setattr(newest, 'REST_S', 60.0)
+    slot.put_image(object())
+    slot.put_image(object())
+    assert not thread.done and slot.counters.dropped == 1, 'no rest while it is busy'
+
+
+def test_the_executor_does_not_rest_for_an_image_without_its_camera_info(worker, monkeypatch):
+    monkeypatch.setattr(newest, 'REST_S', 60.0)
+    slot = LatestImage(Counters())
+    thread = worker(slot, 0.0)
+    slot.put_image(image(np.zeros((2, 4, 3), np.uint8), 1))
+    assert not thread.done

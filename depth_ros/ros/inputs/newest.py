@@ -14,6 +14,9 @@ from sensor_msgs.msg import CameraInfo
 from depth_ros.ros.inputs.camera_info import INFO_WAIT_S, CameraInfoCache
 from depth_ros.ros.statistics import Counters
 
+#: longest rest of the executor's thread after an image; no camera sends two within it
+REST_S = 0.005
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -28,13 +31,39 @@ class View:
     info: CameraInfo | None
 
 
+class Handover(threading.Condition):
+    """Between the executor's thread, which fills slots, and the worker's, which empties them.
+
+    Only one of them can run Python code. What the executor does after an image, to register all
+    that it waits for, twice, would delay the depth of this image. So it rests until that is sent.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._idle = False  # the worker waits
+
+    def give(self) -> None:
+        """Wake the worker and, if it was idle, rest until it is again; with the lock held."""
+        self.notify_all()
+        if self._idle:
+            self._idle = False
+            self.wait_for(lambda: self._idle, REST_S)
+
+    def wait_for_more(self, timeout_s: float | None) -> None:
+        """Wait, as the worker, for what is given; with the lock held."""
+        self._idle = True
+        self.notify_all()
+        self.wait(timeout_s)
+        self._idle = False
+
+
 class Slot(Protocol):
     """Holds the newest image, or pair of images, of one camera.
 
     `LatestImages` calls `newest` and `waiting_for_camera_info` with `changed` held.
     """
 
-    changed: threading.Condition
+    changed: Handover
 
     def put_image(self, message: Any) -> None:
         """Keep an image."""
@@ -64,7 +93,7 @@ class LatestImages:
     def __init__(self, slots: Sequence[Slot]) -> None:
         self.closed = False
         self._slots = slots
-        self._changed = threading.Condition()
+        self._changed = Handover()
         for slot in slots:
             slot.changed = self._changed
 
@@ -86,14 +115,14 @@ class LatestImages:
                 if fresh or not wait:
                     return fresh
                 waiting = any(slot.waiting_for_camera_info() for slot in self._slots)
-                self._changed.wait(INFO_WAIT_S / 4 if waiting else None)
+                self._changed.wait_for_more(INFO_WAIT_S / 4 if waiting else None)
             return None
 
     def close(self) -> None:
         """Wake the worker for the last time."""
         with self._changed:
             self.closed = True
-            self._changed.notify()
+            self._changed.notify_all()
 
 
 class LatestImage:
@@ -106,7 +135,7 @@ class LatestImage:
 
     def __init__(self, counters: Counters, needs_info: bool = True) -> None:
         self.counters = counters
-        self.changed = threading.Condition()
+        self.changed = Handover()
         self._infos = CameraInfoCache()
         self._needs_info = needs_info
         self._image: Any = None
@@ -121,13 +150,14 @@ class LatestImage:
             else:
                 self.counters.dropped += 1
             self._image = message
-            self.changed.notify()
+            self.changed.give()
 
     def put_info(self, message: CameraInfo) -> None:
         """Keep a camera_info."""
         with self.changed:
             self._infos.add(message)
-            self.changed.notify()
+            if self._image is not None:
+                self.changed.give()
 
     def newest(self) -> list[View] | None:
         """The newest image with a camera_info for it; see `Slot`."""

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from typing import Any
@@ -12,7 +11,7 @@ from sensor_msgs.msg import CameraInfo
 
 from depth_ros.core.stamps import nanoseconds, went_back
 from depth_ros.ros.inputs.camera_info import CameraInfoCache
-from depth_ros.ros.inputs.newest import View
+from depth_ros.ros.inputs.newest import Handover, View
 from depth_ros.ros.statistics import Counters
 
 #: images kept of each camera, because one camera's arrive later than the other's
@@ -32,7 +31,7 @@ class LatestPair:
 
     def __init__(self, counters: Counters, max_offset_s: float) -> None:
         self.counters = counters
-        self.changed = threading.Condition()
+        self.changed = Handover()
         self._max_offset_ns = round(max_offset_s * 1e9)
         self._images: tuple[deque[Any], deque[Any]] = (deque(maxlen=KEPT), deque(maxlen=KEPT))
         self._infos = (CameraInfoCache(), CameraInfoCache())
@@ -61,13 +60,13 @@ class LatestPair:
                 self.counters.dropped += lost
             if not late:
                 recent.append(message)
-                self.changed.notify()
+                self.changed.give()
 
     def put_info(self, message: CameraInfo, camera: int = 0) -> None:
         """Keep a camera_info of the first or the second camera."""
         with self.changed:
             self._infos[camera].add(message)
-            self.changed.notify()
+            self.changed.give()
 
     def newest(self) -> list[View] | None:
         """The newest pair with a camera_info for each; see `Slot`."""
