@@ -57,7 +57,7 @@ def write(
     """
     check(path)
     sequence = render_sequence(settings)
-    pipeline, _ = build(with_values(Settings(model=model), preset_values(model)))
+    pipeline, _ = build(with_values(Settings(model=model, engine='torch'), preset_values(model)))
     camera = settings.camera
     near, far = drawing.colour_range(sequence.depth)
     legend = drawing.depth_legend(near, far)

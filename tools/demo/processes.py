@@ -54,6 +54,7 @@ def environment(folder: Path) -> dict[str, str]:
     """Environment of nodes that communicate only with each other and log to `folder`."""
     env = dict(os.environ, ROS_LOG_DIR=str(folder / 'ros'), PYTHONUNBUFFERED='1')
     env['ROS_DOMAIN_ID'] = env.get('ROS_DOMAIN_ID') or str(own_domain())
+    env.setdefault('DEPTH_ROS_ENGINE', 'torch')  # the same everywhere, and nothing is measured
     # on this machine only; each process then configures Fast DDS with `fastdds.prepare`
     return env | {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
 

@@ -46,7 +46,7 @@ Guess = Callable[[Frame], Tensor]
 
 def pipeline(model: str, weights: str = '', device: str = 'cpu', threads: int = 2) -> Pipeline:
     """Pipeline of a preset as in the node, with a range of `FAR`."""
-    settings = with_values(Settings(model=model), preset_values(model))
+    settings = with_values(Settings(model=model, engine='torch'), preset_values(model))
     settings = with_values(
         settings,
         {'weights': weights, 'device': device, 'threads': threads, 'range.max': FAR},
