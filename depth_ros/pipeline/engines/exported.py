@@ -99,19 +99,20 @@ class ExportedNetwork:
             log.info('%s now computes inputs of %s', self.target.engine, in_words(shape))
 
 
-def write_onnx(network: nn.Module, x: Tensor, path: Path) -> None:
+def write_onnx(network: nn.Module, x: Tensor, path: Path, *, has_run: bool = False) -> None:
     """Export a network; its weights are in a file beside.
 
     Args:
         network: on the CPU, in fp32.
         x: (B, C, h, w), of the only size that it takes then.
         path: of the ONNX file.
+        has_run: it has run for this size before.
 
     Raises:
         ConfigError: onnxscript is missing.
         InferenceError: the network cannot be exported.
     """
-    onnx_program(network, (x,)).save(path, external_data=True)
+    onnx_program(network, (x,), has_run=has_run).save(path, external_data=True)
 
 
 def onnx_program(
@@ -120,6 +121,8 @@ def onnx_program(
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     opset: int | None = None,
+    *,
+    has_run: bool = False,
 ) -> Any:
     """The `torch.onnx.ONNXProgram` of a network.
 
@@ -129,6 +132,7 @@ def onnx_program(
         input_names: None for those of the arguments of its `forward`.
         output_names: None for those of torch.
         opset: version of the ONNX operators; None for that of torch.
+        has_run: it has run for these sizes before.
 
     Raises:
         ConfigError: onnxscript is missing.
@@ -146,8 +150,8 @@ def onnx_program(
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter('ignore')  # deprecations within torch
-            # tables that are made at the first run cannot be exported
-            network(*(x.clone() for x in inputs))
+            if not has_run:  # tables that are made at the first run cannot be exported
+                network(*(x.clone() for x in inputs))
             return torch.onnx.export(
                 network,
                 tuple(x.clone() for x in inputs),

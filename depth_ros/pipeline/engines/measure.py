@@ -20,10 +20,10 @@ from typing import IO, Any
 
 from depth_ros.core import errors
 from depth_ros.pipeline.engines import Target
-from depth_ros.pipeline.engines.trial import Request
+from depth_ros.pipeline.engines.trial import Request, order_of
 
 log = logging.getLogger(__name__)
-LIMIT_S = 180.0  #: for all targets, with the export
+LIMIT_S = 300.0  #: for all targets, with the export
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ def measure(request: Request, limit_s: float) -> Outcome:
     left = list(range(len(request.targets)))
     end_s = time.monotonic() + limit_s
     while left and time.monotonic() < end_s:
-        # the fastest until now comes first, as all are compared with it
+        # with the fastest until now, as all are compared with it
         order = ([outcome.best] if outcome.best >= 0 else []) + left
         now = replace(request, targets=[request.targets[k] for k in order])
         done: set[int] = set()
@@ -101,10 +101,14 @@ def measure(request: Request, limit_s: float) -> Outcome:
 
         reason = _ask(now, end_s - time.monotonic(), take)
         left = [k for k in left if k not in done]
-        if left and reason:  # the first that is left was being measured
-            outcome.all[left[0]].failed = reason
-            log.warning('%s', outcome.all[left[0]])
-            left = left[1:]
+        if reason:
+            k = next((order[n] for n in order_of(now.targets) if order[n] not in done), -1)
+            if k == outcome.best:
+                outcome.best = -1
+            if k >= 0:
+                outcome.all[k].failed = reason
+                log.warning('%s', outcome.all[k])
+                left = [other for other in left if other != k]
     return outcome
 
 
