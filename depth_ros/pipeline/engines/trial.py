@@ -8,6 +8,7 @@ wanted; the answers go to the standard output, a line of JSON for each.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -229,6 +230,8 @@ def main() -> None:
     # what libraries print there is no answer
     answers = os.fdopen(os.dup(1), 'w')
     os.dup2(2, 1)
+    with contextlib.suppress(OSError):  # where memory runs out, this is ended and not the node
+        Path('/proc/self/oom_score_adj').write_text('1000')
     request = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
