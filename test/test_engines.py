@@ -420,7 +420,10 @@ def test_wrong_weights_are_refused_as_with_torch(cache, tmp_path, openvino):
             r"flat_wall runs in torch only: it has no network. Set engine to 'torch'",
         ),
         ({'device': 'gpu'}, r"device is 'gpu', but \w+ [\d.]+ has cpu here.*install its driver"),
-        ({'device': 'npu.0', 'engine': 'torch'}, "device is 'npu.0': set engine to 'openvino'"),
+        (
+            {'device': 'npu.0', 'engine': 'torch'},
+            "device is 'npu.0', of Intel by OpenVINO: set engine to 'openvino'",
+        ),
         (
             {'precision': 'fp16'},
             r"precision is 'fp16', but engine '\w+' has fp32.*set precision to",

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from depth_ros.core.types import Anchors, Kind
@@ -329,7 +329,19 @@ def test_the_unit_of_the_network_does_not_matter(scale, n, seed, kind):
         assert one.used + one.refused == other.used + other.refused
 
 
+def test_an_image_that_is_mostly_sky_has_a_spread():
+    values = np.full((H, W), -0.01)  # beyond infinity, as networks say of sky
+    ground = H // 3
+    values[-ground:] = np.linspace(0.02, 0.5, ground)[:, None]
+    u, v = (x.ravel() for x in np.meshgrid(np.arange(0.0, W, 3), np.arange(H - ground, H, 1.0)))
+    depth = 1 / (2 * values[v.astype(int), u.astype(int)] + 0.01)
+    found = fit(tensor(values), INVERSE, Anchors(u, v, depth, 0.05 * depth), RGB)
+    assert found.correction.scale == pytest.approx(2, rel=0.02)
+    assert 0 < found.spread < 0.1
+
+
 @settings(max_examples=40, deadline=None)
+@example(n=4, seed=471, kind=INVERSE, rubbish='random')
 @given(
     n=st.integers(0, 60),
     seed=st.integers(0, 1000),

@@ -74,7 +74,10 @@ def _of(name: str, settings: Settings, preset: Preset, device: torch.device) -> 
     wanted = settings.device.lower()
     if name == TORCH:
         if is_of_openvino(wanted):
-            raise ConfigError(f"device is {wanted!r}: set engine to 'openvino', which has it")
+            raise ConfigError(
+                f"device is {settings.device!r}, of Intel by OpenVINO: set engine to 'openvino'. "
+                'The device of a GPU of NVIDIA is cuda'
+            )
         precisions = _of_torch(settings, preset, device)
         return [Target(TORCH, str(device), p, settings.threads) for p in precisions]
     engine = engine_named(name)
@@ -90,7 +93,8 @@ def _of(name: str, settings: Settings, preset: Preset, device: torch.device) -> 
     if not fits:
         raise ConfigError(
             f'device is {settings.device!r}, but {name} {engine.version()} has '
-            f'{", ".join(devices)} here: set device to one of these, or install its driver'
+            f'{", ".join(devices)} here: set device to one of these, or install its driver; '
+            'a GPU of NVIDIA is cuda with engine torch'
         )
     found = [
         Target(name, d, p, settings.threads)

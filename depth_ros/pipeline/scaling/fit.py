@@ -178,15 +178,14 @@ def _shift(samples: Samples, *, inverse: bool) -> Curve | str:
             f'{FEWEST_FOR_SHIFT}, or where the network predicts about the same'
         )
     correction = curve.correction
-    at = _typical(samples, correction.inverse)
-    z = correction.at(at)
-    at, z = at[np.isfinite(z)], z[np.isfinite(z)]
+    at = _typical(samples, correction)
+    at = at[np.isfinite(correction.at(at))]
     if not inverse:
         everywhere = samples.grid.values[samples.grid.values > 0]  # NaN is not
         if np.mean(np.isinf(correction.at(everywhere))) > LOST:
             return 'the shift moves depth of the picture to infinity'
     std = np.sqrt(log_variance(correction, curve.covariance, at))
-    worst = float(np.max(std, initial=0.0 if len(z) else np.inf))
+    worst = float(np.max(std, initial=0.0 if len(at) else np.inf))
     if worst > MAX_STD:
         return (
             f'the anchors do not determine the shift: depth in the picture would be uncertain by '
@@ -195,10 +194,15 @@ def _shift(samples: Samples, *, inverse: bool) -> Curve | str:
     return curve
 
 
-def _typical(samples: Samples, inverse: bool) -> Floats:
-    """(3,) values of the network in the picture: low, median, high."""
+def _typical(samples: Samples, correction: Correction) -> Floats:
+    """(3,) values of the network in the image: low, median, high; without the sky.
+
+    Most of an image may be sky, which has no depth; a shift makes that of a network infinite.
+    """
     known = np.isfinite(samples.grid.values)
-    if not inverse:
+    if correction.inverse:
+        known &= np.isfinite(correction.at(samples.grid.values))
+    else:
         known &= samples.grid.values > 0
     values = samples.grid.values[known] if known.any() else samples.places.values
     return np.asarray(np.quantile(values, _QUANTILES))
@@ -234,7 +238,7 @@ def _result(best: _Candidate, samples: Samples) -> Fit:
         certain = variance(samples, residual, used) / variance(samples, curve.residual, curve.used)
         covariance = covariance * min(1.0, certain)
     count = int(used.sum())
-    typical = _typical(samples, correction.inverse)
+    typical = _typical(samples, replace(correction, spline=None, field=None))
     with np.errstate(invalid='ignore'):
         spread = float(np.sqrt(log_variance(correction, covariance, typical)[1]))
     return Fit(
