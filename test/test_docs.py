@@ -84,8 +84,8 @@ def test_missing_markers_are_refused():
 @pytest.fixture
 def results(tmp_path):
     """A folder with a result without and one with a GPU."""
-    (newest,) = docs.newest(ROOT / 'benchmarks/results')
-    result = json.loads(newest.read_text())
+    found = docs.newest(ROOT / 'benchmarks/results').values()
+    result = next(result for result in found if 'networks' in result)
     (tmp_path / '2030-01-01-cpu.json').write_text(json.dumps({**result, 'date': '2030-01-01'}))
     row = next(r for r in result['networks']['rows'] if r['preset'] == 'nano')
     result['machine']['gpu'] = 'Some GPU'
@@ -104,6 +104,18 @@ def test_expectations_are_those_of_the_newest_results(results):
     assert '| Some GPU | `nano` | 96x72 | 1.2 ms | 45 MB | 2030-02-03 |' in text
     assert '| Some GPU | `depth_pro` |  | **not measured** |  |  |' in text
     assert '2030-01-01' in text
+
+
+def test_a_part_that_was_measured_again_is_shown_once(tmp_path):
+    machine = {'name': 'm', 'gpu': None}
+    old = {'date': '2030-01-01', 'machine': machine, 'stages': 1, 'growth': 2}
+    new = {'date': '2030-02-01', 'machine': machine, 'stages': 3}
+    for one in (old, new):
+        (tmp_path / f'{one["date"]}.json').write_text(json.dumps(one))
+    first, second = docs.newest(tmp_path).values()
+    assert first == new and second == {k: v for k, v in old.items() if k != 'stages'}
+    (tmp_path / '2030-03-01.json').write_text(json.dumps({**old, 'date': '2030-03-01'}))
+    assert [one['date'] for one in docs.newest(tmp_path).values()] == ['2030-03-01']
 
 
 def test_missing_figures_from_a_gpu_are_stated(results):

@@ -144,7 +144,7 @@ def expectations(results: Path) -> str:
     found = newest(results)
     if not _has_gpu(found):
         rows.append('| GPU or Jetson | any | | **not measured yet** | | |')
-    for result in found.values():
+    for result in (one for one in found.values() if 'networks' in one):
         where = hardware(result)
         where += '' if result['machine']['gpu'] else ', 1 thread, fp32'
         for preset in SHOWN:
@@ -229,12 +229,21 @@ def bad_input_tables() -> str:
 
 
 def newest(results: Path) -> dict[Path, dict[str, Any]]:
-    """The newest result with a GPU, then the newest without one, as far as there are any."""
-    latest: dict[bool, tuple[Path, dict[str, Any]]] = {}
-    for path in sorted(results.glob('*.json')):
+    """The newest results of each part, first those with a GPU.
+
+    A part that was measured again since is left out of the older file.
+    """
+    found: dict[Path, dict[str, Any]] = {}
+    seen: set[tuple[bool, str]] = set()
+    for path in sorted(results.glob('*.json'), reverse=True):
         result = json.loads(path.read_text())
-        latest[bool(result['machine']['gpu'])] = path, result
-    return dict(latest[gpu] for gpu in (True, False) if gpu in latest)
+        gpu = bool(result['machine']['gpu'])
+        parts = {k for k in result if k not in ('date', 'machine')}
+        old = {k for k in parts if (gpu, k) in seen}
+        if parts - old:
+            found[path] = {k: v for k, v in result.items() if k not in old}
+        seen |= {(gpu, k) for k in parts}
+    return dict(sorted(found.items(), key=lambda one: not one[1]['machine']['gpu']))
 
 
 def _has_gpu(found: dict[Path, dict[str, Any]]) -> bool:
