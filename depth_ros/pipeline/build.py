@@ -96,7 +96,7 @@ def build(
     Args:
         settings: all parameters; `model` is a preset (`choose_model.resolve` replaces auto).
         camera_size: returns the image size of the running camera, None if it is not known. Called
-            only if half precision is compared with fp32.
+            only if networks are compared or measured.
         chosen_by: who chose the model and why, for log and diagnostics.
         live: images come from a camera, of sizes that are not known yet.
 

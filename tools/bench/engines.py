@@ -10,12 +10,10 @@ is at most 2 %.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
-import subprocess
-import sys
 import tempfile
 from typing import Any
+from unittest import mock
 
 from depth_ros.core.errors import ConfigError
 from depth_ros.models import PRESETS
@@ -23,17 +21,17 @@ from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.engines import TORCH, Target
 from depth_ros.pipeline.engines.compare import TOLERANCE
 from depth_ros.pipeline.engines.targets import VARIABLE, engine_named, targets
-from tools.bench.networks import LIMIT_S, MAX_ON_CPU
+from tools.bench.networks import MAX_ON_CPU, run_child
 from tools.bench.options import Options
 from tools.bench.other_runtimes import is_supported
 from tools.bench.random_weights import count_parameters, networks
 
 BUDGET_S = 2.0  #: for the timing of each engine
+ONE = 'tools.bench.one_engine'
 
 
 def run(options: Options) -> dict[str, Any]:
     """Measure rows for each network."""
-    os.environ[VARIABLE] = 'auto'  # all that are installed
     rows: list[dict[str, Any]] = []
     left_out: list[str] = []
     for name, presets in networks(options.presets).items():
@@ -43,7 +41,8 @@ def run(options: Options) -> dict[str, Any]:
                 left_out.append(f'{name}: {count / 1e6:.0f} M parameters; use --all to include it')
                 continue
         try:
-            wanted = targets_of(name, options)
+            with mock.patch.dict(os.environ, {VARIABLE: 'auto'}):  # all that are installed
+                wanted = targets_of(name, options)
         except ConfigError as error:
             left_out.append(f'{name}: {error}')
             continue
@@ -103,7 +102,7 @@ def measure(name: str, wanted: list[Target], options: Options) -> list[dict[str,
             'others': more if options.device == 'cpu' else [],
             'device': str(options.torch_device),
         }
-        timed = _child(given | {'budget_s': BUDGET_S * (len(wanted) + len(more))})
+        timed = run_child(ONE, given | {'budget_s': BUDGET_S * (len(wanted) + len(more))})
         if 'failed' in timed:
             return [timed]
         rows: list[dict[str, Any]] = timed['rows']
@@ -113,7 +112,7 @@ def measure(name: str, wanted: list[Target], options: Options) -> list[dict[str,
                 continue
             if k < len(wanted):
                 alone = given | {'targets': [given['targets'][k]], 'others': [], 'budget_s': 0.0}
-                row |= _child(alone | {'exported': True})
+                row |= run_child(ONE, alone)
             row['of_torch_fp32'] = round(row['median_ms'] / reference['median_ms'], 3)
     usable = [
         row
@@ -122,18 +121,6 @@ def measure(name: str, wanted: list[Target], options: Options) -> list[dict[str,
     ]
     min(usable, key=lambda row: float(row['median_ms']))['auto'] = True
     return rows
-
-
-def _child(given: dict[str, Any]) -> dict[str, Any]:
-    command = [sys.executable, '-m', 'tools.bench.one_engine', json.dumps(given)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
-    except subprocess.TimeoutExpired:
-        return {'failed': f'took more than {LIMIT_S} s'}
-    if done.returncode:
-        errors = done.stderr.strip().splitlines()
-        return {'failed': errors[-1] if errors else f'exit status {done.returncode}'}
-    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def _has(name: str) -> bool:

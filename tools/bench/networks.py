@@ -129,7 +129,12 @@ def child(
         'threads': options.threads,
         'budget_s': budget_s,
     }
-    command = [sys.executable, '-m', 'tools.bench.one_network', json.dumps(arguments)]
+    return run_child('tools.bench.one_network', arguments)
+
+
+def run_child(module: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Run a module with JSON; its results, or the last line of its errors under 'failed'."""
+    command = [sys.executable, '-m', module, json.dumps(arguments)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
     except subprocess.TimeoutExpired:

@@ -40,18 +40,16 @@ def measure(
     others: list[str],
     device: str,
     budget_s: float,
-    exported: bool = False,
 ) -> dict[str, Any]:
     """Time targets in turns, or measure the memory of one.
 
     Args:
         preset: name of the preset.
-        folder: of the exported network, which is made if it is not there.
+        folder: of the exported network, which the timing makes.
         targets: fields of `Target`.
         others: what to compare with: 'transformers' or 'openvino, its defaults'.
         device: of torch.
         budget_s: for the timing; 0 measures memory.
-        exported: the network is in the folder.
     """
     wanted, where = [Target(*fields) for fields in targets], torch.device(device)
     torch.set_num_threads(wanted[0].threads)
@@ -63,7 +61,7 @@ def measure(
     (x,) = default_input(plain, where, SIZE)
     needs_file = any(one.engine != TORCH for one in wanted)
     failed = ''
-    if needs_file and not exported:
+    if needs_file:
         try:
             write_onnx(plain.network.cpu(), x.cpu(), Path(folder) / NETWORK)
         except Exception as error:

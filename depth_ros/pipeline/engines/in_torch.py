@@ -38,6 +38,20 @@ def load_in(
     return Loaded(model, target, f'torch {torch.__version__}', f'{precision}{words}')
 
 
+def load_unchecked(
+    name: str, options: ModelOptions, precision: str, *, cuda_graphs: bool
+) -> DepthModel:
+    """Load the network in a precision that is compared elsewhere.
+
+    Raises:
+        WeightsError: the checkpoint does not fit.
+    """
+    model = models.load(name, dataclasses.replace(options, dtype=DTYPES[precision]))
+    if cuda_graphs:
+        use_cuda_graph(model, options.device)
+    return model
+
+
 def _first_that_agrees(
     precision: str, name: str, options: ModelOptions, frame: Frame
 ) -> tuple[DepthModel, str, str]:

@@ -21,7 +21,6 @@ from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Frame
 from depth_ros.models import ModelOptions
 from depth_ros.models.batched_model import BatchedModel
-from depth_ros.pipeline.device import DTYPES
 from depth_ros.pipeline.engines import TORCH, Loaded, Runner, Target
 from depth_ros.pipeline.engines.cache import (
     MEASURED,
@@ -32,8 +31,8 @@ from depth_ros.pipeline.engines.cache import (
     write_measured,
 )
 from depth_ros.pipeline.engines.compare import TOLERANCE
-from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
 from depth_ros.pipeline.engines.exported import ExportedNetwork, first_line, in_words
+from depth_ros.pipeline.engines.in_torch import load_unchecked
 from depth_ros.pipeline.engines.measure import LIMIT_S, Outcome, measure
 from depth_ros.pipeline.engines.targets import cpu_name, engine_named
 from depth_ros.pipeline.engines.trial import Request, folder_of, without_weights
@@ -67,7 +66,7 @@ def load_fastest(
         ConfigError: none of them can run this network.
         WeightsError: the checkpoint does not fit.
     """
-    in_torch = next((k for k, one in enumerate(targets) if one.engine == TORCH), None)
+    in_torch = next((one for one in targets if one.engine == TORCH), None)
     # a network that is needed for more than depth has its weights
     model: Any = models.load(name, options) if options.estimate_camera else None
     model = model or without_weights(name, options)
@@ -83,7 +82,7 @@ def load_fastest(
         if in_torch is None:
             raise
         log.warning('engines cannot be measured, torch runs the network: %s', error)
-        return _in_torch(name, options, targets[in_torch], 'not measured', cuda_graphs)
+        return _in_torch(name, options, in_torch, 'not measured', cuda_graphs)
     size = frame.camera.width, frame.camera.height
     request = Request(name, options, size, shape, folder, list(targets), cuda_graphs)
     outcome = _remembered(request)
@@ -104,7 +103,7 @@ def load_fastest(
         if in_torch is None:
             raise ConfigError(f"no engine can run {name}: {reasons}. Set engine to 'torch'")
         log.warning('no engine was measured, torch runs the network: %s', reasons)
-        return _in_torch(name, options, targets[in_torch], 'not measured', cuda_graphs)
+        return _in_torch(name, options, in_torch, 'not measured', cuda_graphs)
     return _load(model, request, outcome, live)
 
 
@@ -136,9 +135,7 @@ def _load(model: Any, request: Request, outcome: Outcome, live: bool) -> Loaded:
 def _in_torch(
     name: str, options: ModelOptions, target: Target, words: str, cuda_graphs: bool
 ) -> Loaded:
-    model = models.load(name, dataclasses.replace(options, dtype=DTYPES[target.precision]))
-    if cuda_graphs:
-        use_cuda_graph(model, options.device)
+    model = load_unchecked(name, options, target.precision, cuda_graphs=cuda_graphs)
     return Loaded(model, target, f'torch {torch.__version__} ({words})', target.precision)
 
 
@@ -180,12 +177,7 @@ def _another_size(request: Request, target: Target, shape: torch.Size) -> Runner
     size = shape[-1], shape[-2]  # an image of the size of the input is not resized
     other = dataclasses.replace(request, size=size, shape=tuple(shape), targets=[target])
     try:
-        folder = folder_of(other.folder, tuple(shape))
-        if not is_whole(folder):
-            outcome = measure(other, LIMIT_S)
-            if outcome.best < 0:
-                raise ConfigError(str(outcome.all[0]))
-        return engine_named(target.engine).open(folder, target)
+        return _opened(other, target)
     except Exception as error:  # of libraries; torch goes on
         log.warning('torch goes on with inputs of %s: %s', in_words(shape), first_line(error))
         return None
@@ -198,7 +190,7 @@ def _network(request: Request) -> nn.Module:
 
 def _remembered(request: Request) -> Outcome | None:
     """What was measured before, for the same targets on the same machine."""
-    outcome = measure(request, 0.0)  # nothing yet
+    outcome = Outcome.of(request)
     found = read_measured(request.folder, _key(request))
     try:
         for one in outcome.all:

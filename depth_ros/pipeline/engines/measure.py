@@ -61,6 +61,11 @@ class Outcome:
     all: list[Measured] = field(default_factory=list)
     best: int = -1
 
+    @classmethod
+    def of(cls, request: Request) -> Outcome:
+        """Before anything is measured."""
+        return cls([Measured(target) for target in request.targets])
+
 
 def measure(request: Request, limit_s: float) -> Outcome:
     """Have all targets of a request measured.
@@ -74,7 +79,7 @@ def measure(request: Request, limit_s: float) -> Outcome:
     Raises:
         ConfigError, WeightsError: the network cannot be loaded.
     """
-    outcome = Outcome([Measured(target) for target in request.targets])
+    outcome = Outcome.of(request)
     left = list(range(len(request.targets)))
     end_s = time.monotonic() + limit_s
     while left and time.monotonic() < end_s:

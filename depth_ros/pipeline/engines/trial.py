@@ -32,12 +32,11 @@ from depth_ros import models
 from depth_ros.core.errors import ConfigError, WeightsError
 from depth_ros.core.types import Frame
 from depth_ros.models import DepthModel, ModelOptions
-from depth_ros.pipeline.device import DTYPES
 from depth_ros.pipeline.engines import NETWORK, TORCH, Target
 from depth_ros.pipeline.engines.cache import is_whole, list_files
 from depth_ros.pipeline.engines.compare import TOLERANCE, compare
-from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
 from depth_ros.pipeline.engines.exported import first_line, in_words, write_onnx
+from depth_ros.pipeline.engines.in_torch import load_unchecked
 from depth_ros.pipeline.engines.targets import engine_named
 from depth_ros.pipeline.trial_frame import trial_frame
 
@@ -181,11 +180,9 @@ def _export(request: Request, has_run: Any) -> float:
 
 def _open(request: Request, target: Target) -> DepthModel:
     if target.engine == TORCH:
-        options = dataclasses.replace(request.options, dtype=DTYPES[target.precision])
-        plain = models.load(request.name, options)
-        if request.cuda_graphs:
-            use_cuda_graph(plain, options.device)
-        return plain
+        return load_unchecked(
+            request.name, request.options, target.precision, cuda_graphs=request.cuda_graphs
+        )
     assert request.shape is not None
     folder = folder_of(request.folder, request.shape)
     model: Any = without_weights(request.name, request.options)
