@@ -42,3 +42,8 @@ class ScaleError(DepthRosError):
 def in_words(error: Exception) -> str:
     """For a log: our errors as they are, those of libraries with their type."""
     return str(error) if isinstance(error, DepthRosError) else f'{type(error).__name__}: {error}'
+
+
+def first_line(error: Exception) -> str:
+    """The first line of the message of any error, at most 200 characters."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -17,15 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from depth_ros.core.errors import first_line
 from depth_ros.models import ModelOptions
 from depth_ros.pipeline.device import DTYPES
 from depth_ros.pipeline.engines import NETWORK, TORCH, Target
 from depth_ros.pipeline.engines.compare import compare
 from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
-from depth_ros.pipeline.engines.exported import first_line, write_onnx
+from depth_ros.pipeline.engines.exported import write_onnx
 from depth_ros.pipeline.engines.targets import engine_named
 from tools.bench import random_weights
-from tools.bench.one_network import default_input, input_of, memory_mb, ours
+from tools.bench.one_network import default_input, first_map, input_of, memory_mb, ours
 from tools.bench.other_runtimes import transformers_network
 from tools.bench.timing import Call, synchronizer, time_interleaved
 
@@ -88,7 +89,7 @@ def measure(
     good = [row for row in rows if 'failed' not in row]
     with torch.inference_mode():
         started_s = time.perf_counter()
-        outputs = [_first_map(call()) for call in calls.values()]
+        outputs = [first_map(call()).squeeze().cpu() for call in calls.values()]
         slow = time.perf_counter() - started_s > SLOW_S
         times = time_interleaved(
             calls,
@@ -139,11 +140,6 @@ def _memory(preset: str, options: ModelOptions, target: Target, folder: Path) ->
         call()
     peak = memory_mb(options.device)
     return {'memory_mb': round(peak - before, 1), 'open_s': round(opened_s, 2)}
-
-
-def _first_map(output: Any) -> Tensor:
-    values: Tensor = output[0] if isinstance(output, tuple) else output
-    return values.float().squeeze().cpu()
 
 
 if __name__ == '__main__':

@@ -185,15 +185,22 @@ def input_of(
     return torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device, dtype)
 
 
+def first_map(output: Any) -> Tensor:
+    """The first tensor of an output, whatever holds it, as float32."""
+    while not isinstance(output, Tensor):
+        output = next(iter(output.values() if isinstance(output, dict) else output))
+    return output.float()
+
+
 def _differences(outputs: dict[str, Any]) -> dict[str, float]:
     """Largest difference from our output, relative to its largest value."""
-    maps = {n: a[0] if isinstance(a, tuple) else a for n, a in outputs.items()}
+    maps = {name: first_map(output) for name, output in outputs.items()}
     ours = maps.pop('ours', None)
     if ours is None:
         return {}
-    ours, differences = ours.float().squeeze(), {}
+    ours, differences = ours.squeeze(), {}
     for name, other in maps.items():
-        other = other.float().squeeze().to(ours.device)
+        other = other.squeeze().to(ours.device)
         if other.shape == ours.shape:
             relative = (other - ours).abs().max() / ours.abs().max()
             differences[name] = float(f'{relative.item():.2g}')

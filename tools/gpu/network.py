@@ -31,7 +31,7 @@ from depth_ros.pipeline.engines.compare import compare
 from depth_ros.pipeline.engines.cuda_graphs import CudaGraphNetwork
 from depth_ros.pipeline.trial_frame import trial_frame
 from tools.bench import other_runtimes, random_weights
-from tools.bench.one_network import count_flops, default_input, matrix_tflops
+from tools.bench.one_network import count_flops, default_input, first_map, matrix_tflops
 from tools.bench.timing import Call, synchronizer, time_interleaved
 from tools.gpu import device_path
 from tools.gpu.plan import GPU, TINY_INPUT
@@ -369,13 +369,6 @@ class Measured:
 
     def _memory_mb(self) -> float:
         return torch.cuda.max_memory_allocated(self.device) / 2**20 if self.on_gpu else 0.0
-
-
-def first_map(output: Any) -> Tensor:
-    """The first tensor of an output, whatever holds it, as float32."""
-    while not isinstance(output, Tensor):
-        output = next(iter(output.values() if isinstance(output, dict) else output))
-    return output.float()
 
 
 def blocks(network: nn.Module) -> list[nn.Module]:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from depth_ros.core.camera import Camera
-from depth_ros.core.errors import ConfigError, InferenceError, WeightsError
+from depth_ros.core.errors import ConfigError, InferenceError, WeightsError, first_line
 from depth_ros.core.types import Frame, Kind, Prediction
 from depth_ros.models.interface import ModelOptions, Preset
 from depth_ros.models.onnx.file import (
@@ -25,7 +25,6 @@ from depth_ros.models.onnx.file import (
     check,
     check_metadata,
     find_ports,
-    first_line,
     open_file,
 )
 from depth_ros.models.onnx.resizing import Resizing

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import depth_ros
-from depth_ros.core.errors import ConfigError, WeightsError
+from depth_ros.core.errors import ConfigError, WeightsError, first_line
 from depth_ros.models.interface import ModelOptions
 from depth_ros.parameters.settings import Onnx
 
@@ -341,8 +341,3 @@ def _choose_outputs(outputs: list[Any], description: Onnx, path: Path) -> str:
 def listed(ports: list[Any]) -> str:
     """Inputs or outputs of a session with type and shape, for a message."""
     return ', '.join(f'{p.name} {p.type} {p.shape}' for p in ports) or 'nothing'
-
-
-def first_line(error: Exception) -> str:
-    """The first line of the message of an error of another library."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

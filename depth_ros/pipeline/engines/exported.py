@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from depth_ros.core.errors import ConfigError, InferenceError
+from depth_ros.core.errors import ConfigError, InferenceError, first_line
 from depth_ros.pipeline.engines import Runner, Target
 
 log = logging.getLogger(__name__)
@@ -173,8 +173,3 @@ def onnx_program(
 def in_words(shape: Iterable[int]) -> str:
     """A shape as 1x3x480x640."""
     return 'x'.join(map(str, shape))
-
-
-def first_line(error: Exception) -> str:
-    """Of the text of any error."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -17,7 +17,7 @@ import depth_ros
 from depth_ros import models
 from depth_ros.checkpoints.download import cache_directory
 from depth_ros.checkpoints.hub import checksum
-from depth_ros.core.errors import ConfigError
+from depth_ros.core.errors import ConfigError, first_line
 from depth_ros.core.types import Frame
 from depth_ros.models import ModelOptions
 from depth_ros.models.batched_model import BatchedModel
@@ -31,7 +31,7 @@ from depth_ros.pipeline.engines.cache import (
     write_measured,
 )
 from depth_ros.pipeline.engines.compare import TOLERANCE
-from depth_ros.pipeline.engines.exported import ExportedNetwork, first_line, in_words
+from depth_ros.pipeline.engines.exported import ExportedNetwork, in_words
 from depth_ros.pipeline.engines.in_torch import load_unchecked
 from depth_ros.pipeline.engines.measure import LIMIT_S, Outcome, measure
 from depth_ros.pipeline.engines.targets import cpu_name, engine_named

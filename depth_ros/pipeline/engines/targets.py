@@ -59,7 +59,7 @@ def targets(settings: Settings, preset: Preset, device: torch.device) -> list[Ta
         if name != TORCH and not _is_installed(name):
             continue
         try:
-            found += _of(name, settings, preset, device)
+            found += _of(name, settings, preset, device, may_choose=True)
         except ConfigError as error:
             log.debug('%s is not tried: %s', name, error)
     if not found:
@@ -69,8 +69,18 @@ def targets(settings: Settings, preset: Preset, device: torch.device) -> list[Ta
     return found
 
 
-def _of(name: str, settings: Settings, preset: Preset, device: torch.device) -> list[Target]:
-    """Targets of one engine; raises ConfigError if there are none."""
+def _of(
+    name: str,
+    settings: Settings,
+    preset: Preset,
+    device: torch.device,
+    *,
+    may_choose: bool = False,
+) -> list[Target]:
+    """Targets of one engine; raises ConfigError if there are none.
+
+    `may_choose`: the engine, and with it the precision, is left to what is fastest.
+    """
     wanted = settings.device.lower()
     if name == TORCH:
         if is_of_openvino(wanted):
@@ -78,7 +88,7 @@ def _of(name: str, settings: Settings, preset: Preset, device: torch.device) -> 
                 f"device is {settings.device!r}, of Intel by OpenVINO: set engine to 'openvino'. "
                 'The device of a GPU of NVIDIA is cuda'
             )
-        precisions = _of_torch(settings, preset, device)
+        precisions = _of_torch(settings, preset, device, may_choose=may_choose)
         return [Target(TORCH, str(device), p, settings.threads) for p in precisions]
     engine = engine_named(name)
     engine.version()
@@ -111,7 +121,9 @@ def _of(name: str, settings: Settings, preset: Preset, device: torch.device) -> 
     return found
 
 
-def _of_torch(settings: Settings, preset: Preset, device: torch.device) -> tuple[str, ...]:
+def _of_torch(
+    settings: Settings, preset: Preset, device: torch.device, *, may_choose: bool
+) -> tuple[str, ...]:
     """Precisions for torch: the usual one, and for engine auto bf16 on a CPU that has it.
 
     Raises:
@@ -120,7 +132,6 @@ def _of_torch(settings: Settings, preset: Preset, device: torch.device) -> tuple
     usual = choose_precision(settings.precision, device, preset)
     if settings.precision != 'auto' or not preset.casts or device.type == 'cuda':
         return (usual,)
-    may_choose = settings.engine == 'auto' and os.environ.get(VARIABLE, 'auto') == 'auto'
     return (usual, 'bf16') if may_choose and cpu_has_bf16() else (usual,)
 
 

@@ -29,13 +29,13 @@ import torch
 from torch import Tensor
 
 from depth_ros import models
-from depth_ros.core.errors import ConfigError, WeightsError
+from depth_ros.core.errors import ConfigError, WeightsError, first_line
 from depth_ros.core.types import Frame
 from depth_ros.models import DepthModel, ModelOptions
 from depth_ros.pipeline.engines import NETWORK, TORCH, Target
 from depth_ros.pipeline.engines.cache import is_whole, list_files
 from depth_ros.pipeline.engines.compare import TOLERANCE, compare
-from depth_ros.pipeline.engines.exported import first_line, in_words, write_onnx
+from depth_ros.pipeline.engines.exported import in_words, write_onnx
 from depth_ros.pipeline.engines.in_torch import load_unchecked
 from depth_ros.pipeline.engines.targets import engine_named
 from depth_ros.pipeline.trial_frame import trial_frame
