@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import pytest
 
-from depth_ros.checkpoints import download as module
+from depth_ros.checkpoints.cache import cache_directory
 from depth_ros.checkpoints.download import cached, fetch
 from depth_ros.checkpoints.find import find_weights
 from depth_ros.core.errors import WeightsError
@@ -89,7 +89,7 @@ def test_a_broken_connection_is_taken_up_where_it_broke(url, monkeypatch):
 
 def test_without_ranges_the_whole_file_is_requested_again(url, monkeypatch):
     monkeypatch.setattr(Server, 'ranges', False)
-    part = module.cache_directory() / 'mono+stereo.zip.part'
+    part = cache_directory() / 'mono+stereo.zip.part'
     part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT[:1000])
     assert fetch(url, MD5).read_bytes() == CONTENT
@@ -106,7 +106,7 @@ def test_what_came_of_a_truncated_file_is_kept_for_later(url, monkeypatch):
 
 
 def test_a_finished_part_is_recognised(url):
-    part = module.cache_directory() / 'mono+stereo.zip.part'
+    part = cache_directory() / 'mono+stereo.zip.part'
     part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT)
     assert fetch(url, MD5).read_bytes() == CONTENT
@@ -115,7 +115,7 @@ def test_a_finished_part_is_recognised(url):
 def test_another_content_is_refused_and_deleted(url):
     with pytest.raises(WeightsError, match='md5 is not that of the published file'):
         fetch(url, '0' * 32)
-    assert not list(module.cache_directory().iterdir())
+    assert not list(cache_directory().iterdir())
 
 
 def test_a_web_page_instead_of_a_zip_is_not_kept(url, monkeypatch):
@@ -123,7 +123,7 @@ def test_a_web_page_instead_of_a_zip_is_not_kept(url, monkeypatch):
         patch.setattr(__name__ + '.CONTENT', b'<html>sign in first</html>')
         with pytest.raises(WeightsError, match='the download is no intact zip and was deleted'):
             fetch(url)
-    assert not list(module.cache_directory().iterdir())
+    assert not list(cache_directory().iterdir())
     assert fetch(url).read_bytes() == CONTENT
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-from depth_ros.checkpoints.hub import checksum
+from depth_ros.checkpoints.cache import cache_directory, checksum
 from depth_ros.core.errors import WeightsError
 
 log = logging.getLogger(__name__)
@@ -24,22 +24,6 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 4  #: connections per download, each resumes where the previous one broke
 TIMEOUT_S = 30.0
 _BLOCK = 1 << 18  # bytes
-
-
-def cache_directory() -> Path:
-    """Folder of downloads: $DEPTH_ROS_CACHE, else depth_ros in $XDG_CACHE_HOME or ~/.cache.
-
-    Raises:
-        WeightsError: this user has no home folder.
-    """
-    default = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache') / 'depth_ros'
-    try:
-        return Path(os.environ.get('DEPTH_ROS_CACHE') or default).expanduser()
-    except RuntimeError as error:
-        raise WeightsError(
-            f'there is no folder for downloads ({error}): set DEPTH_ROS_CACHE to one that can be '
-            'written'
-        ) from error
 
 
 def cached(url: str) -> Path | None:

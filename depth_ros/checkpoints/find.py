@@ -8,8 +8,9 @@ import os
 import re
 from pathlib import Path
 
+from depth_ros.checkpoints.cache import checksum
 from depth_ros.checkpoints.download import cached, fetch
-from depth_ros.checkpoints.hub import check_licence, checksum, download
+from depth_ros.checkpoints.hub import check_licence, download
 from depth_ros.checkpoints.parts import find_index, index_of, is_part
 from depth_ros.checkpoints.source import Source
 from depth_ros.core.errors import ConfigError, WeightsError

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 import socket
@@ -11,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from depth_ros.checkpoints.cache import checksum
 from depth_ros.checkpoints.source import Source
 from depth_ros.core.errors import WeightsError
 
@@ -168,12 +168,3 @@ def _parse_repo(repo: str) -> tuple[str, str | None, str | None]:
     """Hub id, repository type and folder; `repo` is a hub id or spaces/<id>/tree/main/<folder>."""
     match = _SPACE_FOLDER.fullmatch(repo)
     return (match[1], 'space', match[2]) if match else (repo, None, None)
-
-
-def checksum(path: Path, algorithm: str) -> str:
-    """Hexadecimal digest of a file; `algorithm` is a name in hashlib, such as 'sha256'."""
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    with path.open('rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -19,8 +19,8 @@ from torch import Tensor
 
 import depth_ros
 from depth_ros import models
+from depth_ros.checkpoints.cache import checksum
 from depth_ros.checkpoints.find import find_weights
-from depth_ros.checkpoints.hub import checksum
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError, InferenceError
 from depth_ros.core.types import Frame, Kind, Prediction

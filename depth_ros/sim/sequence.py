@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from depth_ros.checkpoints.download import cache_directory
+from depth_ros.checkpoints.cache import cache_directory
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError
 from depth_ros.sim import world

@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
+from depth_ros.checkpoints.cache import checksum
 from depth_ros.checkpoints.families import describe, guess_family
-from depth_ros.checkpoints.hub import checksum
 from depth_ros.checkpoints.keys import Rules, rename
 from depth_ros.checkpoints.load import load_strict
 from depth_ros.checkpoints.read import Value, read_checkpoint, read_tensors_and_values

@@ -15,8 +15,7 @@ from torch import nn
 
 import depth_ros
 from depth_ros import models
-from depth_ros.checkpoints.download import cache_directory
-from depth_ros.checkpoints.hub import checksum
+from depth_ros.checkpoints.cache import cache_directory, checksum
 from depth_ros.core.errors import ConfigError, first_line
 from depth_ros.core.types import Frame
 from depth_ros.models import ModelOptions
