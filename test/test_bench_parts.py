@@ -410,9 +410,11 @@ def test_a_table_is_as_wide_as_its_cells():
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec('onnxscript') is None, reason='needs onnxscript')
-def test_engines_take_turns_with_torch(tmp_path, monkeypatch):
+@pytest.mark.parametrize('together', [500e6, 0], ids=['in turns', 'one after the other'])
+def test_engines_are_compared_with_torch(tmp_path, monkeypatch, together):
     monkeypatch.setenv('DEPTH_ROS_ENGINE', 'torch')
     monkeypatch.setattr(engines_part, 'BUDGET_S', 0.05)
+    monkeypatch.setattr(engines_part, 'TOGETHER', together)
     options = Options(presets=('nano',))
     part = engines_part.run(options) | {'conditions': {'load': 0.1}}
     assert os.environ['DEPTH_ROS_ENGINE'] == 'torch', 'for the nodes of later parts'

@@ -325,6 +325,9 @@ def test_weights_of_more_than_protobuf_holds_are_in_another_file(
     assert [path.name for path in done.paths] == ['n.onnx', 'n.onnx.data', 'n.yaml']
     assert (tmp_path / 'n.onnx').stat().st_size < 1e6 < (tmp_path / 'n.onnx.data').stat().st_size
     assert of_file(tmp_path / 'n.yaml')(frame(64, 48)).z.isfinite().any()
+    monkeypatch.undo()
+    export(NANO, SIZE, tmp_path / 'n.onnx')  # has its weights within
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['n.onnx', 'n.yaml']
 
 
 @pytest.mark.parametrize('missing', ['onnxruntime', 'onnxscript'])

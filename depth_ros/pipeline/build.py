@@ -21,7 +21,7 @@ from depth_ros.pipeline.abilities import check_abilities, without_effect
 from depth_ros.pipeline.choose_model import resolve
 from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.device import choose_device, describe
-from depth_ros.pipeline.engines import TORCH
+from depth_ros.pipeline.engines import TORCH, Target
 from depth_ros.pipeline.engines.in_torch import load_in
 from depth_ros.pipeline.engines.load import load_fastest
 from depth_ros.pipeline.engines.targets import targets
@@ -39,8 +39,9 @@ class Choices:
     kind: str
     scaling: str
     device: str
-    precision: str
-    engine: str
+    precision: str  #: with its difference from fp32
+    engine: str  #: with its version
+    target: Target
     weights: str
     licence: str
     trial_s: float  #: time of the network for the trial image [s]
@@ -48,8 +49,8 @@ class Choices:
     def engine_values(self) -> dict[str, str]:
         """The parameters with which another machine chooses the same."""
         return {
-            'engine': self.engine.partition(' ')[0],
-            'precision': self.precision.partition(' ')[0],
+            'engine': self.target.engine,
+            'precision': self.target.precision,
         }
 
     def __str__(self) -> str:
@@ -154,6 +155,7 @@ def build(
         device=describe(device) if target.device == str(device) else target.device,
         precision=loaded.precision,
         engine=loaded.engine,
+        target=target,
         weights=str(path) if path else 'none needed',
         licence=preset.source.licence,
         trial_s=trial_s,

@@ -139,6 +139,7 @@ def export(settings: Settings, image_size: tuple[int, int], path: Path) -> Expor
             _params_file(preset, onnx, path.absolute(), about, settings.max_depth)
         )
         paths = [path.parent / written.name for written in sorted(part.iterdir())]
+        path.with_name(f'{path.name}.data').unlink(missing_ok=True)  # of a larger network before
         for one in paths:
             os.replace(part / one.name, one)
     except OSError as error:

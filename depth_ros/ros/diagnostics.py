@@ -101,6 +101,7 @@ def _depth(
     busy_s: float,
 ) -> DiagnosticStatus:
     values: dict[str, Any] = dataclasses.asdict(choices)
+    del values['target']  # engine, device and precision have it in words
     if not active:
         return _status(name, OK, 'inactive', values)
     values |= _shown(state.summary) | state.counters | state.scale

@@ -2,8 +2,9 @@
 """Every network in every engine and precision of this machine, beside torch in fp32.
 
 The engines of a network run in turns in one process (`one_engine`), with the same random weights
-and input; the memory of each is that of a process of its own, which opens files as a later start
-of the node does. What `engine: auto` would take is the fastest whose difference from torch in fp32
+and input; the largest networks, of which a machine cannot hold several, one after the other. The
+memory of each is that of a process of its own, which opens files as a later start of the node
+does. What `engine: auto` would take is the fastest whose difference from torch in fp32
 is at most 2 %.
 """
 
@@ -27,6 +28,7 @@ from tools.bench.other_runtimes import is_supported
 from tools.bench.random_weights import count_parameters, networks
 
 BUDGET_S = 2.0  #: for the timing of each engine
+TOGETHER = 500e6  #: parameters of a network above which its engines run one after the other
 ONE = 'tools.bench.one_engine'
 
 
@@ -101,12 +103,12 @@ def measure(name: str, wanted: list[Target], options: Options) -> list[dict[str,
             'targets': [[t.engine, t.device, t.precision, t.threads] for t in wanted],
             'others': more if options.device == 'cpu' else [],
             'device': str(options.torch_device),
+            'threads': options.threads,
         }
-        timed = run_child(ONE, given | {'budget_s': BUDGET_S * (len(wanted) + len(more))})
-        if 'failed' in timed:
-            return [timed]
-        rows: list[dict[str, Any]] = timed['rows']
+        rows = _timed(given, together=count_parameters(name) <= TOGETHER)
         reference = rows[0]
+        if 'failed' in reference:
+            return [reference]
         for k, row in enumerate(rows):
             if 'failed' in row:
                 continue
@@ -120,6 +122,22 @@ def measure(name: str, wanted: list[Target], options: Options) -> list[dict[str,
         if 'failed' not in row and row['difference_percent'] <= 100 * TOLERANCE
     ]
     min(usable, key=lambda row: float(row['median_ms']))['auto'] = True
+    return rows
+
+
+def _timed(given: dict[str, Any], *, together: bool) -> list[dict[str, Any]]:
+    """Rows with times, or with reasons."""
+    groups = [given]
+    if not together:
+        groups = [given | {'targets': [one], 'others': []} for one in given['targets']]
+        groups += [given | {'targets': [], 'others': [one]} for one in given['others']]
+    rows: list[dict[str, Any]] = []
+    for group in groups:
+        timed = run_child(ONE, group | {'budget_s': BUDGET_S * (len(group['targets']) + 1)})
+        if 'failed' in timed:
+            names = [f'{t[0]} {t[2]}' for t in group['targets']] + group['others']
+            timed = {'rows': [timed | {'by': one} for one in names]}
+        rows += timed['rows']
     return rows
 
 

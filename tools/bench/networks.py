@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -139,6 +140,9 @@ def run_child(module: str, arguments: dict[str, Any]) -> dict[str, Any]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
         return {'failed': f'took more than {LIMIT_S} s'}
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        return {'failed': f'ended by {name}; SIGKILL is often for lack of memory'}
     if done.returncode:
         errors = done.stderr.strip().splitlines()
         return {'failed': errors[-1] if errors else f'exit status {done.returncode}'}

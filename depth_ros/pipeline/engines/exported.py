@@ -143,7 +143,7 @@ def onnx_program(
     except ImportError as error:
         raise ConfigError(
             f'networks are exported with onnxscript, and it cannot be imported ({error}): pip '
-            "install onnxscript, or set engine to 'torch'"
+            'install onnxscript'
         ) from None
     for noisy in ('onnxscript', 'onnx_ir', 'torch.onnx'):  # they log each step
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import IO, Any
 
 from depth_ros.core import errors
@@ -86,25 +87,9 @@ def measure(request: Request, limit_s: float) -> Outcome:
         # with the fastest until now, as all are compared with it
         order = ([outcome.best] if outcome.best >= 0 else []) + left
         now = replace(request, targets=[request.targets[k] for k in order])
-        done: set[int] = set()
-
-        def take(told: dict[str, Any], order: list[int] = order, done: set[int] = done) -> None:
-            if 'refused' in told:
-                raise getattr(errors, told['refused'])(told['because'])
-            if 'exported_s' in told:
-                if told['exported_s']:
-                    log.info('network exported in %.1f s: %s', told['exported_s'], request.folder)
-                return
-            k = order[told['target']]
-            done.add(k)
-            one = outcome.all[k]
-            one.ms, one.difference = told.get('ms', 0.0), told.get('difference', 0.0)
-            one.failed = told.get('failed', '')
-            if 'best' in told:
-                outcome.best = order[told['best']]
-            (log.warning if one.failed else log.info)('%s', one)
-
-        reason = _ask(now, end_s - time.monotonic(), take)
+        answers: list[dict[str, Any]] = []
+        reason = _ask(now, end_s - time.monotonic(), partial(_take, outcome, order, answers))
+        done = {order[told['target']] for told in answers}
         left = [k for k in left if k not in done]
         if reason:
             k = next((order[n] for n in order_of(now.targets) if order[n] not in done), -1)
@@ -115,6 +100,31 @@ def measure(request: Request, limit_s: float) -> Outcome:
                 log.warning('%s', outcome.all[k])
                 left = [other for other in left if other != k]
     return outcome
+
+
+def _take(
+    outcome: Outcome, order: list[int], answers: list[dict[str, Any]], told: dict[str, Any]
+) -> None:
+    """Note an answer of the process, and keep it if it is about a target.
+
+    Args:
+        outcome: completed.
+        order: number of a target in the process -> in `outcome`.
+        answers: about targets.
+        told: see `trial.answer`.
+    """
+    if 'refused' in told:
+        raise getattr(errors, told['refused'])(told['because'])
+    if 'exported_s' in told:
+        log.info('network exported in %.1f s', told['exported_s'])
+        return
+    answers.append(told)
+    one = outcome.all[order[told['target']]]
+    one.ms, one.difference = told.get('ms', 0.0), told.get('difference', 0.0)
+    one.failed = told.get('failed', '')
+    if 'best' in told:
+        outcome.best = order[told['best']]
+    (log.warning if one.failed else log.info)('%s', one)
 
 
 def _ask(request: Request, limit_s: float, take: Callable[[dict[str, Any]], None]) -> str:
