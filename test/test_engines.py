@@ -15,11 +15,12 @@ import pytest
 import torch
 from stand_ins import write
 
+from depth_ros import models
 from depth_ros.core.errors import ConfigError, InferenceError, WeightsError
-from depth_ros.models import PRESETS
+from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.parameters.settings import ScalingSettings, Settings
 from depth_ros.pipeline.build import build
-from depth_ros.pipeline.engines import ENGINES, exported, trial
+from depth_ros.pipeline.engines import ENGINES, Target, exported, trial
 from depth_ros.pipeline.engines import cache as cache_of_networks
 from depth_ros.pipeline.engines import load as loading
 from depth_ros.pipeline.engines import measure as measuring
@@ -294,6 +295,23 @@ def test_what_an_engine_computes_wrongly_is_not_used(copied, openvino, in_this_p
         ConfigError, match=r"no engine can run nano: .*fp32: it is .*Set engine to 'torch'"
     ):
         build(Settings(model='nano', engine='openvino'))
+
+
+def test_something_is_measured_before_a_network_is_exported(tmp_path, openvino):
+    """The export of a large network can take all of the time."""
+    targets = [
+        Target('torch', 'cpu', 'fp32', 1),
+        Target('torch', 'cpu', 'bf16', 1),
+        Target('openvino', 'cpu', 'fp32', 1),
+    ]
+    options = ModelOptions(weights=PRESETS['nano'].source.packaged)
+    shape = tuple(models.load('nano', options).network_input(trial_frame(CPU, 64, 48)).shape)
+    request = trial.Request('nano', options, (64, 48), (1, *shape), tmp_path, targets, False)
+    told = []
+    with torch.inference_mode():
+        answer(request, told.append)
+    assert [one.get('target', 'exported') for one in told] == [1, 'exported', 2, 0]
+    assert told[0]['best'] == 1 and told[0]['difference'] < TOLERANCE
 
 
 def forget(cache):
