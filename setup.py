@@ -24,7 +24,8 @@ EXTRAS = {
         'ros-sensor-msgs>=5.3.6',
     ],
     'onnx': ['onnxruntime>=1.12'],
-    # engine:=openvino, the fastest on most CPUs
+    # what a robot without a GPU needs: it runs fastdepth_nyu and other .tflite files, and as
+    # engine:=openvino it is the fastest on most CPUs
     'openvino': ['onnxscript', 'openvino>=2026.4'],
     # bags for `depth-ros run`, without ROS
     'bags': ['rosbags>=0.11'],

@@ -608,6 +608,40 @@ ONNX_FILES = (
     ),
 )
 
+#: `content` of a file `name`, which is to be run
+OTHER_FILES = (
+    BadInput(
+        'a git-lfs pointer instead of a .tflite file',
+        REFUSED,
+        "is no TFLite file (it begins with b'version https:/'); download it again from its direct",
+        {'name': 'n.tflite', 'content': b'version https://git-lfs.github.com/spec/v1'},
+    ),
+    BadInput(
+        'a .tflite file that is damaged',
+        REFUSED,
+        'is a damaged TFLite file',
+        {'name': 'n.tflite', 'content': b'\x1c\0\0\0TFL3' + b'\xff' * 40},
+    ),
+    BadInput(
+        'a web page instead of an .xml file',
+        REFUSED,
+        'is no network of OpenVINO',
+        {'name': 'n.xml', 'content': b'<!DOCTYPE html><html>Not found</html>'},
+    ),
+    BadInput(
+        'an .xml file without its .bin',
+        REFUSED,
+        'has its weights in n.bin, which is not beside it: copy both files',
+        {'name': 'n.xml', 'content': b'<?xml version="1.0"?><net name="n" version="11"></net>'},
+    ),
+    BadInput(
+        'the .bin file instead of the .xml file',
+        REFUSED,
+        'has the weights of a network of OpenVINO: set weights to the .xml file beside it',
+        {'name': 'n.bin', 'content': b'weights'},
+    ),
+)
+
 #: parameters that are set, by name
 PARAMETERS = (
     BadInput(
@@ -707,5 +741,6 @@ SECTIONS = {
     'Files of depth-ros run': FILES,
     'Checkpoints': CHECKPOINTS,
     'ONNX files': ONNX_FILES,
+    'TFLite and OpenVINO files': OTHER_FILES,
     'Parameters': PARAMETERS,
 }

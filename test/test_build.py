@@ -70,6 +70,12 @@ def test_auto_is_a_device_the_family_can_use(monkeypatch, caplog):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     assert choose_device('auto', PRESETS['flat_wall']).type == 'cuda'
     monkeypatch.setattr(onnxruntime, 'get_available_providers', lambda: ['CPUExecutionProvider'])
+    assert choose_device('auto', PRESETS['onnx'], 'mine.onnx').type == 'cpu'
+    providers = ['CUDAExecutionProvider', 'CPUExecutionProvider']
+    monkeypatch.setattr(onnxruntime, 'get_available_providers', lambda: providers)
+    assert choose_device('auto', PRESETS['onnx'], 'mine.onnx').type == 'cuda'
+    # OpenVINO, which runs these files, has no CUDA
+    assert choose_device('auto', PRESETS['onnx'], 'mine.tflite').type == 'cpu'
     assert choose_device('auto', PRESETS['fastdepth_nyu']).type == 'cpu'
     assert 'onnx cannot use cuda:0 here; cpu is taken' in caplog.text
 

@@ -235,7 +235,7 @@ def test_the_command_prints_what_it_wrote_and_run_takes_it(tmp_path, capsys, exp
             'dust3r_512_dpt takes two images and gives points of both',
         ),
         (['--model', 'flat_wall'], 'flat_wall has no network'),
-        (['--model', 'fastdepth_nyu'], 'fastdepth_nyu is an ONNX file already'),
+        (['--model', 'fastdepth_nyu'], 'fastdepth_nyu is a file already'),
         (['--model', 'nono'], "'nono' is not a preset"),
         (['--model', 'nano', '--out', '{folder}/n.pth'], 'its name must end in .onnx'),
         (['--model', 'nano', '--out', '{folder}/old.onnx'], 'old.onnx exists: choose another'),

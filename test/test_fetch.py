@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Downloads from a publisher's own server, on this machine, that misbehaves in every way."""
 
+import dataclasses
 import hashlib
 import http.server
 import io
@@ -142,9 +143,7 @@ def test_a_missing_file_and_a_silent_server_are_named(url):
 
 
 def test_a_restricted_licence_is_shown_before_the_first_download(url):
-    from dataclasses import replace
-
-    source = replace(PRESETS['monodepth2_stereo_640x192'].source, url=url, md5=MD5)
+    source = dataclasses.replace(PRESETS['monodepth2_stereo_640x192'].source, url=url, md5=MD5)
     with pytest.raises(WeightsError, match=r"'Niantic, non-commercial'.*set accept_licence"):
         find_weights('', source)
     assert not Server.asked
@@ -184,3 +183,48 @@ def test_without_a_home_the_message_names_the_variable_to_set(url, monkeypatch):
     monkeypatch.setattr(os, 'getuid', lambda: 54321)
     with pytest.raises(WeightsError, match='set DEPTH_ROS_CACHE'):
         fetch(url)
+
+
+@pytest.fixture
+def one_file(url, monkeypatch):
+    """A source whose weights are a file, not a zip: that of FastDepth with other content."""
+    monkeypatch.setattr(__name__ + '.CONTENT', b'TFL3' * 1000)
+    return dataclasses.replace(
+        PRESETS['fastdepth_nyu'].source,
+        url=url.replace('mono%2Bstereo.zip', 'fast_depth_224.tflite'),
+        sha256=hashlib.sha256(CONTENT).hexdigest(),
+    )
+
+
+def test_a_file_is_downloaded_checked_and_kept(one_file, caplog):
+    caplog.set_level('INFO', logger='depth_ros')
+    path = find_weights('', one_file)
+    assert path.name == 'fast_depth_224.tflite' and path.read_bytes() == CONTENT
+    assert path.parent == module.cache_directory()
+    assert f'downloading {one_file.url}; licence: MIT' in caplog.text
+    assert find_weights('', one_file) == path and len(Server.asked) == 1
+
+
+def test_another_file_than_the_published_one_is_refused_and_deleted(one_file):
+    with pytest.raises(WeightsError, match=r'sha256 is not that of the published .* start again'):
+        find_weights('', dataclasses.replace(one_file, sha256='0' * 64))
+    assert not list(module.cache_directory().iterdir())
+
+
+def test_a_file_that_was_damaged_in_the_cache_is_downloaded_again(one_file, caplog):
+    path = find_weights('', one_file)
+    path.write_bytes(b'TFL3')
+    assert find_weights('', one_file).read_bytes() == CONTENT
+    assert 'is not the published file (sha256 differs): it is downloaded again' in caplog.text
+    assert len(Server.asked) == 2
+
+
+def test_a_file_of_the_user_replaces_that_of_a_server(one_file, tmp_path):
+    mine = tmp_path / 'mine.onnx'
+    mine.touch()
+    assert find_weights(str(mine), one_file) == mine
+    with pytest.raises(
+        WeightsError, match=r'none\.tflite does not exist; give a file, a folder or'
+    ):
+        find_weights('none.tflite', one_file)
+    assert not Server.asked

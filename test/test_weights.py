@@ -265,10 +265,11 @@ def test_a_folder_holds_the_published_name_or_one_checkpoint(tmp_path, files, ta
     assert all((f in str(error.value)) == f.endswith(('.pth', '.pt')) for f in files)
 
 
-def test_an_onnx_folder_holds_one_onnx_file(tmp_path):
-    (tmp_path / 'net.onnx').touch()
-    (tmp_path / 'net.pth').touch()
-    assert find_weights(str(tmp_path), PRESETS['onnx'].source) == tmp_path / 'net.onnx'
+@pytest.mark.parametrize('name', ['net.onnx', 'net.tflite', 'net.xml'])
+def test_a_folder_holds_one_file_of_a_network(tmp_path, name):
+    for file in (name, 'net.pth', 'net.bin'):
+        (tmp_path / file).touch()
+    assert find_weights(str(tmp_path), PRESETS['onnx'].source) == tmp_path / name
 
 
 def test_presets_without_weights_take_none():
@@ -278,7 +279,7 @@ def test_presets_without_weights_take_none():
 
 
 def test_a_network_of_your_own_must_be_given():
-    with pytest.raises(WeightsError, match=r'set weights to your \.onnx file'):
+    with pytest.raises(WeightsError, match=r'set weights to your \.onnx, \.tflite or \.xml file'):
         find_weights('', PRESETS['onnx'].source)
 
 

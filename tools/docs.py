@@ -171,7 +171,8 @@ def presets_table() -> str:
         source = preset.source
         where = f'[{source.repo}](https://huggingface.co/{source.repo})' if source.repo else ''
         if source.url:
-            where = f'[{preset.variant}.zip]({source.url})'
+            label = f'{preset.variant}.zip' if source.is_zip else source.file
+            where = f'[{label}]({source.url})'
         if not source.needed:
             where = 'none needed'
         if source.packaged:

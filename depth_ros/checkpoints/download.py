@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -32,19 +32,19 @@ def cached(url: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def fetch(url: str, md5: str = '') -> Path:
+def fetch(url: str, md5: str = '', sha256: str = '') -> Path:
     """Path of the file at `url`, from the cache or downloaded.
 
     Args:
         url: address of one file.
         md5: its expected checksum; '' if not known.
+        sha256: the same, also of a file in the cache.
 
     Raises:
         WeightsError: the cache cannot be written, the server cannot be reached or lacks the file,
             the connection breaks `ATTEMPTS` times, or the content is wrong.
     """
-    path = cached(url)
-    if path is not None:
+    if path := _intact(url, sha256):
         return path
     path = cache_directory() / unquote(url.rpartition('/')[2])
     try:
@@ -56,7 +56,16 @@ def fetch(url: str, md5: str = '') -> Path:
         ) from error
     part = path.with_name(path.name + '.part')
     with _locked(path.parent):
-        return cached(url) or _fetch(url, md5, part, path)
+        return _intact(url, sha256) or _fetch(url, {'md5': md5, 'sha256': sha256}, part, path)
+
+
+def _intact(url: str, sha256: str) -> Path | None:
+    """Path of the file in the cache, if it is there with that checksum."""
+    path = cached(url)
+    if path is not None and sha256 and checksum(path, 'sha256') != sha256:
+        log.warning('%s is not the published file (sha256 differs): it is downloaded again', path)
+        return None
+    return path
 
 
 @contextlib.contextmanager
@@ -74,7 +83,7 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _fetch(url: str, md5: str, part: Path, path: Path) -> Path:
+def _fetch(url: str, sums: Mapping[str, str], part: Path, path: Path) -> Path:
     for _ in range(ATTEMPTS):
         if _resume(url, part):
             break
@@ -83,11 +92,13 @@ def _fetch(url: str, md5: str, part: Path, path: Path) -> Path:
         raise WeightsError(
             f'{url}: connection lost {ATTEMPTS} times; {part} is kept, start again to resume'
         )
-    if md5 and checksum(part, 'md5') != md5:
-        part.unlink()
-        raise WeightsError(
-            f'{url}: md5 is not that of the published file; it was deleted: start again'
-        )
+    for algorithm, published in sums.items():
+        if published and checksum(part, algorithm) != published:
+            part.unlink()
+            raise WeightsError(
+                f'{url}: {algorithm} is not that of the published file; it was deleted: start '
+                'again'
+            )
     if path.suffix == '.zip' and not _is_intact(part):  # for example a web page
         part.unlink()
         raise WeightsError(

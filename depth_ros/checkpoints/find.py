@@ -18,7 +18,9 @@ from depth_ros.core.errors import ConfigError, WeightsError
 log = logging.getLogger(__name__)
 
 #: suffixes of files; hub ids do not end with them
-_WEIGHT_SUFFIXES = ('.safetensors', '.pth', '.pt', '.bin', '.ckpt', '.onnx', '.json')
+_WEIGHT_SUFFIXES = (
+    '.safetensors', '.pth', '.pt', '.bin', '.ckpt', '.onnx', '.tflite', '.xml', '.json',
+)  # fmt: skip
 _HUB_ID = re.compile(r'[\w][\w.-]*/[\w][\w.-]*')
 
 
@@ -51,10 +53,12 @@ def find_weights(weights: str, source: Source, licence_accepted: bool = False) -
             if not cached(source.url):
                 check_licence(source, licence_accepted)
                 log.info('downloading %s; licence: %s', source.url, source.licence)
-            return fetch(source.url, source.md5)
+            # the sha256 of a zip is that of the checkpoint within
+            return fetch(source.url, source.md5, '' if source.is_zip else source.sha256)
         if not source.repo:
             raise WeightsError(
-                f'{source.preset} has no published weights; set weights to your .onnx file'
+                f'{source.preset} has no published weights; set weights to your .onnx, .tflite or '
+                '.xml file'
             )
         return download(source.repo, source, licence_accepted)
     # os.path accepts any text as a path; pathlib raises for ~name if there is no such user
@@ -68,8 +72,8 @@ def find_weights(weights: str, source: Source, licence_accepted: bool = False) -
         if published and checksum(path, 'sha256') != published:
             log.warning('%s is not the published file of that name (sha256 differs)', path)
         return path
-    if source.url or not _HUB_ID.fullmatch(weights) or path.suffix in _WEIGHT_SUFFIXES:
-        remedy = by_hand if source.url else 'give a file, a folder or a hub id owner/name'
+    if source.is_zip or not _HUB_ID.fullmatch(weights) or path.suffix in _WEIGHT_SUFFIXES:
+        remedy = by_hand if source.is_zip else 'give a file, a folder or a hub id owner/name'
         raise WeightsError(f'weights: {path.absolute()} does not exist; {remedy}')
     return download(weights, source, licence_accepted)
 

@@ -16,9 +16,9 @@ class Source:
         licence: licence of the weights, as the publisher states it.
         restricted: the licence forbids some uses, such as commercial ones.
         repo: Hugging Face hub id, or spaces/<id>/tree/main/<folder>; '' if not on the hub.
-        file: name of the checkpoint in `repo`, or in the zip at `url`.
+        file: name of the checkpoint in `repo`, or in the zip at `url`, or of the file at `url`.
         sha256: checksum of `file`; '' if not known.
-        url: zip on the publisher's server, for weights that are not on the hub.
+        url: zip or file on the publisher's server, for weights that are not on the hub.
         md5: checksum of the zip at `url`; '' if not known.
         megabytes: size of the download [MB]; 0 if not known.
         packaged: path of weights that are installed with depth_ros, else None.
@@ -41,5 +41,12 @@ class Source:
 
     @property
     def published(self) -> str:
-        """'<file> of <repo>', or the zip, for messages."""
-        return f'{self.file} of {self.repo}' if self.repo else f'the files of {self.url}'
+        """'<file> of <repo>', or the zip or file, for messages."""
+        if self.repo:
+            return f'{self.file} of {self.repo}'
+        return f'the files of {self.url}' if self.is_zip else f'the file at {self.url}'
+
+    @property
+    def is_zip(self) -> bool:
+        """Whether `url` is a zip."""
+        return self.url.endswith('.zip')

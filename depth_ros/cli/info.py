@@ -15,13 +15,16 @@ from depth_ros.checkpoints.read import read_checkpoint
 from depth_ros.cli import table
 from depth_ros.core.errors import DepthRosError, WeightsError
 from depth_ros.models import PRESETS, ModelOptions, Preset
-from depth_ros.models.onnx.file import DESCRIPTION, LICENCE, PRESET, listed, open_file
+from depth_ros.models.onnx.by_openvino import SUFFIXES
+from depth_ros.models.onnx.file import DESCRIPTION, LICENCE, PRESET, open_file
+from depth_ros.models.onnx.session import listed
 
 
 def add_command(commands: Any) -> None:
     """Add this command to the subparsers of `depth-ros`."""
     parser = commands.add_parser(
-        'info', help='show what a checkpoint or ONNX file is, and which presets can load it'
+        'info',
+        help='show what a checkpoint or file of a network is, and which presets load it',
     )
     parser.add_argument(
         'file', type=Path, help='checkpoint file, its folder, a zip of them, or a preset'
@@ -33,19 +36,20 @@ def execute(args: argparse.Namespace) -> None:
     """Print content, family and presets of the file.
 
     Raises:
-        WeightsError: the file is no checkpoint and no ONNX network.
+        WeightsError: the file is no checkpoint, and no network that a library here can read.
     """
     path: Path = args.file
     if not path.exists() and str(path) in PRESETS:
         print_preset(PRESETS[str(path)])
         return
-    if path.suffix == '.onnx' and path.is_file():
-        print_onnx(path)
+    is_network = path.suffix in ('.onnx', *SUFFIXES)
+    if is_network and path.is_file():
+        print_network(path)
         return
-    if path.suffix == '.onnx':
+    if is_network:
         raise WeightsError(
-            f'{path} is an ONNX network, not a checkpoint: use model onnx and describe it by the '
-            'parameters onnx.*'
+            f'{path} does not exist; for the file of a network use model onnx and describe it by '
+            'the parameters onnx.*'
         )
     looks = ''
     if path.is_dir() or path.suffix == '.zip':  # only the loader of a family can read these
@@ -62,17 +66,17 @@ def execute(args: argparse.Namespace) -> None:
             print(f'          {reason}')
 
 
-def print_onnx(path: Path) -> None:
-    """Print inputs and outputs of an ONNX file, and what depth-ros export wrote into it.
+def print_network(path: Path) -> None:
+    """Print inputs and outputs of a file, and what depth-ros export wrote into it.
 
     Raises:
-        ConfigError: onnxruntime is missing.
-        WeightsError: it is no ONNX network.
+        ConfigError: the library that reads it is missing.
+        WeightsError: it is no network that the library can read.
     """
     session = open_file(path, ModelOptions())
-    about = session.get_modelmeta().custom_metadata_map
+    about = session.metadata
     print(f'file      {path}, {path.stat().st_size / 1e6:.1f} MB')
-    for name, ports in (('inputs', session.get_inputs()), ('outputs', session.get_outputs())):
+    for name, ports in (('inputs', session.inputs), ('outputs', session.outputs)):
         print(f'{name:9} {listed(ports)}')
     for name, key in (
         ('preset', PRESET), ('licence', LICENCE), ('weights', 'weights'),

@@ -15,7 +15,7 @@ from depth_ros.models.interface import (
     TakesBatches,
     TakesPairs,
 )
-from depth_ros.models.loading import load
+from depth_ros.models.loading import check_libraries, load
 from depth_ros.models.presets import PRESETS, get, networks_with, presets_where
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     'Preset',
     'TakesBatches',
     'TakesPairs',
+    'check_libraries',
     'get',
     'load',
     'networks_with',

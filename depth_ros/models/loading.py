@@ -37,6 +37,20 @@ def load(name: str, options: ModelOptions) -> DepthModel:
     return model
 
 
+def check_libraries(preset: Preset, weights: str) -> None:
+    """Check, before anything is downloaded, that the libraries of a family are installed.
+
+    Args:
+        preset: of the network.
+        weights: the parameter; '' for the published weights of the preset.
+
+    Raises:
+        ConfigError: one is missing.
+    """
+    family = import_module(f'depth_ros.models.{preset.family}')
+    getattr(family, 'check_libraries', lambda *_: None)(preset, weights)
+
+
 def load_network(
     build: Callable[[], Network],
     load_checkpoint: Callable[[Network, Preset, Path], None],

@@ -176,10 +176,24 @@ def _depth_pro() -> Preset:
     )
 
 
-def _onnx(name: str, licence: str, paper: str = '') -> Preset:
-    source = Source(name, licence, suffixes=('.onnx',))
+def _onnx(name: str, licence: str, paper: str = '', **published: Any) -> Preset:
+    source = Source(name, licence, suffixes=('.onnx', '.tflite', '.xml'), **published)
     takes = frozenset({'onnx', 'confidence'})
     return Preset(name, 'onnx', 'described', None, source, paper, casts=False, takes=takes)
+
+
+def _fastdepth() -> Preset:
+    # later commits of that repository have no such file
+    commit, file = '49a017eafd3aebda9b6b827bd2a367ded1592efc', 'fast_depth_224.tflite'
+    return _onnx(
+        'fastdepth_nyu',
+        'MIT',
+        'https://arxiv.org/abs/1903.03273',
+        file=file,
+        url=f'https://raw.githubusercontent.com/openmv/openmv/{commit}/lib/models/{file}',
+        sha256='e8957602750f16ac130210868f4403b38b4042f0d10c00b89ec03fc3dc840125',
+        megabytes=2,
+    )
 
 
 def _nano() -> Preset:
@@ -242,7 +256,7 @@ _ROWS = (
     _dust3r('512_linear'),
     _dust3r('512_dpt'),
     _onnx('onnx', 'that of your network'),
-    _onnx('fastdepth_nyu', 'MIT', 'https://arxiv.org/abs/1903.03273'),
+    _fastdepth(),
     _nano(),
     _flat('wall'),
     _flat('ground'),

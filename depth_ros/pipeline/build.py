@@ -107,7 +107,8 @@ def build(
     """
     preset = models.get(settings.model)
     check_abilities(settings, preset)
-    device = choose_device(settings.device, preset)
+    models.check_libraries(preset, settings.weights)
+    device = choose_device(settings.device, preset, settings.weights)
     possible = targets(settings, preset, device)
     if device.type == 'cpu':
         torch.set_num_threads(settings.threads)

@@ -28,11 +28,16 @@ def describe(device: torch.device) -> str:
     return f'{device} ({name})' if name else str(device)
 
 
-def choose_device(name: str, preset: Preset) -> torch.device:
+def choose_device(name: str, preset: Preset, weights: str = '') -> torch.device:
     """The device of torch, which holds the frames.
 
     `auto` takes the first GPU if the family can use it; else a name is taken at its word. For
     devices that only OpenVINO has, the frames are on the CPU.
+
+    Args:
+        name: the parameter `device`.
+        preset: of the network.
+        weights: the parameter `weights`; some families run each kind of file by another library.
 
     Raises:
         ConfigError: the name is no device, or the machine does not have it.
@@ -42,7 +47,7 @@ def choose_device(name: str, preset: Preset) -> torch.device:
     if name == 'auto':
         device = torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')
         family = import_module(f'depth_ros.models.{preset.family}')
-        if not getattr(family, 'runs_on', lambda _: True)(device):
+        if not getattr(family, 'runs_on', lambda *_: True)(device, preset, weights):
             log.warning('%s cannot use %s here; cpu is taken', preset.family, device)
             return torch.device('cpu')
         return device

@@ -159,7 +159,7 @@ def refuse(preset: Preset) -> None:
         ConfigError: with the reason.
     """
     if preset.family == 'onnx':
-        raise ConfigError(f'{preset.name} is an ONNX file already')
+        raise ConfigError(f'{preset.name} is a file already, and is run as it is')
     if not preset.source.needed:
         raise ConfigError(f'{preset.name} has no network: it computes its depth from the camera')
     if preset.takes_pairs:

@@ -62,7 +62,7 @@ def refused(process, **parameters):
         ),
         ({'scaling__shift': 0.5}, ['scaling.shift', 'set it to 0']),
         ({'model': 'fake_always_nan'}, ['no finite value']),
-        ({'model': 'fastdepth_nyu'}, ['weights', '.onnx']),
+        ({'model': 'onnx'}, ['weights', '.onnx', '.tflite']),
         ({'model': 'onnx', 'weights': '/no/such/net.onnx'}, ['/no/such/net.onnx']),
         (
             {'model': 'depth_anything_v2_metric_indoor_small', 'weights': '/no/such/file.pth'},

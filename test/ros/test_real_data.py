@@ -116,6 +116,21 @@ def play(graph, bag, depths, image_topic, info_topic, kind=Image):
     return answers
 
 
+def test_the_published_int8_file_gives_metres(graph, source, collect, data):
+    pytest.importorskip('openvino', reason='openvino is not installed: pip install .[openvino]')
+    weights = data / 'weights' / 'fastdepth' / 'fast_depth_224.tflite'
+    remap = ('-r', 'depth/image:=int8/image')  # the other node publishes, too
+    process = NodeProcess(graph, *remap, name='int8', model='fastdepth_nyu', weights=weights)
+    try:
+        process.said('listening to')
+        rgb, truth, cam = real(data / 'images' / 'nyu_raw_00000')
+        z = depth_of(source.answer(collect(Image, 'int8/image'), cam, rgb))
+        abs_rel, delta1, covered = errors(z, truth)
+        assert abs_rel <= 0.08 and delta1 >= 0.96 and covered > 0.9
+    finally:
+        assert process.stop() == 0, process.log
+
+
 def test_a_bag_of_raw_images_gives_sane_metres(fastdepth, graph, collect, data):
     bag = data / 'bags' / 'tum_desk_sqlite3'
     depths, clouds = collect(Image, 'depth/image'), collect(PointCloud2, 'points')

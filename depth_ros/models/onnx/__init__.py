@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A user's network in an ONNX file, described by the parameters `onnx.*` (see settings.Onnx).
+"""A network in a file of the user's, described by the parameters `onnx.*` (see settings.Onnx).
 
-Input: (1, 3, h, w) or (1, h, w, 3), a normalised image as floats of 16, 32 or 64 bits, or pixels 0
-to 255 as uint8; and the intrinsics, if the network takes them. Output: h x w values of the stated
-kind, as floats; further axes must have length 1; and masks of the sky and confidences of the same
+The file is an .onnx file, run by onnxruntime, or a .tflite file or an .xml file of OpenVINO with
+its .bin, run by OpenVINO.
+
+Input: (1, 3, h, w) or (1, h, w, 3), a normalised image as floats of 16, 32 or 64 bits, or as the
+integers that stand for them in a quantised file, or pixels 0 to 255 as uint8; and the intrinsics,
+if the network takes them. Output: h x w values of the stated kind, as floats or as integers that
+stand for them; further axes must have length 1; and masks of the sky and confidences of the same
 form. For a network trained with one camera, the image is resampled to that camera and the output
 back; pixels outside of the image of that camera are NaN.
 """
@@ -11,7 +15,7 @@ back; pixels outside of the image of that camera are NaN.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,27 +24,23 @@ from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError, InferenceError, WeightsError, first_line
 from depth_ros.core.types import Frame, Kind, Prediction
 from depth_ros.models.interface import ModelOptions, Preset
-from depth_ros.models.onnx.file import (
-    Ports,
-    check,
-    check_metadata,
-    find_ports,
-    open_file,
-)
+from depth_ros.models.onnx import by_onnxruntime, by_openvino
+from depth_ros.models.onnx.file import Ports, check, check_metadata, find_ports, open_file
 from depth_ros.models.onnx.resizing import Resizing
+from depth_ros.models.onnx.session import Session
 from depth_ros.parameters.settings import Onnx
 
 log = logging.getLogger(__name__)
 
 #: why `engine` has no effect
-NOT_EXPORTED = 'its file is an ONNX file already, which onnxruntime runs'
+NOT_EXPORTED = 'its file is run as it is, by onnxruntime or OpenVINO'
 
 
 class OnnxModel:
-    """`DepthModel` that runs an onnxruntime session.
+    """`DepthModel` that runs a file.
 
     Args:
-        session: of the network.
+        session: the opened file.
         description: values of the parameters `onnx.*`.
         ports: its inputs and outputs.
         size: (h, w) of the network input.
@@ -49,7 +49,7 @@ class OnnxModel:
 
     def __init__(
         self,
-        session: Any,
+        session: Session,
         description: Onnx,
         ports: Ports,
         size: tuple[int, int],
@@ -112,7 +112,7 @@ class OnnxModel:
         self._warned.add(camera.size)
         if self.resizing.pads(camera):
             log.warning(
-                'images of %dx%d are padded to the shape of %dx%d, for which this ONNX file was '
+                'images of %dx%d are padded to the shape of %dx%d, for which this file was '
                 'made: its depth may be far off. Export it for the shape of your images '
                 '(depth-ros export --size %dx%d), or crop them',
                 camera.width, camera.height, *made_for, camera.width, camera.height,
@@ -124,11 +124,15 @@ class OnnxModel:
         if self.description.channel_order == 'bgr':
             x = x.flip(0)
         x = (x - self.mean) / self.std
-        if self.ports.dtype == np.uint8:
+        quantisation, dtype = self.ports.quantisation, self.ports.dtype
+        if quantisation is None and dtype == np.uint8:
             x = (x * 255).round().clamp(0, 255)
         if self.ports.channels_last:
             x = x.permute(1, 2, 0)
-        return np.ascontiguousarray(x[None].cpu().numpy().astype(self.ports.dtype))
+        values = x[None].cpu().numpy()
+        if quantisation is not None:
+            values = quantisation.integers(values, dtype)
+        return np.ascontiguousarray(values.astype(dtype, copy=False))
 
     def _run(self, x: np.ndarray, inner: Camera) -> list[np.ndarray | None]:
         """Depth, sky and confidence, (h', w') float32; None for those that are not named."""
@@ -138,7 +142,7 @@ class OnnxModel:
         names = (self.ports.depth, self.description.sky, self.description.confidence)
         try:
             found = self.session.run([name for name in names if name], inputs)
-        except Exception as error:  # onnxruntime's exceptions share no public base class
+        except Exception as error:  # of either library, which share no base class
             raise InferenceError(
                 f'the network fails with an image of {self.width}x{self.height} '
                 f'({first_line(error)}); set onnx.input_size to a size that it takes, or export '
@@ -157,26 +161,47 @@ class OnnxModel:
         return np.array(values, ports.intrinsics_dtype).reshape(ports.intrinsics_shape)
 
 
-def runs_on(device: torch.device) -> bool:
-    """Whether the installed onnxruntime supports `device`; used by `device: auto`."""
-    try:
-        import onnxruntime
-    except ImportError:
-        return True  # `load` reports what is missing
-    providers = onnxruntime.get_available_providers()
-    return device.type == 'cpu' or 'CUDAExecutionProvider' in providers
+def runs_on(device: torch.device, preset: Preset, weights: str) -> bool:
+    """Whether the library that reads the file supports `device`; used by `device: auto`.
+
+    Args:
+        device: of the frames.
+        preset: of this family.
+        weights: the parameter; '' for the published file of the preset.
+    """
+    if device.type == 'cpu':
+        return True
+    return not _is_for_openvino(preset, weights) and by_onnxruntime.has_cuda()
+
+
+def check_libraries(preset: Preset, weights: str) -> None:
+    """Check, before anything is downloaded, that the library that reads the file is installed.
+
+    Args:
+        preset: of this family.
+        weights: the parameter; '' for the published file of the preset.
+
+    Raises:
+        ConfigError: it is missing.
+    """
+    if _is_for_openvino(preset, weights):
+        by_openvino.check_library(Path(weights or preset.source.file).name)
+
+
+def _is_for_openvino(preset: Preset, weights: str) -> bool:
+    return Path(weights or preset.source.file).suffix in by_openvino.SUFFIXES
 
 
 def load(preset: Preset, options: ModelOptions) -> OnnxModel:
-    """Open an ONNX file and check that it matches its description.
+    """Open a file and check that it matches its description.
 
     Raises:
-        ConfigError: the description is inconsistent, or onnxruntime is missing or does not support
-            the device.
-        WeightsError: the file is no ONNX network with one image as input.
+        ConfigError: the description is inconsistent, or the library that reads the file is missing
+            or does not support the device.
+        WeightsError: the file is no network with one image as input.
     """
     if options.weights is None:
-        raise WeightsError('weights is empty; set it to the .onnx file of your network')
+        raise WeightsError('weights is empty; set it to the .onnx, .tflite or .xml file')
     description, path = options.onnx, options.weights
     check(description)
     session = open_file(path, options)
@@ -193,9 +218,9 @@ def load(preset: Preset, options: ModelOptions) -> OnnxModel:
     if not all(size):
         raise ConfigError(f'{path.name} takes any size; set onnx.input_size to [width, height]')
     log.info(
-        '%s: %s input %dx%d, depth is the output %r of %s',
-        path.name, ports.dtype, size[1], size[0], ports.depth,
-        ', '.join(repr(o.name) for o in session.get_outputs()),
+        '%s by %s: %s input %dx%d, depth is the output %r of %s',
+        path.name, session.runtime, ports.dtype, size[1], size[0], ports.depth,
+        ', '.join(repr(o.name) for o in session.outputs),
     )  # fmt: skip
     return OnnxModel(session, description, ports, size, options.device)
 

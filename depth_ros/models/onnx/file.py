@@ -1,34 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open an ONNX file, and check that it has the inputs and outputs that its description says."""
+"""Open a file, and check that it has the inputs and outputs that its description says."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import logging
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 import depth_ros
-from depth_ros.core.errors import ConfigError, WeightsError, first_line
+from depth_ros.core.errors import ConfigError, WeightsError
 from depth_ros.models.interface import ModelOptions
+from depth_ros.models.onnx import by_onnxruntime, by_openvino
+from depth_ros.models.onnx.session import FLOATS, TYPES, Port, Quantisation, Session, listed
 from depth_ros.parameters.settings import Onnx
 
 log = logging.getLogger(__name__)
 
-#: Types of onnxruntime -> those of numpy: of an image, and, as far as they are floats, an output.
-TYPES: dict[str, np.dtype[Any]] = {
-    'tensor(float)': np.dtype(np.float32),
-    'tensor(float16)': np.dtype(np.float16),
-    'tensor(double)': np.dtype(np.float64),
-    'tensor(uint8)': np.dtype(np.uint8),
-}
-FLOATS = {name: kind for name, kind in TYPES.items() if kind != np.uint8}
 #: What `depth-ros export` writes into the metadata of a file: `onnx.*` as JSON, and for people
 DESCRIPTION, PRESET, LICENCE = 'depth_ros.onnx', 'depth_ros.preset', 'licence'
 
@@ -40,6 +32,7 @@ class Ports:
     Args:
         image: name of the input that takes the image.
         dtype: of that input.
+        quantisation: what the integers of that input stand for; None if it is not quantised.
         channels_last: it is (1, h, w, 3), not (1, 3, h, w).
         size: (h, w) of that input; 0 where the axis is dynamic.
         intrinsics: name of the input that takes the camera; '' for none.
@@ -50,6 +43,7 @@ class Ports:
 
     image: str
     dtype: np.dtype[Any]
+    quantisation: Quantisation | None
     channels_last: bool
     size: tuple[int, int]
     intrinsics: str
@@ -58,70 +52,21 @@ class Ports:
     depth: str
 
 
-def open_file(path: Path, options: ModelOptions) -> Any:
-    """An onnxruntime session of the file, which may be replaced while it is used.
+def open_file(path: Path, options: ModelOptions) -> Session:
+    """Open a file by the library that reads its kind; the file may be replaced while it is used.
 
     Raises:
-        ConfigError: onnxruntime is missing or does not support the device.
-        WeightsError: it is no ONNX network.
+        ConfigError: the library is missing or does not support the device.
+        WeightsError: it is no network that the library can read.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ConfigError(
-            'model family onnx needs onnxruntime: pip install onnxruntime'
-        ) from error
-    provider = 'CPUExecutionProvider'
-    if options.device.type == 'cuda':
-        provider = 'CUDAExecutionProvider'
-        if provider not in onnxruntime.get_available_providers():
-            raise ConfigError(
-                f'device is {options.device} but this onnxruntime has only '
-                f'{onnxruntime.get_available_providers()}: pip install onnxruntime-gpu, '
-                'or set device to cpu'
-            )
-    session_options = onnxruntime.SessionOptions()
-    session_options.intra_op_num_threads = options.threads
-    session_options.log_severity_level = 3  # errors only
-    index = options.device.index or 0
-    providers = [(provider, {'device_id': index}) if provider.startswith('CUDA') else provider]
-
-    def open_session(file: Path) -> Any:
-        return onnxruntime.InferenceSession(str(file), session_options, providers=providers)
-
-    try:
-        session = open_session(path)
-    except Exception as error:  # onnxruntime's exceptions share no public base class
+    if path.suffix == '.bin':
         raise WeightsError(
-            f'{path} is not an ONNX network that onnxruntime can open ({first_line(error)}); '
-            'download or export it again'
-        ) from error
-    mapped = _mapped_next_to(path)
-    if not mapped:
-        return session
-    # onnxruntime maps files of external data; one that is cut off would end the process. A copy
-    # that is deleted lives on where it is mapped.
-    try:
-        with TemporaryDirectory() as folder:
-            for file in (path, *mapped):
-                shutil.copyfile(file, Path(folder) / file.name)
-            return open_session(Path(folder) / path.name)
-    except Exception as error:
-        log.warning(
-            '%s uses %s while it runs, and no copy can be made (%s): stop before you replace it',
-            path, ', '.join(file.name for file in mapped), first_line(error),
-        )  # fmt: skip
-        return session
-
-
-def _mapped_next_to(path: Path) -> list[Path]:
-    """Files in the folder of `path` that this process has mapped."""
-    try:
-        lines = Path('/proc/self/maps').read_text(errors='replace').splitlines()
-    except OSError:  # not Linux
-        return []
-    mapped = {line.split(maxsplit=5)[5] for line in lines if line.count('/')}
-    return [file for file in sorted(path.parent.iterdir()) if str(file.resolve()) in mapped]
+            f'{path} has the weights of a network of OpenVINO: set weights to the .xml file '
+            'beside it'
+        )
+    if path.suffix in by_openvino.SUFFIXES:
+        return by_openvino.open_file(path, options)
+    return by_onnxruntime.open_file(path, options)
 
 
 def check(description: Onnx) -> None:
@@ -165,14 +110,14 @@ def check(description: Onnx) -> None:
         )
 
 
-def check_metadata(session: Any, description: Onnx, path: Path) -> None:
+def check_metadata(session: Session, description: Onnx, path: Path) -> None:
     """Compare the description with that in a file of `depth-ros export`, and log its licence.
 
     Raises:
         ConfigError: they differ, so the depth would be wrong.
         WeightsError: that in the file cannot be read.
     """
-    metadata = session.get_modelmeta().custom_metadata_map
+    metadata = session.metadata
     if DESCRIPTION not in metadata:
         return
     log.info(
@@ -200,7 +145,7 @@ def check_metadata(session: Any, description: Onnx, path: Path) -> None:
         )
 
 
-def find_ports(session: Any, description: Onnx, path: Path) -> Ports:
+def find_ports(session: Session, description: Onnx, path: Path) -> Ports:
     """The inputs and outputs that the description names, or the only ones.
 
     Raises:
@@ -208,22 +153,23 @@ def find_ports(session: Any, description: Onnx, path: Path) -> Ports:
             as uint8 are to be normalised.
         WeightsError: the network takes or gives something else than images and depth.
     """
-    image, intrinsics = _choose_inputs(session.get_inputs(), description, path)
+    image, intrinsics = _choose_inputs(session.inputs, description, path)
     shape, channels_last = _check_image(image, description, path)
     h, w = shape[1:3] if channels_last else shape[2:]
     return Ports(
         image.name,
-        TYPES[image.type],
+        image.dtype or TYPES[image.type],
+        image.quantisation,
         channels_last,
         (0 if _is_free(h) else h, 0 if _is_free(w) else w),
         intrinsics.name if intrinsics else '',
         _check_intrinsics(intrinsics, path) if intrinsics else (),
         FLOATS[intrinsics.type] if intrinsics else np.dtype(np.float32),
-        _choose_outputs(session.get_outputs(), description, path),
+        _choose_outputs(session.outputs, description, path),
     )
 
 
-def _choose_inputs(inputs: list[Any], description: Onnx, path: Path) -> tuple[Any, Any]:
+def _choose_inputs(inputs: list[Port], description: Onnx, path: Path) -> tuple[Port, Port | None]:
     by_name = {i.name: i for i in inputs}
     found = listed(inputs)
     for name in ('input', 'intrinsics'):
@@ -257,10 +203,10 @@ def _choose_inputs(inputs: list[Any], description: Onnx, path: Path) -> tuple[An
     return image, intrinsics
 
 
-def _check_image(image: Any, description: Onnx, path: Path) -> tuple[list[Any], bool]:
+def _check_image(image: Port, description: Onnx, path: Path) -> tuple[list[Any], bool]:
     """Shape of the input, and whether its channels are last."""
     found = listed([image])
-    shape = list(image.shape or [])
+    shape = list(image.shape)
     channels_last = len(shape) == 4 and shape[3] == 3 and shape[1] != 3
     if len(shape) != 4 or not (channels_last or shape[1] == 3 or _is_free(shape[1])):
         raise WeightsError(
@@ -272,12 +218,13 @@ def _check_image(image: Any, description: Onnx, path: Path) -> tuple[list[Any], 
             f'{path} takes {found}, a batch of {shape[0]} images; export it again with a batch of '
             '1 or with a dynamic batch axis'
         )
-    if image.type not in TYPES:
+    if image.dtype is None:
         raise WeightsError(
             f'{path} takes {found}; a depth network here takes {", ".join(TYPES)}: export it '
             'again with one of them'
         )
-    if image.type == 'tensor(uint8)' and (any(description.mean) or set(description.std) != {1}):
+    is_pixels = image.type == 'tensor(uint8)' and image.quantisation is None
+    if is_pixels and (any(description.mean) or set(description.std) != {1}):
         raise ConfigError(
             f'onnx.mean is {list(description.mean)} and onnx.std {list(description.std)}, but '
             f'{path} takes uint8, pixels from 0 to 255: leave both at their defaults'
@@ -285,8 +232,8 @@ def _check_image(image: Any, description: Onnx, path: Path) -> tuple[list[Any], 
     return shape, channels_last
 
 
-def _check_intrinsics(intrinsics: Any, path: Path) -> tuple[int, ...]:
-    shape = tuple(1 if _is_free(n) else n for n in intrinsics.shape or ())
+def _check_intrinsics(intrinsics: Port, path: Path) -> tuple[int, ...]:
+    shape = tuple(1 if _is_free(n) else n for n in intrinsics.shape)
     if int(np.prod(shape)) not in (4, 9) or intrinsics.type not in FLOATS:
         raise WeightsError(
             f'{path}: the input {listed([intrinsics])} takes no intrinsics, which are a 3x3 '
@@ -300,7 +247,7 @@ def _is_free(length: Any) -> bool:
     return not isinstance(length, int) or length < 1
 
 
-def _choose_outputs(outputs: list[Any], description: Onnx, path: Path) -> str:
+def _choose_outputs(outputs: list[Port], description: Onnx, path: Path) -> str:
     """Name of the output that is depth; the others that are named are checked."""
     by_name = {o.name: o for o in outputs}
     found = listed(outputs)
@@ -323,21 +270,16 @@ def _choose_outputs(outputs: list[Any], description: Onnx, path: Path) -> str:
             f'onnx.output is {depth.name!r}, and so is onnx.sky or onnx.confidence; set them to '
             f'different ones of: {found}'
         )
-    if depth.type not in FLOATS:
+    if depth.type not in FLOATS and depth.quantisation is None:
         raise WeightsError(
             f'{path}: the output {depth.name} is {depth.type}, and depth must be floats; set '
             f'onnx.output to another of: {found}; or export it again'
         )
     for name, types in (('sky', {*FLOATS, 'tensor(bool)'}), ('confidence', {*FLOATS})):
         chosen = by_name.get(getattr(description, name))
-        if chosen is not None and chosen.type not in types:
+        if chosen is not None and chosen.type not in types and chosen.quantisation is None:
             raise WeightsError(
                 f'{path}: the output {chosen.name} is {chosen.type}, and onnx.{name} takes '
                 f'{" or ".join(sorted(types))}; set it to another of: {found}'
             )
     return str(depth.name)
-
-
-def listed(ports: list[Any]) -> str:
-    """Inputs or outputs of a session with type and shape, for a message."""
-    return ', '.join(f'{p.name} {p.type} {p.shape}' for p in ports) or 'nothing'

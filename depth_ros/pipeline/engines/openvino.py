@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -16,6 +13,7 @@ import torch
 from torch import Tensor
 
 from depth_ros.core.errors import ConfigError
+from depth_ros.models.without_telemetry import import_openvino
 from depth_ros.pipeline.engines import NETWORK, Runner, Target
 
 _NAMES = {'fp32': 'f32', 'fp16': 'f16', 'bf16': 'bf16'}
@@ -33,8 +31,7 @@ class OpenVino:
 
     def _library(self) -> Any:
         try:
-            with _unreported():
-                import openvino
+            openvino = import_openvino()
         except ImportError as error:
             raise ConfigError(
                 f"engine is 'openvino', and it cannot be imported ({error}): pip install "
@@ -88,20 +85,6 @@ class OpenVino:
             return maps[0] if count == 1 else maps
 
         return run
-
-
-@contextlib.contextmanager
-def _unreported() -> Iterator[None]:
-    """Keep OpenVINO from reporting its import, and what it converts, to its maker's statistics."""
-    reporter = 'openvino_telemetry'
-    before = sys.modules.get(reporter)
-    sys.modules[reporter] = None  # type: ignore[assignment]  # then it can do without
-    try:
-        yield
-    finally:
-        del sys.modules[reporter]
-        if before is not None:
-            sys.modules[reporter] = before
 
 
 def _with_half_weights(core: Any, path: Path) -> Path:
