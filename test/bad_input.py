@@ -613,7 +613,7 @@ OTHER_FILES = (
     BadInput(
         'a git-lfs pointer instead of a .tflite file',
         REFUSED,
-        "is no TFLite file (it begins with b'version https:/'); download it again from its direct",
+        "is no TFLite file (it begins with b'version https://'); download it again from its",
         {'name': 'n.tflite', 'content': b'version https://git-lfs.github.com/spec/v1'},
     ),
     BadInput(

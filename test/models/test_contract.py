@@ -59,7 +59,8 @@ def test_a_row_has_source_licence_and_size(name):
     assert hasattr(import_module(f'depth_ros.models.{preset.family}'), 'load')
     assert bool(preset.source.repo or preset.source.url) == bool(preset.source.file)
     if preset.source.file:
-        assert preset.paper.startswith('https://') and preset.kind is not None
+        assert preset.paper.startswith('https://')
+        assert preset.kind is not None or 'onnx' in preset.takes  # described in config/models
 
 
 # 'confidence' is of predictions: `test_a_preset_predicts_every_pixel_of_any_frame`; 'max_depth' is
