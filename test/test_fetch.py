@@ -200,7 +200,7 @@ def test_a_file_is_downloaded_checked_and_kept(one_file, caplog):
     caplog.set_level('INFO', logger='depth_ros')
     path = find_weights('', one_file)
     assert path.name == 'fast_depth_224.tflite' and path.read_bytes() == CONTENT
-    assert path.parent == module.cache_directory()
+    assert path.parent == cache_directory()
     assert f'downloading {one_file.url}; licence: MIT' in caplog.text
     assert find_weights('', one_file) == path and len(Server.asked) == 1
 
@@ -208,7 +208,7 @@ def test_a_file_is_downloaded_checked_and_kept(one_file, caplog):
 def test_another_file_than_the_published_one_is_refused_and_deleted(one_file):
     with pytest.raises(WeightsError, match=r'sha256 is not that of the published .* start again'):
         find_weights('', dataclasses.replace(one_file, sha256='0' * 64))
-    assert not list(module.cache_directory().iterdir())
+    assert not list(cache_directory().iterdir())
 
 
 def test_a_file_that_was_damaged_in_the_cache_is_downloaded_again(one_file, caplog):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,7 +32,7 @@ class OnnxRuntimeSession:
         self.runtime = f'onnxruntime {version}'
         self.inputs = [Port(p.name, p.type, p.shape or []) for p in session.get_inputs()]
         self.outputs = [Port(p.name, p.type, p.shape or []) for p in session.get_outputs()]
-        self.metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
+        self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
 
     def run(self, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         """The outputs with these names."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class OpenVinoSession:
         self.runtime = f'openvino {library.__version__.partition("-")[0]}'
         self.inputs = [_port(port, quantisations) for port in model.inputs]
         self.outputs = [_port(port, quantisations) for port in model.outputs]
-        self.metadata: dict[str, str] = {}
+        self.metadata: Mapping[str, str] = {}
         for result, port in zip(model.get_results(), self.outputs, strict=True):
             if port.quantisation is not None and port.dtype is not None:
                 _skip_rounding(result, port.quantisation.limits(port.dtype))
