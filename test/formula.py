@@ -39,6 +39,7 @@ PLAIN = {
     r'^fov\.head\.4\.bias$': (55.0, 0.0),  # and field of view in degrees
     r'^decoder\.1[0-3]\.conv\.bias$': (-1.5, 0.125),  # Monodepth2
     r'^last_layer_depth\.2\.bias$': (2.5, 0.125),  # GLPDepth
+    r'^mask_head\.output_blocks\.4\.bias$': (1.0, 0.125),  # MoGe-2: two thirds have a point
 }
 #: Weight matrices: pattern -> c of gain = c * sqrt(3 / fan in). The first match counts; else 1.
 GAIN = {
@@ -61,9 +62,22 @@ GAIN = {
     r'^fov\.(encoder\.1|downsample\.0)\.weight$': 3.0,
     r'^fov\.head\.[02]\.weight$': 2.0,
     r'^fov\.head\.4\.weight$': 16.0,
+    r'^points_head\.output_blocks\.4\.weight$': 0.5,  # MoGe-2: z is an exponential of this
 }
 #: DUSt3R: most points lie in front of the camera, with z, the third of four channels, moved by 1.
 POINTS = re.compile(r'downstream_head[12]\.proj\.bias$|\.dpt\.head\.4\.bias$')
+#: MoGe-2: x / z and y / z follow the coordinates of the pixels, as those of a camera do. Rows 0
+#: and 1 are multiplied by the first number, then the elements [0, 0] and [1, 1] are the second.
+CAMERA = {
+    r'^neck\.input_blocks\.4\.weight$': (1.0, 8.0),
+    r'^points_head\.input_blocks\.4\.weight$': (0.125, 2.0),
+    r'^points_head\.output_blocks\.4\.weight$': (0.125, 0.0625),
+}
+#: MoGe-2: constants of the published files, the only values that float16 does not hold.
+CONSTANTS = {
+    'encoder.image_mean': (0.485, 0.456, 0.406),
+    'encoder.image_std': (0.229, 0.224, 0.225),
+}
 #: One tensor under two names: pattern -> the name that counts.
 ALIASES = {
     r'scratch\.layer_rn\.(\d)\.': lambda m: f'scratch.layer{int(m[1]) + 1}_rn.',
@@ -115,6 +129,8 @@ def tensor(name: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32
     """The tensor of a published checkpoint that has this name and shape."""
     for pattern, to in ALIASES.items():
         name = re.sub(pattern, to, name)
+    if name in CONSTANTS:
+        return torch.tensor(CONSTANTS[name], dtype=dtype).reshape(shape)
     leaf = name.rpartition('.')[2]
     if leaf == 'k_idx':  # numbers of the bins of Depth Anything 1 metric
         return torch.arange(math.prod(shape), dtype=dtype).reshape(shape)
@@ -129,4 +145,9 @@ def tensor(name: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32
     values += np.float32(offset - 255 * gain / 256)  # this sum is exact too
     if POINTS.search(name):
         values.reshape(4, -1)[2] += 1
+    for pattern, (factor, diagonal) in CAMERA.items():
+        if re.search(pattern, name):
+            rows = values.reshape(shape)
+            rows[:2] *= np.float32(factor)
+            rows[0, 0] = rows[1, 1] = diagonal
     return torch.from_numpy(values.reshape(shape)).to(dtype)

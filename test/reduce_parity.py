@@ -28,12 +28,13 @@ KEPT = {
         'picture': ('main', {'input1': 8}),
     },
     'glp-nyu': {'odd': ('odd', {'': 1}), 'picture': ('main', {'': 8})},
+    'moge2-vits-normal': {'odd': ('odd', {'': 4}), 'picture': ('main', {'': 8})},
     'monodepth2-640x192': {'odd': ('odd', {'': 1}), 'picture': ('main', {'': 8})},
 }
 #: Arrays that no test looks at.
-LEFT_OUT = {'output_sky_filled', 'extrinsics', 'intrinsics', 'pose_enc'}
+LEFT_OUT = {'output_sky_filled', 'extrinsics', 'intrinsics', 'pose_enc', 'tap_image', 'points_u'}
 #: Files that are small as they are.
-WHOLE = ('dust3r_focal',)
+WHOLE = ('dust3r_focal', 'moge2_focal')
 FACTS = ('family', 'quantity', 'mean', 'std', 'max_depth', 'images')
 
 
@@ -66,9 +67,9 @@ def reduced(fixture: Fixture, cases: dict) -> dict[str, np.ndarray]:
 
 
 def pixel_axes(name: str, shape: list[int]) -> tuple[int, ...]:
-    if len(shape) == 1 or name.startswith('tap'):
+    if len(shape) == 1 or name.startswith(('tap', 'intrinsics_')):
         return ()
-    if name.startswith(('pts3d', 'input')):
+    if name.startswith(('pts3d', 'input', 'points', 'normal')):
         return 0, 1
     return len(shape) - 2, len(shape) - 1
 
@@ -82,8 +83,13 @@ def crop_of_the_picture(values: np.ndarray) -> dict:
 
 def layouts_in(folder: Path) -> dict:
     """Name -> [shape, type] of every published file that a preset loads, by layout."""
-    files = sorted(f for f in folder.glob('*.json') if not f.name.startswith('moge2'))
-    return {file.stem: json.loads(file.read_text()) for file in files}
+    files = sorted(f for f in folder.glob('*.json') if not f.stem.endswith('.model_config'))
+    layouts = {file.stem: json.loads(file.read_text()) for file in files}
+    for name, layout in layouts.items():
+        config = folder / f'{name}.model_config.json'
+        if config.exists():  # the file has it beside the tensors
+            layout['model_config'] = ['python', 'dict', json.loads(config.read_text())]
+    return layouts
 
 
 if __name__ == '__main__':
@@ -96,6 +102,6 @@ if __name__ == '__main__':
         (PARITY / f'{name}.npz').write_bytes((shared / 'parity' / f'{name}.npz').read_bytes())
     keys = json.dumps(layouts_in(shared / 'keys'), separators=(',', ':'))
     sums = json.loads((shared / 'parity' / 'weights_sha256.json').read_text())
-    sums = {k.removesuffix('.json'): v for k, v in sums.items() if not k.startswith('moge2')}
+    sums = {k.removesuffix('.json'): v for k, v in sums.items()}
     (HERE / 'weights_sha256.json').write_text(json.dumps(sums, indent=1) + '\n')
     (HERE / 'keys.json.gz').write_bytes(gzip.compress(keys.encode(), 9, mtime=0))

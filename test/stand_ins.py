@@ -49,6 +49,8 @@ def layout_of(preset):
         return {'glpdepth': 'glp', 'depth_pro': 'depth_pro'}[preset.family]
     if preset.family == 'dust3r':
         return f'dust3r-{preset.variant}'
+    if preset.family == 'moge':
+        return f'moge2-{preset.variant.replace("_", "-")}'
     version, *role, size = preset.variant.split('_')
     if version == 'v3':
         return f'da3{role[0].removeprefix("any")}-{SIZES[size]}'
@@ -95,5 +97,7 @@ def write(preset, folder):
     state = formula(layout)
     if preset.family == 'depth_pro':  # so it is published
         state = {k: v.half() for k, v in state.items()}
+    if preset.family == 'moge':
+        state = {'model_config': layouts()[layout]['model_config'][2], 'model': state}
     torch.save(state, folder / 'stand-in.pth')
     return folder / 'stand-in.pth'

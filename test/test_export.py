@@ -116,6 +116,8 @@ def test_an_image_of_another_shape_is_padded(nano):
         ('depth_anything_v1_small', 70, (160, 120)),
         ('depth_anything_v2_small', 70, (160, 120)),
         ('depth_anything_v2_metric_indoor_small', 70, (160, 90)),
+        ('moge2_vits_normal', 84, (320, 240)),
+        ('moge2_vits_normal', 84, (320, 180)),
         ('depth_anything_v3_small', 84, (320, 240)),
         ('depth_anything_v3_small', 84, (320, 180)),
         ('depth_anything_v1_metric_indoor_large', 70, (160, 120)),

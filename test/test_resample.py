@@ -43,6 +43,13 @@ def test_linear_and_cubic_are_those_of_torch(kernel, size):
     np.testing.assert_allclose(ours(PICTURE, size, kernel), theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize('size', [(37, 50), (37, 290), (200, 64), (200, 300)])
+def test_linear_with_antialias_is_that_of_torch(size):
+    x = torch.from_numpy(PICTURE)[None, None]
+    theirs = F.interpolate(x, size, mode='bilinear', antialias=True)[0, 0].numpy()
+    np.testing.assert_allclose(ours(PICTURE, size, 'linear_antialias'), theirs, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ('kernel', 'size', 'share'),
     [

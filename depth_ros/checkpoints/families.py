@@ -20,6 +20,7 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
     'Monodepth2 decoder': ('decoder.0.conv.conv.',),
     'GLPDepth': ('encoder.patch_embed1.', 'last_layer_depth.'),
     'GLPDepth (transformers)': ('glpn.',),
+    'MoGe-2': ('encoder.backbone.', 'points_head.', 'scale_head.'),
     'nano': ('context.whole.', 'ups.0.'),
 }
 

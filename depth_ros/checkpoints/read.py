@@ -67,6 +67,21 @@ def read_tensors_and_values(path: Path) -> tuple[dict[str, Tensor], dict[str, Va
     return _separate(read_file(path), path)
 
 
+def read_with_entry(path: Path, name: str) -> tuple[dict[str, Tensor], object]:
+    """As `read_checkpoint`, with an entry of the file that is beside the tensors.
+
+    Returns:
+        Name -> tensor, and whatever is stored as `name`; None if there is nothing.
+
+    Raises:
+        WeightsError: as `read_checkpoint`.
+    """
+    path = Path(path)
+    content = _read_parts(path) if path.name.endswith(INDEX) else read_file(path)
+    tensors, _ = _separate(content, path)
+    return tensors, content.get(name)
+
+
 def _read_parts(index: Path) -> dict[str, Tensor]:
     """Name -> tensor of all files that an index names."""
     tensors: dict[str, Tensor] = {}

@@ -20,7 +20,9 @@ from torch import Tensor
 
 from depth_ros.core.camera import Camera
 
-KERNELS = ('area', 'linear', 'cubic', 'catmull_rom', 'lanczos3')
+KERNELS = ('area', 'linear', 'linear_antialias', 'cubic', 'catmull_rom', 'lanczos3')
+_WIDENED = ('area', 'linear_antialias', 'lanczos3')  #: when downscaling
+_CROPPED = ('linear_antialias', 'catmull_rom', 'lanczos3')  #: at the edge of the image
 _OPENCV = {'area': cv2.INTER_AREA, 'linear': cv2.INTER_LINEAR, 'cubic': cv2.INTER_CUBIC}
 _FILTERS: Any = getattr(Image, 'Resampling', Image)  # Pillow before 9.1 has no such class
 _PILLOW = {'catmull_rom': _FILTERS.BICUBIC, 'lanczos3': _FILTERS.LANCZOS}
@@ -32,9 +34,10 @@ def resize(x: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
     Args:
         x: (..., H, W) float.
         size: (h, w) of the result.
-        kernel: one of `KERNELS`. When downscaling, 'area' and 'lanczos3' low-pass filter, as
-            cv2.INTER_AREA and Pillow do; 'linear' and 'cubic' (a = -0.75) do not, as in OpenCV,
-            nor does 'catmull_rom' (a = -0.5, Pillow's BICUBIC when upscaling).
+        kernel: one of `KERNELS`. When downscaling, 'area', 'linear_antialias' and 'lanczos3'
+            low-pass filter, as cv2.INTER_AREA, torch and Pillow do; 'linear' and 'cubic'
+            (a = -0.75) do not, as in OpenCV, nor does 'catmull_rom' (a = -0.5, Pillow's BICUBIC
+            when upscaling).
 
     Returns:
         (..., h, w) float.
@@ -216,12 +219,13 @@ def clear_cache() -> None:
 def _matrix(kernel: str, n_in: int, n_out: int, step: float, start: float, device: str) -> Tensor:
     """(n_out, n_in) float32 weights; output i samples source coordinate start + i * step."""
     centre = start + step * torch.arange(n_out, dtype=torch.float64)  # (n_out,)
-    scale = max(step, 1.0) if kernel in ('area', 'lanczos3') else 1.0
+    scale = max(step, 1.0) if kernel in _WIDENED else 1.0
     if kernel == 'area' and step <= 1:
         kernel = 'linear'  # a box narrower than a pixel would be nearest-neighbour
     reach = {
         'area': 0.5 * scale + 0.5,
         'linear': 1.0,
+        'linear_antialias': scale,
         'cubic': 2.0,
         'catmull_rom': 2.0,
         'lanczos3': 3.0 * scale,
@@ -234,14 +238,14 @@ def _matrix(kernel: str, n_in: int, n_out: int, step: float, start: float, devic
         weight = (
             torch.minimum(d + 0.5, d * 0 + half) - torch.maximum(d - 0.5, d * 0 - half)
         ).clamp(min=0)
-    elif kernel == 'linear':
-        weight = (1 - d.abs()).clamp(min=0)
+    elif kernel in ('linear', 'linear_antialias'):
+        weight = (1 - d.abs() / scale).clamp(min=0)
     elif kernel in ('cubic', 'catmull_rom'):
         weight = _cubic(d.abs(), -0.75 if kernel == 'cubic' else -0.5)
     else:
         weight = torch.sinc(d / scale) * torch.sinc(d / scale / 3) * (d.abs() < reach)
-    if kernel in ('catmull_rom', 'lanczos3'):
-        # Pillow leaves out pixels outside of the image; the others replicate the edge
+    if kernel in _CROPPED:
+        # torch and Pillow leave out pixels outside of the image; the others replicate the edge
         weight = weight * ((index >= 0) & (index < n_in))
     matrix = torch.zeros(n_out, n_in, dtype=torch.float64)
     matrix.scatter_add_(1, index.clamp(0, n_in - 1).long(), weight)

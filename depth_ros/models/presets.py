@@ -176,6 +176,32 @@ def _depth_pro() -> Preset:
     )
 
 
+def _moge2(variant: str, megabytes: int) -> Preset:
+    # The repository states the licence of its code only. That the model cards say MIT, and the
+    # checksums of the files, are known from other people's projects alone: so there is no sha256,
+    # as a wrong one would make the right file be deleted.
+    name = f'moge2_{variant}'
+    return Preset(
+        name,
+        'moge',
+        variant,
+        METRIC,
+        Source(
+            name,
+            'MIT (of the code; of the weights according to others: see the model card)',
+            repo=f'Ruicheng/moge-2-{variant.replace("_", "-")}',
+            file='model.pt',
+            megabytes=megabytes,
+        ),
+        paper='https://arxiv.org/abs/2507.02546',
+        estimates_camera=True,
+        takes=frozenset({'input_size', 'max_tokens'}),
+        advice=(
+            'good indoors, weak outdoors: there give it a source of scale (scaling.method anchors)'
+        ),
+    )
+
+
 def _onnx(name: str, licence: str, paper: str = '', **published: Any) -> Preset:
     source = Source(name, licence, suffixes=('.onnx', '.tflite', '.xml'), **published)
     takes = frozenset({'onnx', 'confidence'})
@@ -252,6 +278,10 @@ _ROWS = (
     _glpdepth('nyu', 'model.safetensors', 10.0),
     _glpdepth('kitti', 'pytorch_model.bin', 80.0),
     _depth_pro(),
+    _moge2('vits_normal', 141),
+    _moge2('vitb_normal', 419),
+    _moge2('vitl', 1305),
+    _moge2('vitl_normal', 1324),
     _dust3r('224_linear'),
     _dust3r('512_linear'),
     _dust3r('512_dpt'),

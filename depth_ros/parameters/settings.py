@@ -400,7 +400,7 @@ class CompressedDepth:
 
 #: of `Onnx.resize`
 RESIZES = (
-    'area', 'linear', 'cubic', 'opencv_area', 'opencv_linear', 'opencv_cubic',
+    'area', 'linear', 'linear_antialias', 'cubic', 'opencv_area', 'opencv_linear', 'opencv_cubic',
     'opencv_area_or_cubic', 'pillow_bicubic', 'pillow_lanczos',
 )  # fmt: skip
 
@@ -470,8 +470,9 @@ class Onnx:
     )
     resize: str = setting(
         'area',
-        'How the image is resized: by the mean of an area, linearly or cubically as floats, or as '
-        'OpenCV or Pillow resize bytes; opencv_area_or_cubic is cubic where it enlarges.',
+        'How the image is resized: by the mean of an area, linearly or cubically as floats, '
+        'linearly as torch with antialias, or as OpenCV or Pillow resize bytes; '
+        'opencv_area_or_cubic is cubic where it enlarges.',
         'You want exactly what your network was trained with.',
         choices=RESIZES,
         needs='onnx',
@@ -647,7 +648,8 @@ class Settings:
     intrinsics: str = setting(
         'camera_info',
         'Source of K. estimated: the network estimates it; no camera_info is needed.',
-        'The camera is not calibrated and the preset can estimate K (depth_pro, dust3r_*).',
+        'The camera is not calibrated and the preset can estimate K (depth_pro, dust3r_*, '
+        'moge2_*).',
         choices=('camera_info', 'estimated'),
     )
     rate: float = setting(

@@ -43,7 +43,7 @@ def loaded(request, tmp_path_factory):
     if preset.source.needed and not preset.source.packaged:
         weights = write(preset, folder)
     options = ModelOptions(weights=weights, input_size=settings.input_size, onnx=settings.onnx)
-    if preset.family in ('depth_anything', 'dust3r'):
+    if preset.family in ('depth_anything', 'dust3r', 'moge'):
         options = ModelOptions(weights=weights, input_size=126)
     model = models.load(preset.name, options)
     if preset.family == 'depth_pro':  # minutes a picture; its own tests run it

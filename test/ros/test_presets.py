@@ -32,13 +32,14 @@ QUICK = (
     'monodepth2_stereo_640x192',
     'monodepth2_mono_resnet50_640x192',
     'glpdepth_nyu',
+    'moge2_vits_normal',
     'fastdepth_nyu',
     'nano',
     'flat_wall',
     'flat_ground',
 )
 #: Small inputs [px], where a family allows them.
-SIDES = {'depth_anything': 42, 'glpdepth': 64, 'dust3r': 64, 'nano': 64}
+SIDES = {'depth_anything': 42, 'glpdepth': 64, 'moge': 84, 'dust3r': 64, 'nano': 64}
 METRES = {  # for networks without metres of their own, what a user has measured
     Kind.SCALE_INVARIANT: {'scaling.method': 'constant', 'scaling.scale': 0.5},
     Kind.AFFINE_INVERSE: {

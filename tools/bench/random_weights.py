@@ -100,7 +100,7 @@ def _fill(device: torch.device, network: nn.Module, *_: object, **__: object) ->
         for name, values in (*network.named_parameters(), *network.named_buffers()):
             if not values.is_floating_point():
                 values.zero_()
-            elif values.ndim > 1:
+            elif values.ndim > 1 and name not in ('mean', 'std'):  # of the normalisation
                 fan_in = max(1, values[0].numel())
                 values.normal_(0, fan_in**-0.5, generator=noise)
             else:

@@ -28,9 +28,10 @@ from depth_ros.models.batched_model import BatchedModel, Maps
 from depth_ros.models.depth_anything.any_view import AnyView, clear_cache
 from depth_ros.models.depth_anything.bins import DepthAnythingBins
 from depth_ros.models.depth_anything.checkpoint import load_checkpoint
-from depth_ros.models.depth_anything.network import PATCH, DepthAnything
+from depth_ros.models.depth_anything.network import DepthAnything
 from depth_ros.models.depth_anything.preprocessing import PREPROCESSING
 from depth_ros.models.depth_anything.variant import Variant
+from depth_ros.models.dinov2 import PATCH
 from depth_ros.models.interface import ModelOptions, Preset
 from depth_ros.models.loading import load_network
 from depth_ros.models.onnx_form import Converted, OnnxForm

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layers: timm's DINOv2 encoder and a DPT head.
+"""The layers: a DPT head on a DINOv2 encoder.
 
 Layer names are ours; `checkpoint` translates the published ones. B batch, h x w input [px], p x q
 patches of 14 px, C width of the encoder, F features of the head.
@@ -8,18 +8,12 @@ patches of 14 px, C width of the encoder, F features of the head.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import timm
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from depth_ros.models.depth_anything.variant import SIZES, Size, Variant
-
-MAX_TABLES = 64  # input sizes whose position tables are cached
-PATCH = 14
-TRAINED_GRID = 37  # 518 px / 14, the grid of the stored position table
+from depth_ros.models.dinov2 import PATCH, WithDinov2
 
 
 def grid_of(x: Tensor) -> tuple[int, int]:
@@ -150,32 +144,26 @@ class Head(nn.Module):
         return self.add_uv_embedding(x, grid)
 
 
-class DepthAnything(nn.Module):
+class DepthAnything(WithDinov2):
     """Encoder, head and last activation of one variant.
 
     Args:
         variant: variant of the network.
         head: replaces the default head.
-        pos_embed: 'official' interpolates the position table by the scale (p + 0.1) / 37, as
-            published; 'size' to the size, as transformers does. They agree for 37x37 patches only.
+        pos_embed: as in `WithDinov2`.
 
-    Source: arXiv 2401.10891 (version 1), 2406.09414 (2), 2511.10647 (3); encoder arXiv 2304.07193.
+    Source: arXiv 2401.10891 (version 1), 2406.09414 (2), 2511.10647 (3).
     """
 
     def __init__(
         self, variant: Variant, *, head: Head | None = None, pos_embed: str = 'official'
     ) -> None:
-        super().__init__()
         shape = SIZES[variant.size]
-        self.variant, self.pos_embed = variant, pos_embed
-        encoder: Any = timm.create_model(
-            shape.encoder, pretrained=False, num_classes=0, img_size=518, dynamic_img_size=True
-        )
+        super().__init__(shape.encoder, pos_embed=pos_embed)
+        self.variant = variant
         if variant.version == 3:
-            encoder.norm.eps = 1e-5  # the blocks keep 1e-6
-        self.encoder: Any = encoder  # timm has no types
+            self.encoder.norm.eps = 1e-5  # the blocks keep 1e-6
         self.head = Head(shape, sky=variant.version == 3) if head is None else head
-        self._tables: dict[tuple[object, ...], Tensor] = {}
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Depth (inverse depth for relative versions 1 and 2) and, in version 3, sky.
@@ -195,41 +183,4 @@ class DepthAnything(nn.Module):
 
     def taps(self, x: Tensor) -> list[Tensor]:
         """(B, 3, h, w) -> four (B, p*q, C), after the final norm, without the class token."""
-        encoder, tapped, taps = self.encoder, self.variant.taps, []
-        x = self.tokens(x)
-        for i, block in enumerate(encoder.blocks):
-            x = block(x)
-            if i in tapped:
-                taps.append(encoder.norm(x)[:, 1:])
-        return taps
-
-    def tokens(self, x: Tensor) -> Tensor:
-        """(B, 3, h, w) -> (B, 1 + p*q, C): class token and patches with position encoding."""
-        x = self.encoder.patch_embed.proj(x)  # (B, C, p, q)
-        table = self._table(x.shape[2], x.shape[3], x.dtype, x.device)  # (1, 1 + p*q, C)
-        x = x.flatten(2).transpose(1, 2)
-        return torch.cat((self.encoder.cls_token.expand(len(x), -1, -1), x), dim=1) + table
-
-    def _table(self, p: int, q: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """Position table for p x q patches, (1, 1 + p*q, C); cached for each size."""
-        key = (p, q, dtype, device)
-        table = self._tables.get(key)
-        if table is None:
-            table = self._interpolated(p, q).to(device, dtype)
-            if len(self._tables) < MAX_TABLES:  # never freed: CUDA graphs keep its address
-                self._tables[key] = table
-        return table
-
-    def _interpolated(self, p: int, q: int) -> Tensor:
-        stored: Tensor = self.encoder.pos_embed.detach().float()
-        if p == q == TRAINED_GRID:
-            return stored
-        grid = stored[:, 1:].transpose(1, 2).reshape(1, -1, TRAINED_GRID, TRAINED_GRID)
-        if self.pos_embed == 'official':
-            # 0.1 was meant against rounding, but torch computes its sampling coordinates from the
-            # scale, not from the size, so the networks were trained with it.
-            scale = ((p + 0.1) / TRAINED_GRID, (q + 0.1) / TRAINED_GRID)
-            grid = F.interpolate(grid, scale_factor=scale, mode='bicubic')
-        else:
-            grid = F.interpolate(grid, size=(p, q), mode='bicubic')
-        return torch.cat((stored[:, :1], grid.flatten(2).transpose(1, 2)), dim=1)
+        return [tap[:, 1:] for tap in self.all_taps(x, self.variant.taps)]

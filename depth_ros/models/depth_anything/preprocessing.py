@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from depth_ros.core.resample import resize_uint8
-from depth_ros.models.depth_anything.network import PATCH
+from depth_ros.models.dinov2 import PATCH
 
 
 @dataclass(frozen=True, slots=True)

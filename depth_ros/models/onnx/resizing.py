@@ -21,6 +21,7 @@ from depth_ros.parameters.settings import Onnx
 KERNELS = {
     'area': ('area', False),
     'linear': ('linear', False),
+    'linear_antialias': ('linear_antialias', False),
     'cubic': ('cubic', False),
     'opencv_area': ('area', True),
     'opencv_linear': ('linear', True),
@@ -29,8 +30,13 @@ KERNELS = {
     'pillow_bicubic': ('catmull_rom', True),
     'pillow_lanczos': ('lanczos3', True),
 }
-#: Outside of a padded image Pillow's kernels have no pixels at all; these repeat its edge.
-PADDED = {'area_or_cubic': 'area', 'catmull_rom': 'area', 'lanczos3': 'area'}
+#: Outside of a padded image these kernels have no pixels at all; others repeat its edge.
+PADDED = {
+    'area_or_cubic': 'area',
+    'linear_antialias': 'area',
+    'catmull_rom': 'area',
+    'lanczos3': 'area',
+}
 
 
 class Resizing:
