@@ -88,7 +88,7 @@ class _Fit:
         self.count = there.sum()
         mean = torch.where(there, z, 0.0).sum() / self.count.clamp(min=1)
         self.unit = torch.where(mean > 0, mean, 1.0)
-        self.nearest = torch.where(self.count > 0, self.z.amin(), 1.0)
+        self.nearest = torch.where(self.count > 0, self.z.amin(dim=0), 1.0)
 
     def shift(self, *, focal_known: bool) -> Tensor:
         """The best shift, ()."""
