@@ -59,7 +59,10 @@ setup(
     version=VERSION,
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     # what depth_ros/models/nano can do without a download
-    package_data={f'{NAME}.models.nano': ['*.safetensors', 'card.*']},
+    package_data={
+        f'{NAME}.models': ['facts.json'],
+        f'{NAME}.models.nano': ['*.safetensors', 'card.*'],
+    },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),

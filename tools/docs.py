@@ -15,9 +15,10 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-from depth_ros.cli import table
 from depth_ros.models import PRESETS, nano, networks_with
+from depth_ros.models.facts import PUBLISHED, described_kind, facts
 from depth_ros.parameters.declare import ABILITIES, BAG, CPU, NODE, WRITTEN_BAG
 from depth_ros.parameters.layers import Parameter, parameters
 from tools.bench import tables
@@ -159,20 +160,25 @@ def expectations(results: Path) -> str:
     return '\n'.join(rows) + '\n'
 
 
-def presets_table() -> str:
-    """The table of presets on docs/networks.md."""
+def presets_table(results: Path) -> str:
+    """The table of presets on docs/networks.md.
+
+    Args:
+        results: as `measured_tables` takes it.
+    """
+    timed = [result for result in newest(results).values() if 'networks' in result]
     rows = [
-        '| preset | output | licence of the weights | weights | MB | paper |',
-        '|---|---|---|---|---|---|',
+        '| preset | output | input | parameters | GFLOP | time | licence of the weights | weights '
+        '| MB | paper |',
+        '|---|---|---|---|---|---|---|---|---|---|',
     ]
     for name, preset in PRESETS.items():
-        meaning = table.described_kind(name, preset)
+        meaning = described_kind(preset)
         kind = meaning.value.replace('_', '-') if meaning else '`onnx.kind`'
         source = preset.source
         where = f'[{source.repo}](https://huggingface.co/{source.repo})' if source.repo else ''
         if source.url:
-            label = f'{preset.variant}.zip' if source.is_zip else source.file
-            where = f'[{label}]({source.url})'
+            where = f'[{unquote(source.url.rpartition("/")[2])}]({source.url})'
         if not source.needed:
             where = 'none needed'
         if source.packaged:
@@ -180,8 +186,36 @@ def presets_table() -> str:
         licence = f'{source.licence} **(R)**' if source.restricted else source.licence
         size = str(source.megabytes or '')
         paper = f'[{preset.paper.rpartition("/")[2]}]({preset.paper})' if preset.paper else ''
-        cells = (f'`{name}`', kind, licence, where or 'your file', size, paper)
+        shape = millions = work = ''
+        if known := facts().get(name):
+            shape = '{}x{}'.format(*known.input)
+            millions, work = f'{known.parameters / 1e6:.3g} M', _three_digits(known.gflop)
+        fastest = [_fastest(result, name) for result in timed]
+        time = ', '.join(_duration(row['median_ms']) if row else '-' for row in fastest)
+        cells = (
+            f'`{name}`', kind, shape, millions, work, time if any(fastest) else '', licence,
+            where or 'your file', size, paper,
+        )  # fmt: skip
         rows.append(f'| {" | ".join(cells)} |')
+    machines = ', '.join(
+        hardware(result) + ('' if result['machine']['gpu'] else ' with 1 thread, in fp32')
+        for result in timed
+    )
+    rows += [
+        '',
+        'Input, GFLOP and time are for an image of 640x480. Parameters: of the layers that depth '
+        f'needs. GFLOP: a multiply-add counts as two. Time: of the network in torch, on '
+        f'{machines}. [Measured](measured.md) has the other engines.',
+    ]
+    return '\n'.join(rows) + '\n'
+
+
+def accuracy_table() -> str:
+    """The published accuracy of the presets on docs/networks.md."""
+    rows = ['| preset | published | source |', '|---|---|---|']
+    for name, accuracy in PUBLISHED.items():
+        where = accuracy.source.partition('://')[2]
+        rows.append(f'| `{name}` | {accuracy.text} | [{where}]({accuracy.source}) |')
     return '\n'.join(rows) + '\n'
 
 
@@ -278,7 +312,8 @@ def generated() -> dict[Path, str]:
         ('docs/bad-input.md', 'bad-input', bad_input_tables()),
         ('docs/measured.md', 'measured', measured_tables(results)),
         ('docs/networks.md', 'nano', nano_table()),
-        ('docs/networks.md', 'presets', presets_table()),
+        ('docs/networks.md', 'presets', presets_table(results)),
+        ('docs/networks.md', 'accuracy', accuracy_table()),
         ('README.md', 'expectations', expectations(results)),
     )
     texts = {ROOT / 'config' / 'depth.yaml': yaml_text()}
@@ -326,6 +361,10 @@ def _without_network(result: dict[str, Any]) -> str:
         f'On {hardware(result)} the node without a network takes {" and ".join(cases)}, from the '
         'stamp of an image to the arrival of its cloud.'
     )
+
+
+def _three_digits(value: float) -> str:
+    return f'{value:.0f}' if value >= 1e3 else f'{value:.3g}'
 
 
 def _duration(ms: float) -> str:

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`depth-ros models`: list the presets."""
+"""`depth-ros models`: list the presets, or recommend some."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
+from depth_ros.cli import arguments, recommend
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Kind
 from depth_ros.models import PRESETS, Preset
-from depth_ros.parameters import layers
+from depth_ros.models.facts import described_kind, facts
 from depth_ros.pipeline.choose_model import WITH_GPU, WITHOUT_GPU
 
 _METRES = {
@@ -19,39 +20,86 @@ _METRES = {
     Kind.AFFINE_INVERSE: 'no',
     None: 'as described',
 }
-COLUMNS = ('preset', 'family', 'kind', 'metres', 'MB', 'licence', 'source')
+COLUMNS = (
+    'preset',
+    'family',
+    'kind',
+    'metres',
+    'MB',
+    'M parameters',
+    'input',
+    'licence',
+    'source',
+)
 
 
 def add_command(commands: Any) -> None:
     """Add this command to the subparsers of `depth-ros`."""
-    parser = commands.add_parser('models', help='list the presets')
+    parser = commands.add_parser(
+        'models',
+        help='list the presets, or recommend some for this machine',
+        description='List the presets, or with --recommend name three that fit this machine and '
+        'your needs.',
+    )
     parser.add_argument('words', nargs='*', help='list only rows that contain all of these words')
+    parser.add_argument('--recommend', action='store_true', help='measure this machine for 0.5 s')
+    needs = parser.add_argument_group('needs, with --recommend')
+    needs.add_argument('--scene', choices=('indoors', 'outdoors', 'any'), help='[any]')
+    needs.add_argument(
+        '--rate', type=arguments.positive, metavar='HZ', help='images per second, at least [1]'
+    )
+    needs.add_argument(
+        '--memory', type=arguments.positive, metavar='GB', help='for the network, at most'
+    )
+    needs.add_argument(
+        '--commercial', action='store_true', help='only licences that restrict no use'
+    )
+    needs.add_argument(
+        '--relative', action='store_true',
+        help='also networks without metres, as a scale source gives them (docs/metres.md)',
+    )  # fmt: skip
+    needs.add_argument('--device', help='auto, cpu or cuda:N [auto]')
     parser.set_defaults(execute=execute)
-
-
-def described_kind(name: str, preset: Preset) -> Kind | None:
-    """Kind of a preset, from its row or its file in config/models; None if not defined."""
-    described = layers.preset_values(name).get('onnx.kind')
-    return preset.kind or (Kind(described) if described else None)
 
 
 def row(name: str, preset: Preset) -> tuple[str, ...]:
     """One preset as strings, in the order of `COLUMNS`."""
-    meaning = described_kind(name, preset)
+    meaning = described_kind(preset)
     kind = meaning.value.replace('_', '-') if meaning else 'onnx.kind'
     source = preset.source
     where = source.repo or source.url or ('your file' if source.needed else 'none needed')
     where = 'in the package' if source.packaged else where
     size = str(source.megabytes) if source.megabytes else ''
-    return name, preset.family, kind, _METRES[meaning], size, source.licence, where
+    known = facts().get(name)
+    parameters = f'{known.parameters / 1e6:.3g}' if known else ''
+    shape = '{}x{}'.format(*known.input) if known else ''
+    return (
+        name, preset.family, kind, _METRES[meaning], size, parameters, shape, source.licence, where
+    )  # fmt: skip
 
 
 def execute(args: argparse.Namespace) -> None:
-    """Print the table.
+    """Print the table, or what is recommended.
 
     Raises:
-        ConfigError: no row contains all of the words.
+        ConfigError: no row contains all of the words, the device does not exist, or options do
+            not go together.
     """
+    if args.recommend:
+        if args.words:
+            raise ConfigError(f'--recommend takes no words; omit {" ".join(args.words)}')
+        needs = recommend.Needs(
+            args.scene or 'any',
+            metres=not args.relative,
+            commercial=args.commercial,
+            rate_hz=args.rate or 1.0,
+            memory_gb=args.memory or 0.0,
+        )
+        print(recommend.recommend(needs, recommend.Machine.measure(args.device or 'auto')))
+        return
+    names = ('scene', 'rate', 'memory', 'commercial', 'relative', 'device')
+    if unused := [f'--{name}' for name in names if getattr(args, name)]:
+        raise ConfigError(f'{" and ".join(unused)} is a need: add --recommend')
     rows = [COLUMNS, *(row(name, preset) for name, preset in PRESETS.items())]
     words = [word.casefold() for word in args.words]
     rows = rows[:1] + [r for r in rows[1:] if all(w in ' '.join(r).casefold() for w in words)]
@@ -63,5 +111,6 @@ def execute(args: argparse.Namespace) -> None:
     if not words:
         print(
             f'\nmodel auto takes {WITH_GPU} with a GPU and {WITHOUT_GPU} without one; '
-            'docs/networks.md says which to take otherwise'
+            'docs/networks.md says which to take otherwise, and depth-ros models --recommend asks '
+            'this machine'
         )
