@@ -8,13 +8,14 @@ import types
 
 import pytest
 import torch
+from stand_ins import write_onnx
 
 from depth_ros import models
 from depth_ros.checkpoints.source import Source
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Kind, Prediction
 from depth_ros.models import PRESETS, ModelOptions, Preset
-from depth_ros.parameters.settings import Settings
+from depth_ros.parameters.settings import Onnx, Settings
 from depth_ros.pipeline.build import build
 from depth_ros.pipeline.device import choose_device, choose_precision
 from depth_ros.pipeline.engines import Target
@@ -173,3 +174,12 @@ def test_lost_numbers_are_an_infinite_difference():
     values[0, :5] = torch.nan
     assert compare(values, expected) == float('inf')
     assert compare(expected * 1.01, expected) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_file_of_the_user_is_run_by_its_library(tmp_path):
+    onnxruntime = pytest.importorskip('onnxruntime')
+    settings = Settings(
+        model='onnx', weights=str(write_onnx(tmp_path / 'n.onnx')), onnx=Onnx(kind='metric')
+    )
+    _, choices = build(settings)
+    assert choices.engine == f'onnxruntime {onnxruntime.__version__}'

@@ -99,7 +99,7 @@ class Machine:
             name = describe(where)
         else:
             memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-            name = f'{cpu_name()}, threads {settings.threads}'
+            name = f'{cpu_name().partition(",")[0]}, threads {settings.threads}'
         return cls(name, 2 * SIDE**3 / min(times) / 1e12, memory / 1e9, dtype.itemsize)
 
 

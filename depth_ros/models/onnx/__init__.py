@@ -56,6 +56,7 @@ class OnnxModel:
         device: torch.device,
     ) -> None:
         self.kind = Kind(description.kind)
+        self.runtime = session.runtime
         self.session = session
         self.description = description
         self.ports = ports

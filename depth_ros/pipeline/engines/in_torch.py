@@ -35,7 +35,9 @@ def load_in(
     if cuda_graphs:
         use_cuda_graph(model, options.device)
     target = dataclasses.replace(target, precision=precision)
-    return Loaded(model, target, f'torch {torch.__version__}', f'{precision}{words}')
+    # files of the user's are not run by torch
+    engine = getattr(model, 'runtime', f'torch {torch.__version__}')
+    return Loaded(model, target, engine, f'{precision}{words}')
 
 
 def load_unchecked(
