@@ -12,6 +12,12 @@ from pathlib import Path
 import numpy as np
 from parity import HERE, PARITY, Fixture, picture
 
+#: Arrays of each case of several views: of all pixels, every 8th.
+ANY_VIEW = {
+    **dict.fromkeys(('depth', 'conf'), 8),
+    **dict.fromkeys(('pose_enc', 'extrinsics', 'intrinsics', 'cam_token', 'scale'), 1),
+    **dict.fromkeys(('extrinsics_normalised', 'intrinsics_network'), 1),
+}
 #: Fixture -> case here -> (case there, array -> every n-th of its pixels). '' are all others.
 KEPT = {
     **{
@@ -19,7 +25,16 @@ KEPT = {
         for name in ('da1-vits', 'da2-vits', 'da2-vits-metric20')
     },
     'da3metric-large': {'odd': ('odd', {'': 1}), 'picture': ('main', {'': 8})},
-    'da3-small': {'odd1': ('odd1', {'': 1})},
+    'da3-small': {
+        'odd': ('odd', {**ANY_VIEW, 'depth': 2, 'conf': 2, 'input1': 1, 'input2': 1}),
+        'odd1': ('odd1', {'': 1}),
+        'three': (
+            'three',
+            {**ANY_VIEW, 'input1': 1, 'input2': 1, 'input3': 1, 'cls_before_selection': 1},
+        ),
+        'posed3': ('posed3', {**ANY_VIEW, 'depth_aligned': 8}),
+    },
+    'da3_pose': {case: (case, {'': 1}) for case in ('align2', 'align3', 'align5')},
     'depth_pro': {'picture': ('main', {'': 16, 'network_input': 32, 'encoding4': 2})},
     'dust3r-224_linear': {'main': ('main', {'': 4, 'input1': 1, 'input2': 1})},
     'dust3r-512_dpt': {
@@ -32,7 +47,7 @@ KEPT = {
     'monodepth2-640x192': {'odd': ('odd', {'': 1}), 'picture': ('main', {'': 8})},
 }
 #: Arrays that no test looks at.
-LEFT_OUT = {'output_sky_filled', 'extrinsics', 'intrinsics', 'pose_enc', 'tap_image', 'points_u'}
+LEFT_OUT = {'output_sky_filled', 'tap_image', 'points_u'}
 #: Files that are small as they are.
 WHOLE = ('dust3r_focal', 'moge2_focal')
 FACTS = ('family', 'quantity', 'mean', 'std', 'max_depth', 'images')

@@ -5,13 +5,8 @@ import numpy as np
 import pytest
 
 from depth_ros.core.errors import ConfigError
-from depth_ros.pipeline.two_views.poses import (
-    PoseBuffer,
-    pose_from_quaternion,
-    quaternion_from_rotation,
-    rotation_from_quaternion,
-    slerp,
-)
+from depth_ros.core.rotations import quaternion_from_rotation, rotation_from_quaternion
+from depth_ros.pipeline.two_views.poses import PoseBuffer, pose_from_quaternion, slerp
 
 S = 10**9
 

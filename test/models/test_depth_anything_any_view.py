@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depth Anything 3 any-view: agreement with the published networks, positions, one view."""
+"""Depth Anything 3 any-view: agreement with the published networks, positions, cameras."""
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from stand_ins import formula
@@ -13,10 +14,18 @@ from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.models.depth_anything import DepthAnythingModel, build
 from depth_ros.models.depth_anything.any_view import (
+    REFERENCES,
+    AnyView,
     apply_rope,
     rope_table,
     rope_tables,
     uv_embedding,
+)
+from depth_ros.models.depth_anything.cameras import (
+    encode,
+    focal_lengths_of,
+    normalised,
+    poses_of,
 )
 from depth_ros.models.depth_anything.checkpoint import LAYOUTS, UNUSED, translate
 from depth_ros.models.depth_anything.variant import Variant
@@ -47,9 +56,9 @@ BASE = (
 )
 
 
-def network_of(size):
+def network_of(size, **options):
     with torch.device('meta'):
-        network = build(Variant.of(PRESETS[f'depth_anything_v3_{size}']))
+        network = build(Variant.of(PRESETS[f'depth_anything_v3_{size}']), **options)
     rules = LAYOUTS['Depth Anything 3 (any-view)'][1]
     state = translate(formula(f'da3-{size}'), rules)
     load_strict(network, state, path='formula', ignore=UNUSED)
@@ -65,6 +74,19 @@ def adapter(network, **options):
 @pytest.fixture(scope='module')
 def small():
     return network_of('small')
+
+
+@pytest.fixture(scope='module')
+def several():
+    return network_of('small', cameras=True)
+
+
+def posed(fixture, case):
+    """The known cameras of a case, (V, 4, 4) and one `Camera` for each view."""
+    poses = normalised(np.array(fixture.cases[case]['extrinsics_in'], np.float32))
+    h, w = fixture.cases[case]['size']
+    matrices = fixture.arrays[f'{case}_intrinsics_network']
+    return poses, [Camera(w, h, k[0, 0], k[1, 1], k[0, 2], k[1, 2]) for k in matrices]
 
 
 @pytest.fixture
@@ -86,6 +108,113 @@ def test_base_agrees_with_the_published_network(crop):
     for values, expected in zip(answer, map(torch.tensor, BASE), strict=True):
         error = (values[0, ::24, ::50] - expected).abs().max() / expected.max()
         assert error < LIMIT
+
+
+@pytest.mark.parametrize(
+    ('case', 'reference'),
+    [
+        ('odd', 'saddle_balanced'),
+        ('odd1', 'saddle_balanced'),
+        ('one', 'saddle_balanced'),
+        ('two', 'saddle_balanced'),
+        ('three', 'saddle_balanced'),
+        ('three_first', 'first'),
+        ('three_middle', 'middle'),
+        ('three_saddle_sim_range', 'saddle_sim_range'),
+        ('posed2', 'saddle_balanced'),
+        ('posed3', 'saddle_balanced'),
+    ],
+)
+def test_several_views_agree_with_the_published_network(several, fixture_of, case, reference):
+    fixture = fixture_of('da3-small', case)
+    facts = fixture.cases[case]
+    inputs, count = facts.get('inputs_of', case), facts.get('views', 1)
+    x = torch.cat([fixture.network_input(inputs, f'input{k + 1}') for k in range(count)])
+    cameras = encode(*posed(fixture, case)) if 'extrinsics_in' in facts else None
+    with torch.inference_mode():
+        depth, confidence, found = several.views(x, cameras, reference)
+    height, width = facts['size']
+    K = torch.zeros(count, 3, 3)
+    K[:, [0, 1], [0, 1]] = torch.tensor(focal_lengths_of(found, width, height)).float()
+    K[:, [0, 1, 2], 2] = torch.tensor([width / 2, height / 2, 1.0])
+    answer = {
+        'depth': depth,
+        'conf': confidence,
+        'pose_enc': found,
+        'extrinsics': torch.tensor(np.linalg.inv(poses_of(found))[:, :3]),
+        'intrinsics': K,
+    }
+    compared = answer.keys() & facts['arrays'].keys()
+    assert compared >= {'depth'} and len(compared) >= 3
+    for name in compared:
+        assert fixture.error(case, name, answer[name]) < LIMIT, name
+
+
+@pytest.mark.parametrize('case', ['posed2', 'posed3'])
+def test_known_cameras_become_the_published_tokens(several, fixture_of, case):
+    fixture = fixture_of('da3-small', case)
+    poses, cameras = posed(fixture, case)
+    assert fixture.error(case, 'extrinsics_normalised', torch.tensor(poses)) < LIMIT
+    with torch.inference_mode():
+        tokens = several.camera_encoder(encode(poses, cameras))
+    assert fixture.error(case, 'cam_token', tokens) < LIMIT
+
+
+def test_the_published_reference_view_is_chosen(fixture_of):
+    fixture = fixture_of('da3-small', 'three')
+    tokens = torch.tensor(fixture.arrays['three_cls_before_selection'])
+    chosen = {name: choose(tokens) for name, choose in REFERENCES.items()}
+    assert chosen == {'saddle_balanced': 1, 'saddle_sim_range': 2, 'middle': 1, 'first': 0}
+
+
+def test_the_order_of_further_views_does_not_matter_with_the_first_as_reference(several, crop):
+    x = torch.cat((crop, crop.flip(3), crop.flip(2)))
+    with torch.inference_mode():
+        answer = several.views(x, reference='first')
+        other = several.views(x[[0, 2, 1]], reference='first')
+    for a, b in zip(answer, other, strict=True):
+        torch.testing.assert_close(a[[0, 2, 1]], b, rtol=1e-4, atol=1e-4)
+
+
+def test_one_of_several_views_is_that_view_alone(several, small, crop):
+    with torch.inference_mode():
+        depth, confidence, _ = several.views(crop)
+        for found, alone in zip((depth, confidence), small(crop), strict=True):
+            assert torch.equal(found, alone)
+
+
+def test_poses_are_taken_from_the_first_camera_in_a_unit_of_their_own():
+    rng = np.random.default_rng(0)
+    world = np.tile(np.eye(4), (3, 1, 1))
+    for T in world:
+        T[:3, :3] = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+        T[:3, :3] *= np.linalg.det(T[:3, :3])
+        T[:3, 3] = rng.normal(size=3)
+    found = normalised(world)
+    np.testing.assert_allclose(found[0], np.eye(4), atol=1e-12)
+    assert np.linalg.norm(found[1:, :3, 3], axis=1).min() == pytest.approx(1)
+    moved = normalised(world @ np.linalg.inv(world[2]))  # another frame to measure in
+    np.testing.assert_allclose(moved, found, atol=1e-12)
+    # of two the lower median is always 0, so their unit is the shortest one
+    pair = normalised(world[:2])
+    np.testing.assert_allclose(pair[1, :3, 3], 10 * (world[1] @ np.linalg.inv(world[0]))[:3, 3])
+
+
+def test_cameras_that_are_encoded_are_decoded():
+    T = np.tile(np.eye(4), (2, 1, 1))
+    T[1, :3, :3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]
+    T[1, :3, 3] = 1.0, 2.0, 3.0
+    camera = Camera(252, 196, 200.0, 150.0, 125.5, 97.5)
+    encoded = encode(np.linalg.inv(T), [camera, camera])
+    np.testing.assert_allclose(poses_of(encoded), T, atol=1e-6)
+    np.testing.assert_allclose(focal_lengths_of(encoded, 252, 196)[1], [200, 150], rtol=1e-6)
+
+
+def test_cameras_stay_in_float32_in_half_precision():
+    network = AnyView(Variant.of(PRESETS['depth_anything_v3_small']), cameras=True).half()
+    assert network.encoder.norm.weight.dtype is torch.float16
+    for layers in (network.camera_encoder, network.camera_decoder):
+        assert {p.dtype for p in layers.parameters()} == {torch.float32}
 
 
 def test_views_of_a_batch_do_not_see_each_other(small, crop):

@@ -58,13 +58,18 @@ def load(preset: Preset, options: ModelOptions) -> DepthAnythingModel:
     return DepthAnythingModel(network, variant, preset.kind, options)
 
 
-def build(variant: Variant) -> DepthAnything:
-    """The network of a variant with random weights; the meta device allocates none."""
+def build(variant: Variant, *, cameras: bool = False) -> DepthAnything:
+    """The network of a variant with random weights; the meta device allocates none.
+
+    Args:
+        variant: of the network.
+        cameras: any-view: with the layers for several views.
+    """
     if variant.network == 'bins':
         return DepthAnythingBins(variant)
     if variant.network == 'any_view':
         clear_cache()  # tables of an earlier network
-        return AnyView(variant)
+        return AnyView(variant, cameras=cameras)
     return DepthAnything(variant)
 
 

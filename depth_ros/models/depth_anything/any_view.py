@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Version 3 for any number of views, here run with one: rotary attention, depth and confidence.
+"""Version 3 for any number of views: rotary attention, depth and confidence, cameras.
 
-Layer names are ours. N = 1 + p*q tokens; the first is the camera token.
+Layer names are ours. V views of one scene; N = 1 + p*q tokens of each, the first of which is the
+camera token.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
@@ -14,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from depth_ros.models.depth_anything.cameras import CameraDecoder, CameraEncoder
 from depth_ros.models.depth_anything.network import DepthAnything, Head, grid_of
 from depth_ros.models.depth_anything.variant import SIZES, Variant
 
@@ -151,13 +154,44 @@ class AnyViewHead(Head):
         return both[:, 0], both[:, 1]
 
 
+def saddle_balanced(tokens: Tensor) -> int:
+    """The view that is closest to the middle of all in similarity, norm and variance."""
+    unit = F.normalize(tokens, dim=1)
+    similarity = ((unit @ unit.T).sum(1) - 1) / (len(tokens) - 1)
+    measures = torch.stack((similarity, tokens.norm(dim=1), unit.var(dim=1)))  # (3, V)
+    low, high = measures.aminmax(dim=1, keepdim=True)
+    return int(((measures - low) / (high - low + 1e-8) - 0.5).abs().sum(0).argmin())
+
+
+def saddle_sim_range(tokens: Tensor) -> int:
+    """The view whose similarities to the others have the greatest range."""
+    unit = F.normalize(tokens, dim=1)
+    low, high = (unit @ unit.T - torch.eye(len(unit), device=unit.device)).aminmax(dim=1)
+    return int((high - low).argmax())
+
+
+#: Rules of the publishers for the reference view of three views or more whose poses are not known:
+#: class tokens (V, C) float32 -> index. All outputs depend on it, so for images of a moving camera
+#: it must not change between one frame and the next: use 'first'.
+REFERENCES: dict[str, Callable[[Tensor], int]] = {
+    'saddle_balanced': saddle_balanced,
+    'saddle_sim_range': saddle_sim_range,
+    'middle': lambda tokens: len(tokens) // 2,
+    'first': lambda tokens: 0,
+}
+
+
 class AnyView(DepthAnything):
-    """Depth and confidence of one view, which is the reference view.
+    """Depth and confidence of one view, or of several views of a scene with their cameras.
+
+    Args:
+        variant: of the network.
+        cameras: with the layers for several views, which one view does not need.
 
     Source: arXiv 2511.10647.
     """
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, variant: Variant, *, cameras: bool = False) -> None:
         super().__init__(variant, head=AnyViewHead(variant))
         width = SIZES[variant.size].width
         self._start, self._tapped = BLOCKS[variant.size]
@@ -165,32 +199,100 @@ class AnyView(DepthAnything):
             block.attn = RotaryAttention(width)
         # one for the reference view, one for all others
         self.encoder.camera_token = nn.Parameter(torch.empty(1, 2, width))
+        self.camera_encoder = CameraEncoder(width) if cameras else None
+        self.camera_decoder = CameraDecoder(width) if cameras else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, h, w) normalised RGB -> depth and confidence (>= 1), (B, h, w) float32."""
-        depth, confidence = self.head(self.taps(x), grid_of(x))
-        return depth.float().exp(), confidence.float().exp() + 1
+        """(B, 3, h, w) normalised RGB of B scenes -> depth and confidence (>= 1), (B, h, w)."""
+        return self._dense(self.taps(x), x)
 
     def taps(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, h, w) -> four (B, p*q, 2 C): tokens of the last local block, and normalised ones.
+        """(B, 3, h, w) of B scenes -> four (B, p*q, 2 C)."""
+        return self._encoded(x, self.encoder.camera_token[:, :1].expand(len(x), -1, -1))[0]
 
-        Of the blocks with rotary attention even ones are local and odd ones global. With one view
-        both attend to all of its tokens and differ only in the position encoding.
+    def views(
+        self, x: Tensor, cameras: Tensor | None = None, reference: str = 'saddle_balanced'
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Depth, confidence and cameras of several views of one scene.
+
+        Args:
+            x: (V, 3, h, w) normalised RGB.
+            cameras: (V, 9) float32, known cameras as `cameras.encode` gives them, or None.
+            reference: rule of `REFERENCES`, for three views or more without known cameras; of two
+                the first is the reference view.
+
+        Returns:
+            Depth and confidence (>= 1), (V, h, w), and cameras (V, 9) with poses in the world that
+            the network chose; float32, all lengths up to one factor.
+        """
+        assert self.camera_encoder is not None and self.camera_decoder is not None
+        rule = None
+        if cameras is not None:
+            tokens = self.camera_encoder(cameras).to(x.dtype)[:, None]
+        else:
+            first, other = self.encoder.camera_token.transpose(0, 1).split(1)  # (1, 1, C) each
+            tokens = torch.cat((first, other.expand(len(x) - 1, -1, -1)))
+            rule = REFERENCES[reference] if len(x) >= 3 else None
+        taps, features = self._encoded(x, tokens, joint=True, rule=rule)
+        return *self._dense(taps, x), self.camera_decoder(features)
+
+    def _dense(self, taps: list[Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+        depth, confidence = self.head(taps, grid_of(x))
+        return depth.float().exp(), confidence.float().exp() + 1
+
+    def _encoded(
+        self,
+        x: Tensor,
+        camera: Tensor,
+        *,
+        joint: bool = False,
+        rule: Callable[[Tensor], int] | None = None,
+    ) -> tuple[list[Tensor], Tensor]:
+        """Tokens of the last local block beside normalised ones of the tapped blocks.
+
+        Of the blocks with rotary attention even ones are local and odd ones global, in which the
+        tokens of all views of a scene attend to each other. With one view both attend to all of
+        its tokens and differ only in the position encoding.
+
+        Args:
+            x: (B, 3, h, w) normalised RGB.
+            camera: (B, 1, C), in the place of the class token of each; the first is that of the
+                reference view.
+            joint: the images are views of one scene, otherwise each is of its own.
+            rule: chooses the reference view; None for the first.
+
+        Returns:
+            Four (B, p*q, 2 C), and (B, 2 C) for the camera decoder, which is not normalised.
         """
         encoder, taps = self.encoder, []
         tables = rope_tables(grid_of(x), x.dtype, x.device)
+        if joint:
+            cos, sin = tables[1]
+            tables = tables[0], (cos.repeat(len(x), 1), sin.repeat(len(x), 1))
+        order = list(range(len(x)))
         x = local = self.tokens(x)
         for i, block in enumerate(encoder.blocks):
+            if i == self._start - 1 and rule is not None:
+                order.insert(0, order.pop(rule(x[:, 0].float())))
+                x = x[order]
             if i < self._start:
                 x = block(x)
                 continue
             if i == self._start:
-                camera = encoder.camera_token[:, :1].expand(len(x), -1, -1)
                 x = torch.cat((camera, x[:, 1:]), dim=1)
-            x = x + block.ls1(block.attn(block.norm1(x), *tables[i % 2]))
+            y = block.norm1(x)
+            if joint and i % 2:
+                y = block.attn(y.flatten(0, 1)[None], *tables[1]).view(x.shape)
+            else:
+                y = block.attn(y, *tables[i % 2])
+            x = x + block.ls1(y)
             x = x + block.ls2(block.mlp(block.norm2(x)))
             if i % 2 == 0:
                 local = x
             if i in self._tapped:
                 taps.append(torch.cat((local, encoder.norm(x)), dim=2)[:, 1:])
-        return taps
+        features = torch.cat((local[:, 0], x[:, 0]), dim=1)
+        if rule is not None:
+            back = [order.index(k) for k in range(len(order))]
+            return [tap[back] for tap in taps], features[back]
+        return taps, features

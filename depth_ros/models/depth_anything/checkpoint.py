@@ -34,9 +34,9 @@ UNUSED = (
     r'encoder\.mask_token',  # for training only
     r'head\.fusions\.3\.lateral\..*',  # no map is added to the coarsest one
     r'bins\.log_binomial_transform\..*',  # constants
-    # any-view: output of rays, whose norm has 1 or 4 names, and of poses of several views
+    # any-view: output of rays, whose norm has 1 or 4 names
     r'model\.head\.scratch\.\w+_aux\..*',
-    r'model\.cam_(enc|dec)\..*',
+    r'camera_(encoder|decoder)\..*',  # for several views only
 )
 
 
@@ -114,6 +114,16 @@ _BINS: Rules = (
 
 _VERSION_3 = _published('model.backbone.pretrained.', 'model.head.')
 
+_CAMERAS: Rules = (
+    (r'^model\.cam_enc\.pose_branch\.fc1\.', 'camera_encoder.branch.0.'),
+    (r'^model\.cam_enc\.pose_branch\.fc2\.', 'camera_encoder.branch.2.'),
+    (r'^model\.cam_enc\.', 'camera_encoder.'),
+    (r'^model\.cam_dec\.backbone\.', 'camera_decoder.layers.'),
+    (r'^model\.cam_dec\.fc_t\.', 'camera_decoder.position.'),
+    (r'^model\.cam_dec\.fc_qvec\.', 'camera_decoder.quaternion.'),
+    (r'^model\.cam_dec\.fc_fov\.', 'camera_decoder.fields.'),
+)
+
 #: Layout, as `guess_family` names it -> `Variant.network` and rules.
 LAYOUTS: dict[str | None, tuple[str, Rules]] = {
     'Depth Anything v1 or v2': ('plain', _published('pretrained.', 'depth_head.')),
@@ -122,7 +132,7 @@ LAYOUTS: dict[str | None, tuple[str, Rules]] = {
     'Depth Anything 3 (metric or mono)': ('sky', _VERSION_3),
     'Depth Anything 3 (any-view)': (
         'any_view',
-        (*_VERSION_3, (r'^model\.head\.norm\.', 'head.norm.')),
+        (*_VERSION_3, (r'^model\.head\.norm\.', 'head.norm.'), *_CAMERAS),
     ),
 }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Interpolation of poses over time, and conversion of quaternions in the order of ROS."""
+"""Poses from quaternions in the order of ROS, and their interpolation over time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depth_ros.core.errors import ConfigError
+from depth_ros.core.rotations import (
+    Quaternion,
+    quaternion_from_rotation,
+    rotation_from_quaternion,
+)
 from depth_ros.core.stamps import went_back
 
 Pose4x4 = NDArray[np.float64]  # (4, 4)
-Quaternion = NDArray[np.float64]  # (4,) x y z w, unit length
 
 
 def pose_from_quaternion(x: float, y: float, z: float, *quaternion: float) -> Pose4x4:
@@ -42,35 +46,6 @@ def pose_from_quaternion(x: float, y: float, z: float, *quaternion: float) -> Po
     T[:3, :3] = rotation_from_quaternion(q / length)
     T[:3, 3] = x, y, z
     return T
-
-
-def rotation_from_quaternion(q: Quaternion) -> NDArray[np.float64]:
-    """Rotation matrix (3, 3) of a quaternion x y z w."""
-    v, w = q[:3], q[3]
-    cross = np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
-    rotation: NDArray[np.float64] = np.eye(3) + 2 * w * cross + 2 * cross @ cross
-    return rotation
-
-
-def quaternion_from_rotation(R: NDArray[np.float64]) -> Quaternion:
-    """Quaternion x y z w, with w >= 0, of a rotation matrix (3, 3)."""
-    # divides by the largest of the four, for accuracy
-    squares = np.array(
-        [
-            1 + R[0, 0] - R[1, 1] - R[2, 2],
-            1 - R[0, 0] + R[1, 1] - R[2, 2],
-            1 - R[0, 0] - R[1, 1] + R[2, 2],
-            1 + R[0, 0] + R[1, 1] + R[2, 2],
-        ]
-    )
-    k = int(squares.argmax())
-    x = (squares[0], R[0, 1] + R[1, 0], R[0, 2] + R[2, 0], R[2, 1] - R[1, 2])
-    y = (R[0, 1] + R[1, 0], squares[1], R[1, 2] + R[2, 1], R[0, 2] - R[2, 0])
-    z = (R[0, 2] + R[2, 0], R[1, 2] + R[2, 1], squares[2], R[1, 0] - R[0, 1])
-    w = (R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1], squares[3])
-    q = np.array((x[k], y[k], z[k], w[k]), np.float64)
-    q /= np.linalg.norm(q)
-    return -q if q[3] < 0 else q
 
 
 def slerp(a: Quaternion, b: Quaternion, fraction: float) -> Quaternion:

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 
+from depth_ros.core.rotations import quaternion_from_rotation
 from depth_ros.core.types import DepthMap, Pose
 from depth_ros.parameters.settings import Settings
-from depth_ros.pipeline.two_views.poses import quaternion_from_rotation
 from depth_ros.ros.outputs.demand import Demand
 from depth_ros.ros.outputs.publishers import Outgoing, Outputs
 
