@@ -72,7 +72,7 @@ def test_weights_that_are_there_need_no_network(hub, machine, monkeypatch):  # n
             "weights is 'my.pth' but model is 'auto': set model to the preset",
         ),
         ({'intrinsics': 'estimated'}, 'presets that can: depth_pro'),
-        ({'two_views.mode': 'stereo'}, 'presets that take two: dust3r'),
+        ({'two_views.mode': 'stereo'}, 'presets that take two: depth_anything_v3_small or'),
     ],
 )
 def test_what_auto_cannot_do_is_refused_before_a_download(hub, given, message):  # noqa: F811

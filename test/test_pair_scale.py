@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depth of two views in metres, without ROS."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError, InferenceError, ScaleError
-from depth_ros.core.types import Frame, Kind, Pair, Pose, Prediction
+from depth_ros.core.types import Frame, Kind, MultiView, Pose, Prediction
 from depth_ros.parameters.layers import with_values
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.depth_pipeline import Pipeline
@@ -21,6 +23,7 @@ class Wall:
     """A wall at `wall_m`, in units of `unit_m`; red is how far right the camera stands [cm]."""
 
     kind = Kind.SCALE_INVARIANT
+    scale_memory = 10
 
     def __init__(self, wall_m=2.0, unit_m=0.5, inliers=0.9):
         self.wall_m, self.unit_m, self.inliers = wall_m, unit_m, inliers
@@ -30,14 +33,19 @@ class Wall:
         z = torch.full(frame.camera.size, self.wall_m / self.unit_m)
         return Prediction(z, self.kind, confidence=torch.ones_like(z))
 
-    def predict_pair(self, first, second):
+    def predict_views(self, frames, known=None):
         self.pairs += 1
+        self.known = known
+        first, *others = frames
         z = self.predict(first).values
+        poses = tuple(self.pose(first, other) for other in others)
+        return MultiView(z, torch.ones_like(z), poses)
+
+    def pose(self, first, other):
         T = np.eye(4)
-        T[0, 3] = float(second.rgb[0, 0, 0] - 1.0 * first.rgb[0, 0, 0]) / 100 / self.unit_m
-        pose = Pose(T, np.diag([1e-4] * 3 + [1e-6] * 3), self.inliers, 1000) if T[0, 3] else None
-        ones = torch.ones_like(z)
-        return Pair(z, ones, pose)
+        T[0, 3] = float(other.rgb[0, 0, 0] - 1.0 * first.rgb[0, 0, 0]) / 100 / self.unit_m
+        covariance = np.diag([1e-4] * 3 + [1e-6] * 3)
+        return Pose(T, covariance, self.inliers, 1000) if T[0, 3] else None
 
 
 def settings(mode, **parameters):
@@ -118,6 +126,39 @@ def test_a_moving_camera_takes_earlier_frames_with_parallax():
     assert 'deg of parallax' in moving.report()['views']
 
 
+def test_several_earlier_frames_are_seen_at_once():
+    model = Wall()
+    moving = views('motion', model, two_views__views=4)
+    for k in range(12):
+        with contextlib.suppress(ScaleError):
+            depth = run(moving, frame(10 + 8 * k, 0.1 * k), pose(10 + 8 * k))
+    np.testing.assert_allclose(depth.z, 2.0, rtol=1e-5)
+    assert len(model.known) == 3
+    assert moving.report()['views'].startswith('4, ')
+    # known are the poses of the earlier cameras in the present one, all to its left
+    distances = [T[0, 3] for T in model.known]
+    assert all(x < 0 for x in distances) and len(set(distances)) == 3
+
+
+def test_a_network_is_given_the_poses_that_are_known():
+    model = Wall()
+    right = pose(12)
+    run(views('stereo', model), frame(0), frame(12), right)
+    np.testing.assert_array_equal(model.known, [right])
+    run(views('stereo', model), frame(0), frame(12), 0.12)
+    assert model.known is None
+
+
+def test_a_unit_that_changes_with_each_run_is_measured_in_each():
+    model = Wall()
+    model.scale_memory = 1
+    stereo = views('stereo', model)
+    for model.unit_m in (0.5, 2.0, 0.1):
+        depth = run(stereo, frame(0), frame(12), 0.12)
+        np.testing.assert_allclose(depth.z, 2.0, rtol=1e-5)
+        assert 0 < stereo.scale.spread < 1
+
+
 def test_without_odometry_one_view_uses_the_last_scale():
     moving = views('motion', Wall())
     for k in range(3):
@@ -196,9 +237,9 @@ def test_a_scaled_pose_keeps_its_angles_and_is_less_certain_along_the_translatio
 class Changing(Wall):
     """Another scaling method is set while it predicts."""
 
-    def predict_pair(self, first, second):
+    def predict_views(self, frames, known=None):
         self.interrupt()
-        return super().predict_pair(first, second)
+        return super().predict_views(frames, known)
 
 
 @pytest.mark.parametrize('to_constant', [True, False])

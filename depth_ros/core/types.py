@@ -198,7 +198,7 @@ class DepthMap:
         camera: undistorted camera of `z` and `rgb`.
         rgb: (H, W, 3) uint8, the undistorted image.
         confidence: (H, W) float32, as in `Prediction`; or None.
-        pose: pose of the second camera [m]; None for depth from one view.
+        pose: pose of the second camera [m]; None for depth from one view, or if it is not used.
         scale: where metres come from anchors, else None.
         has_finite: () bool on the device, whether the network's output has any finite value;
             reading it waits for the network. None if it was not checked.
@@ -234,7 +234,7 @@ class DepthMap:
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Pose of a second camera in the optical frame of the first; in the unit of `Pair`, or [m].
+    """Pose of another camera in the optical frame of the first; in units of `MultiView`, or [m].
 
     Args:
         T_first_second: (4, 4) float64, maps points of the second optical frame to the first.
@@ -277,15 +277,15 @@ class Pose:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Output of a network of two views, up to one scale factor for all lengths; NaN if unknown.
+class MultiView:
+    """Output of a network for several views, up to one factor for all lengths; NaN if unknown.
 
     Args:
         z: (H, W) float32, depth of the first view's pixels along its optical axis.
         confidence: (H, W) float32, larger is more certain, in the network's unit.
-        pose: pose of the second camera; None if the images overlap too little.
+        poses: of the other cameras, in their order; None for one whose image overlaps too little.
     """
 
     z: Tensor
     confidence: Tensor
-    pose: Pose | None
+    poses: tuple[Pose | None, ...]

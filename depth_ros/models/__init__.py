@@ -13,7 +13,7 @@ from depth_ros.models.interface import (
     ModelOptions,
     Preset,
     TakesBatches,
-    TakesPairs,
+    TakesViews,
 )
 from depth_ros.models.loading import check_libraries, load
 from depth_ros.models.presets import PRESETS, get, networks_with, presets_where
@@ -25,7 +25,7 @@ __all__ = [
     'ModelOptions',
     'Preset',
     'TakesBatches',
-    'TakesPairs',
+    'TakesViews',
     'check_libraries',
     'get',
     'load',

@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from depth_ros.checkpoints.source import Source
 from depth_ros.core.camera import Camera
-from depth_ros.core.types import Frame, Kind, Pair, Prediction
+from depth_ros.core.types import Frame, Kind, MultiView, Prediction
 from depth_ros.parameters.settings import Onnx
 
 
@@ -49,11 +52,29 @@ class EstimatesCamera(Protocol):
 
 
 @runtime_checkable
-class TakesPairs(Protocol):
-    """A `DepthModel` that can also predict from two views."""
+class TakesViews(Protocol):
+    """A `DepthModel` that can also predict from two or more views of a scene.
 
-    def predict_pair(self, first: Frame, second: Frame) -> Pair:
-        """Predict depth of the first view and the pose of the second camera; both undistorted."""
+    Attributes:
+        scale_memory: over how many runs the factor from its lengths to metres may be averaged; 1
+            if it chooses another unit in each run.
+    """
+
+    scale_memory: int
+
+    def predict_views(
+        self, frames: Sequence[Frame], known: Sequence[NDArray[np.float64]] | None = None
+    ) -> MultiView:
+        """Predict depth of the first view and the poses of the other cameras.
+
+        Args:
+            frames: undistorted, of overlapping images; at most `Preset.max_views`.
+            known: T_first_other (4, 4) [m] of each view but the first; None if not known. A
+                network that cannot use known poses ignores them.
+
+        Raises:
+            ConfigError: the network does not take so many views.
+        """
         ...
 
 
@@ -71,6 +92,8 @@ class ModelOptions:
         tile_batch: tiles of an image in one batch, Depth Pro only; 0 depends on the device.
         onnx: description of the network, family `onnx` only.
         estimate_camera: also load the layers that `EstimatesCamera` needs.
+        views: how many views are predicted at once; with more than one, also load the layers that
+            `TakesViews` needs.
         max_depth: largest depth a fine-tuned network was trained with [m]; 0: that of the preset.
         exportable: without layers that only torch has.
         without_weights: the network has no memory and cannot run, as an engine runs in its place.
@@ -85,6 +108,7 @@ class ModelOptions:
     tile_batch: int = 0
     onnx: Onnx = field(default_factory=Onnx)
     estimate_camera: bool = False
+    views: int = 1
     max_depth: float = 0.0
     exportable: bool = False
     without_weights: bool = False
@@ -104,7 +128,7 @@ class Preset:
         max_depth: largest depth the network can predict [m]; 0 if unlimited.
         casts: False if the family ignores the parameter `precision`.
         estimates_camera: the model is an `EstimatesCamera`.
-        takes_pairs: the model is a `TakesPairs`.
+        max_views: of a scene at once; the model is a `TakesViews` if they are more than one.
         takes: those of `parameters.settings.ABILITIES` that it has.
         advice: note for users, logged at each start.
     """
@@ -118,6 +142,6 @@ class Preset:
     max_depth: float = 0.0
     casts: bool = True
     estimates_camera: bool = False
-    takes_pairs: bool = False
+    max_views: int = 1
     takes: frozenset[str] = frozenset()
     advice: str = ''

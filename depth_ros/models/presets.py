@@ -13,6 +13,7 @@ from depth_ros.checkpoints.source import Source
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Kind
 from depth_ros.models.interface import Preset
+from depth_ros.parameters.settings import MAX_VIEWS
 
 METRIC, CANONICAL = Kind.METRIC, Kind.CANONICAL
 SCALE_INVARIANT, AFFINE_INVERSE = Kind.SCALE_INVARIANT, Kind.AFFINE_INVERSE
@@ -56,6 +57,7 @@ def _depth_anything(
         ),
         paper=f'https://arxiv.org/abs/{paper}',
         max_depth=max_depth,
+        max_views=MAX_VIEWS if variant.startswith('any_') else 1,
         takes=frozenset({'input_size', 'max_tokens'} | confidence | bound),
     )
 
@@ -148,7 +150,7 @@ def _dust3r(variant: str) -> Preset:
         ),
         paper='https://arxiv.org/abs/2312.14132',
         estimates_camera=True,
-        takes_pairs=True,
+        max_views=2,
         takes=frozenset({'input_size', 'max_tokens', 'confidence'}),
     )
 

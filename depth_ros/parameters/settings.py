@@ -13,6 +13,9 @@ from typing import Any
 from depth_ros.parameters.anchors import AnchorSettings
 from depth_ros.parameters.declare import BAG, CPU, NODE, WRITTEN_BAG, setting
 
+#: of a scene that a network takes at once; far more than a GPU of today has time for
+MAX_VIEWS = 32
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
@@ -150,13 +153,14 @@ class ScalingSettings:
 
 @dataclass(frozen=True, slots=True)
 class TwoViewSettings:
-    """Depth from two images, for networks that take pairs."""
+    """Depth from two images or more, for networks that take several views."""
 
     mode: str = setting(
         'off',
         'Source of the second view. stereo: a second camera (image_2, camera_info_2). motion: an '
         'earlier frame of the same camera, with odometry on odom.',
-        'You use a DUSt3R preset with a stereo pair or with odometry.',
+        'You have a stereo pair, or odometry, and a network that takes two views '
+        '(depth_anything_v3_small, depth_anything_v3_base, dust3r_*).',
         choices=('off', 'stereo', 'motion'),
         needs=NODE,
     )
@@ -177,6 +181,16 @@ class TwoViewSettings:
         high=1.0,
         needs=NODE,
         only_with=('two_views.mode', 'stereo'),
+    )
+    views: int = setting(
+        2,
+        'motion: number of images that the network gets at once: the present one, and earlier '
+        'ones. DUSt3R takes 2. Time and memory grow with it.',
+        'The device has time and memory for more, and you want a steadier scale.',
+        low=2,
+        high=MAX_VIEWS,
+        needs=NODE,
+        only_with=('two_views.mode', 'motion'),
     )
     camera_pose: list[float] = setting(
         [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
@@ -206,6 +220,26 @@ class TwoViewSettings:
         needs=NODE,
         only_with=('two_views.mode', 'stereo', 'motion'),
     )
+    max_direction_error: float = setting(
+        30.0,
+        'Maximum angle between the estimated and the known direction of the second camera, of a '
+        'pair used for scale estimation [deg].',
+        'The diagnostics show that pairs are refused although the poses are right (raise it).',
+        low=0.1,
+        high=180.0,
+        needs=NODE,
+        only_with=('two_views.mode', 'stereo', 'motion'),
+    )
+    max_rotation_error: float = setting(
+        10.0,
+        'Maximum angle between the estimated and the known rotation of the second camera, of a '
+        'pair used for scale estimation [deg].',
+        'As for two_views.max_direction_error.',
+        low=0.1,
+        high=180.0,
+        needs=NODE,
+        only_with=('two_views.mode', 'stereo', 'motion'),
+    )
     min_parallax: float = setting(
         1.5,
         'motion: minimum parallax of an earlier frame [deg].',
@@ -224,6 +258,11 @@ class TwoViewSettings:
         needs=NODE,
         only_with=('two_views.mode', 'motion'),
     )
+
+    @property
+    def at_once(self) -> int:
+        """How many views the network gets at once."""
+        return {'off': 1, 'stereo': 2}.get(self.mode, self.views)
 
 
 def _floor(default: float | str, description: str, when: str, **bounds: Any) -> Any:

@@ -43,11 +43,18 @@ def check_abilities(settings: Settings, preset: Preset) -> None:
             f"intrinsics is 'estimated' and two_views.mode {settings.two_views.mode!r}: a pose in "
             "metres needs calibrated cameras; set intrinsics to 'camera_info'"
         )
-    if two_views and not preset.takes_pairs:
+    if two_views and preset.max_views == 1:
         raise ConfigError(
             f'two_views.mode is {settings.two_views.mode!r} but {settings.model!r} takes one view '
-            f'only; presets that take two: {models.presets_where(lambda p: p.takes_pairs)}. '
+            f'only; presets that take two: {models.presets_where(lambda p: p.max_views > 1)}. '
             "Or set two_views.mode to 'off'."
+        )
+    views = settings.two_views.at_once
+    if views > preset.max_views:
+        raise ConfigError(
+            f'two_views.views is {views} but {settings.model!r} takes {preset.max_views} views; '
+            f'presets that take more: {models.presets_where(lambda p: p.max_views >= views)}. '
+            f'Or set two_views.views to {preset.max_views}.'
         )
     if preset.kind is not None:
         Scaling(
@@ -55,7 +62,7 @@ def check_abilities(settings: Settings, preset: Preset) -> None:
             preset.kind,
             two_views=two_views,
             anchors=any(settings.anchors.sources),
-            takes_pairs=preset.takes_pairs,
+            takes_views=preset.max_views > 1,
         )
 
 

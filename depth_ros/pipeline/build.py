@@ -14,7 +14,9 @@ import torch
 
 from depth_ros import models
 from depth_ros.checkpoints.find import find_weights
-from depth_ros.models import ModelOptions, TakesPairs
+from depth_ros.core.errors import ConfigError
+from depth_ros.core.types import Frame
+from depth_ros.models import ModelOptions, TakesViews
 from depth_ros.parameters.declare import OF_NODE
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.abilities import check_abilities, without_effect
@@ -124,6 +126,7 @@ def build(
         tile_batch=settings.tile_batch,
         onnx=settings.onnx,
         estimate_camera=settings.intrinsics == 'estimated',
+        views=settings.two_views.at_once,
         max_depth=settings.max_depth,
     )
     plain = len(possible) == 1 and possible[0].engine == TORCH
@@ -146,8 +149,8 @@ def build(
         prediction = model.predict(frame)
         pipeline.depth_map(prediction, frame, pipeline.snapshot).ensure_finite()
         trial_s = time.monotonic() - started_s
-        if settings.two_views.mode != 'off' and isinstance(model, TakesPairs):
-            model.predict_pair(frame, frame)
+        if settings.two_views.mode != 'off' and isinstance(model, TakesViews):
+            _try_views(model, [frame] * settings.two_views.at_once)
     choices = Choices(
         model=settings.model,
         chosen_by=chosen_by,
@@ -162,3 +165,18 @@ def build(
         trial_s=trial_s,
     )
     return pipeline, choices
+
+
+def _try_views(model: TakesViews, frames: list[Frame]) -> None:
+    """Run the network on as many views as it will get.
+
+    Raises:
+        ConfigError: the GPU has not the memory for so many.
+    """
+    try:
+        model.predict_views(frames)
+    except torch.cuda.OutOfMemoryError as error:
+        raise ConfigError(
+            f'two_views.views is {len(frames)}, but {frames[0].rgb.device} has no memory for so '
+            'many: lower it, or input_size'
+        ) from error

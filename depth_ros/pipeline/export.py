@@ -162,7 +162,7 @@ def refuse(preset: Preset) -> None:
         raise ConfigError(f'{preset.name} is a file already, and is run as it is')
     if not preset.source.needed:
         raise ConfigError(f'{preset.name} has no network: it computes its depth from the camera')
-    if preset.takes_pairs:
+    if preset.family == 'dust3r':
         raise ConfigError(
             f'{preset.name} takes two images and gives points of both, which the parameters '
             'onnx.* cannot describe: choose another preset'

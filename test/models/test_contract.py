@@ -89,7 +89,7 @@ def test_a_preset_predicts_every_pixel_of_any_frame(loaded):
     preset, model, settings = loaded
     assert model.kind is (preset.kind or Kind(settings.onnx.kind))
     assert isinstance(model, models.EstimatesCamera) == preset.estimates_camera
-    assert isinstance(model, models.TakesPairs) == preset.takes_pairs
+    assert isinstance(model, models.TakesViews) == (preset.max_views > 1)
     assert isinstance(model, HasOnnxForm) == (preset.family not in NO_ONNX_FORM)
     for height, width in ((90, 130), (131, 77)):
         camera = Camera(width, height, 100.0, 101.0, width / 2, height / 2)

@@ -6,13 +6,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from stand_ins import formula
+from stand_ins import formula, write
 
+from depth_ros import models
 from depth_ros.checkpoints.load import load_strict
 from depth_ros.core.camera import Camera
+from depth_ros.core.errors import ConfigError
+from depth_ros.core.geometry import pixel_rays
 from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions
-from depth_ros.models.depth_anything import DepthAnythingModel, build
+from depth_ros.models.depth_anything import AnyViewModel, build
+from depth_ros.models.depth_anything.agreement import compared
 from depth_ros.models.depth_anything.any_view import (
     REFERENCES,
     AnyView,
@@ -66,9 +70,7 @@ def network_of(size, **options):
 
 
 def adapter(network, **options):
-    return DepthAnythingModel(
-        network, network.variant, Kind.SCALE_INVARIANT, ModelOptions(**options)
-    )
+    return AnyViewModel(network, network.variant, Kind.SCALE_INVARIANT, ModelOptions(**options))
 
 
 @pytest.fixture(scope='module')
@@ -308,3 +310,130 @@ def test_half_precision_returns_float32(small, picture):
         assert half.dtype is torch.float32
         # the formula's weights react more strongly than trained ones
         assert (half / getattr(full, name) - 1).abs().median() < 0.1
+
+
+CAMERA = Camera(126, 98, 100.0, 101.0, 62.5, 48.5)
+
+
+def frames_of(fixture):
+    """The two views of the case `odd`, which are of the size of the network's input."""
+    pixels = (fixture.pixels('odd', f'input{k}') for k in (1, 2))
+    return [Frame(torch.from_numpy(np.ascontiguousarray(p)), CAMERA) for p in pixels]
+
+
+def pose_at(x, y=0.0, z=0.0):
+    T = np.eye(4)
+    T[:3, 3] = x, y, z
+    return T
+
+
+def test_the_model_returns_depth_of_the_first_of_several_views(several, fixture_of):
+    fixture = fixture_of('da3-small', 'odd')
+    model = adapter(several, input_size=126)
+    found = model.predict_views(frames_of(fixture))
+    for name, values in (('depth', found.z), ('conf', found.confidence)):
+        expected, (_, *part) = fixture.stored('odd', name)
+        error = np.abs(values[tuple(part)].numpy() - expected[0]).max() / np.abs(expected).max()
+        assert error < LIMIT
+    assert len(found.poses) == 1
+    for pose in filter(None, found.poses):
+        T = np.tile(np.eye(4), (2, 1, 1))
+        T[:, :3] = fixture.arrays['odd_extrinsics']  # world to camera
+        np.testing.assert_allclose(pose.T_first_second, T[0] @ np.linalg.inv(T[1]), atol=1e-5)
+
+
+def test_known_poses_change_the_prediction_and_their_unit_does_not(several, fixture_of):
+    model, views = adapter(several, input_size=126), frames_of(fixture_of('da3-small', 'odd'))
+    near, far, other = (
+        model.predict_views(views, [T]).z
+        for T in (pose_at(0.1, 0.05), pose_at(0.2, 0.1), pose_at(-0.1, 0.05))
+    )
+    torch.testing.assert_close(near, far, rtol=1e-5, atol=1e-5)
+    assert (near - other).abs().max() > 1e-4
+    assert (near - model.predict_views(views).z).abs().max() > 1e-4
+
+
+def test_three_views_have_the_unit_of_the_publishers(several, fixture_of):
+    fixture = fixture_of('da3-small', 'posed3')
+    h, w = fixture.cases['posed3']['size']
+    poses = np.array(fixture.cases['posed3']['extrinsics_in'])
+    K = fixture.arrays['posed3_intrinsics_network']
+    views = [
+        Frame(
+            torch.from_numpy(fixture.pixels('three', f'input{k + 1}').copy()),
+            Camera(w, h, float(K[k, 0, 0]), float(K[k, 1, 1]), w / 2 - 0.5, h / 2 - 0.5),
+        )
+        for k in range(3)
+    ]
+    known = [poses[0] @ np.linalg.inv(T) for T in poses[1:]]
+    found = adapter(several, input_size=w).predict_views(views, known)
+    expected, (_, *part) = fixture.stored('posed3', 'depth')
+    error = np.abs(found.z[tuple(part)].numpy() - expected[0]).max() / np.abs(expected).max()
+    assert error < LIMIT
+
+
+def test_images_of_another_size_are_cut_to_the_shape_of_the_first(several, fixture_of):
+    first, second = frames_of(fixture_of('da3-small', 'odd'))
+    wide = torch.cat((second.rgb[:, :10], second.rgb, second.rgb[:, -10:]), 1)
+    camera = Camera(146, 98, 100.0, 101.0, 72.5, 48.5)
+    model = adapter(several, input_size=126)
+    for known in (None, [pose_at(0.1)]):
+        expected = model.predict_views([first, second], known)
+        found = model.predict_views([first, Frame(wide, camera)], known)
+        torch.testing.assert_close(found.z, expected.z)
+    twice = second.rgb.repeat_interleave(2, 0).repeat_interleave(2, 1)
+    found = model.predict_views([first, Frame(twice, CAMERA.resized(252, 196))])
+    torch.testing.assert_close(found.z, model.predict_views([first, second]).z)
+
+
+def test_layers_of_several_views_are_loaded_if_they_are_needed(tmp_path):
+    name = 'depth_anything_v3_small'
+    file = write(PRESETS[name], tmp_path)
+    one, two = (
+        models.load(name, ModelOptions(weights=file, input_size=126, views=n)) for n in (1, 2)
+    )
+    assert one.network.camera_encoder is None and one.network.camera_decoder is None
+    views = [Frame(torch.zeros(98, 126, 3, dtype=torch.uint8), CAMERA)] * 2
+    with pytest.raises(ConfigError, match=r'set ModelOptions\.views'):
+        one.predict_views(views)
+    assert two.predict_views(views).z.shape == (98, 126)
+
+
+def plane(camera, T_world_camera, normal, distance):
+    """Depth (h, w) of the plane normal . X = distance, in the frame of a camera."""
+    u, v = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
+    rays = np.stack(
+        ((u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones(u.shape)), 2
+    )
+    rays = rays @ T_world_camera[:3, :3].T
+    return torch.tensor((distance - T_world_camera[:3, 3] @ normal) / (rays @ normal))
+
+
+@pytest.mark.parametrize('noise', [0.01, 0.04])
+def test_a_pose_agrees_with_depth_that_it_explains(noise):
+    T, normal = pose_at(0.3, -0.1, 0.2), np.array((0.2, 0.3, 1.0))
+    first, other = (plane(CAMERA, view, normal, 3.0) for view in (np.eye(4), T))
+    torch.manual_seed(0)
+    first = first * torch.exp(noise * torch.randn(first.shape))
+    sure = torch.ones(first.shape)
+    pose = compared(T, (first, CAMERA), (other, CAMERA), sure)
+    assert pose.inliers > 0.97
+    assert pose.compared > 2000
+    # a shift of 8x8 blocks' mean depth
+    assert pose.length_std == pytest.approx(noise * 2.6 / 8, rel=0.2)
+    wrong = compared(pose_at(0.3, -0.1, 0.8), (first, CAMERA), (other, CAMERA), sure)
+    assert wrong is None or wrong.inliers < 0.2
+
+
+def test_a_view_of_something_else_has_no_pose():
+    z = torch.full((98, 126), 2.0)
+    apart = compared(pose_at(5.0), (z, CAMERA), (z, CAMERA), torch.ones(98, 126))
+    behind = compared(pose_at(0, 0, -3.0), (z, CAMERA), (z, CAMERA), torch.ones(98, 126))
+    no_number = compared(np.eye(4), (z * math.nan, CAMERA), (z, CAMERA), torch.ones(98, 126))
+    assert apart is None and behind is None and no_number is None
+
+
+def test_pixels_without_confidence_are_not_compared():
+    z, other, sure = (torch.full((98, 126), 2.0) for _ in range(3))
+    other[:40], sure[:40] = 7.0, 1.0  # sky, say
+    assert compared(pose_at(0.1), (z, CAMERA), (other, CAMERA), sure).inliers == 1

@@ -14,7 +14,7 @@ from stand_ins import formula
 from depth_ros.checkpoints.keys import rename
 from depth_ros.checkpoints.load import load_strict
 from depth_ros.core.camera import Camera
-from depth_ros.core.errors import CameraError
+from depth_ros.core.errors import CameraError, ConfigError
 from depth_ros.core.types import Frame, Kind
 from depth_ros.models import ModelOptions, load
 from depth_ros.models.dust3r import Dust3rModel
@@ -280,6 +280,9 @@ def test_half_precision_returns_float32(tiny):
 
 def test_a_pair_may_be_of_two_cameras(tiny):
     model = Dust3rModel(tiny, 512, ModelOptions(input_size=64))
-    pair = model.predict_pair(noise(100, 130), noise(77, 50))
+    pair = model.predict_views([noise(100, 130), noise(77, 50)])
     assert pair.z.shape == pair.confidence.shape == (100, 130)
-    assert pair.pose is None or 0 <= pair.pose.inliers <= 1
+    (pose,) = pair.poses
+    assert pose is None or 0 <= pose.inliers <= 1
+    with pytest.raises(ConfigError, match='two views at once, not 3'):
+        model.predict_views([noise(100, 130)] * 3)

@@ -145,12 +145,12 @@ def test_a_pair_gives_depth_and_pose_for_any_estimated_focal_length(stretch):
     model = Dust3rModel(Oracle(stretch), 512, ModelOptions(input_size=128))
     camera = Camera(256, 192, 220.0, 220.0, 127.5, 95.5)  # shown at half size
     frames = [Frame(torch.zeros(192, 256, 3, dtype=torch.uint8), camera) for _ in range(2)]
-    pair = model.predict_pair(*frames)
+    pair = model.predict_views(frames)
     truth = room(camera)
     inner = (slice(2, -2), slice(2, -2))  # at the border there is nothing to mix with
     torch.testing.assert_close(pair.z.double()[inner], truth[..., 2][inner], rtol=1e-3, atol=0)
-    assert np.abs(off(pair.pose)).max() < 1e-4
-    assert pair.pose.inliers == 1
+    assert np.abs(off(pair.poses[0])).max() < 1e-4
+    assert pair.poses[0].inliers == 1
     alone = model.predict(frames[0])
     assert torch.equal(alone.values, pair.z)
     assert torch.equal(alone.confidence, pair.confidence)

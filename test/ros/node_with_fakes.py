@@ -15,7 +15,7 @@ import torch
 from depth_ros import models
 from depth_ros.checkpoints.source import Source
 from depth_ros.core.camera import Camera
-from depth_ros.core.types import Kind, Pair, Pose, Prediction
+from depth_ros.core.types import Kind, MultiView, Pose, Prediction
 from depth_ros.models import PRESETS, Preset
 
 
@@ -91,18 +91,21 @@ class TwoEyes(Fake):
 
     UNIT_M = 0.4
     WALL_M = 2.0
+    scale_memory = 10
 
     def predict(self, frame):
         return Prediction(torch.full(frame.camera.size, self.WALL_M / self.UNIT_M), self.kind)
 
-    def predict_pair(self, first, second):
-        z = self.predict(first).values
-        x = [float(f.rgb[..., 0].float().mean()) / 100 / self.UNIT_M for f in (first, second)]
+    def predict_views(self, frames, known=None):
+        z = self.predict(frames[0]).values
+        x = [float(f.rgb[..., 0].float().mean()) / 100 / self.UNIT_M for f in frames]
+        return MultiView(z, torch.ones_like(z), tuple(self.pose(right - x[0]) for right in x[1:]))
+
+    def pose(self, right):
         T = np.eye(4)
-        T[0, 3] = x[1] - x[0]
+        T[0, 3] = right
         covariance = np.diag([1e-4] * 3 + [1e-6] * 3)
-        pose = Pose(T, covariance, inliers=0.9, compared=1000) if T[0, 3] else None
-        return Pair(z, torch.ones_like(z), pose)
+        return Pose(T, covariance, inliers=0.9, compared=1000) if right else None
 
 
 def load(preset, options):
@@ -123,7 +126,7 @@ def register():
         add(variant, variant, Kind.METRIC)
     add('confident', 'confident', Kind.METRIC, takes=frozenset({'confidence'}))
     add('eye', 'eye', Kind.CANONICAL, estimates_camera=True)
-    add('two_eyes', 'two_eyes', Kind.SCALE_INVARIANT, takes_pairs=True)
+    add('two_eyes', 'two_eyes', Kind.SCALE_INVARIANT, max_views=4)
     for kind in Kind:
         add(kind.value, 'red', kind)
 

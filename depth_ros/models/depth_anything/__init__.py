@@ -8,25 +8,33 @@
 | v2_metric20, 80  | Z [m], up to 20 m (indoor) or 80 m (outdoor)                |
 | v3_metric        | Z [m] of a camera with focal length 300 px at network size  |
 | v3_mono          | Z times an unknown factor                                   |
-| v3_any           | Z times an unknown factor, with a confidence                |
+| v3_any           | Z times an unknown factor, with a confidence; also of       |
+|                  | several views of a scene, with their poses                  |
 """
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.resample import resize_bilinear, resize_masked
-from depth_ros.core.types import Frame, Kind, Prediction
+from depth_ros.core.types import Frame, Kind, MultiView, Prediction
 from depth_ros.models.batched_model import BatchedModel, Maps
+from depth_ros.models.depth_anything.agreement import compared
 from depth_ros.models.depth_anything.any_view import AnyView, clear_cache
 from depth_ros.models.depth_anything.bins import DepthAnythingBins
+from depth_ros.models.depth_anything.cameras import encode, normalised, poses_of
 from depth_ros.models.depth_anything.checkpoint import load_checkpoint
 from depth_ros.models.depth_anything.network import DepthAnything
 from depth_ros.models.depth_anything.preprocessing import PREPROCESSING
@@ -53,9 +61,13 @@ def load(preset: Preset, options: ModelOptions) -> DepthAnythingModel:
     if 0 < options.input_size < PATCH:
         raise ConfigError(f'input_size is {options.input_size}; the minimum is {PATCH}, one patch')
     variant = Variant.of(preset)
-    network = load_network(lambda: build(variant), load_checkpoint, preset, options)
+    cameras = options.views > 1
+    network = load_network(
+        lambda: build(variant, cameras=cameras), load_checkpoint, preset, options
+    )
     assert preset.kind is not None  # every preset of this family has one
-    return DepthAnythingModel(network, variant, preset.kind, options)
+    adapter = AnyViewModel if variant.network == 'any_view' else DepthAnythingModel
+    return adapter(network, variant, preset.kind, options)
 
 
 def build(variant: Variant, *, cameras: bool = False) -> DepthAnything:
@@ -123,7 +135,9 @@ class DepthAnythingModel(BatchedModel):
 
     def network_input(self, frame: Frame) -> Tensor:
         """Resized and normalised image, (3, h, w) in the dtype of the network."""
-        size = self.network_size(*frame.camera.size)
+        return self._resized(frame, self.network_size(*frame.camera.size))
+
+    def _resized(self, frame: Frame, size: tuple[int, int]) -> Tensor:
         x = self._preprocessing.resize(frame.rgb, size, self._side)
         return ((x - self._mean) / self._std).to(self._dtype)
 
@@ -188,3 +202,66 @@ class DepthAnythingModel(BatchedModel):
         """
         values, is_solid = resize_masked(depth, sky < SKY, size)
         return values, ~is_solid
+
+
+class AnyViewModel(DepthAnythingModel):
+    """`DepthAnythingModel` that also `TakesViews`.
+
+    Without known poses the first of three views or more is the reference view, so that it does not
+    change between the images of a moving camera.
+    """
+
+    scale_memory = 1
+
+    @torch.inference_mode()
+    def predict_views(
+        self, frames: Sequence[Frame], known: Sequence[NDArray[np.float64]] | None = None
+    ) -> MultiView:
+        """Predict depth of the first view and the poses of the other cameras, up to one factor.
+
+        Args:
+            frames: undistorted, with overlapping images. Images of another shape than the first
+                are cut to its aspect ratio.
+            known: T_first_other (4, 4) in any unit of each view but the first; the network then
+                uses these poses and the fields of view of the cameras. None if not known.
+
+        Raises:
+            ConfigError: the model was loaded for one view.
+        """
+        if self.network.camera_decoder is None:
+            raise ConfigError(
+                'Depth Anything 3 was loaded without its layers for several views; set '
+                'ModelOptions.views to load them'
+            )
+        size = self.network_size(*frames[0].camera.size)
+        frames = [frames[0], *(_with_aspect(frame, frames[0].camera) for frame in frames[1:])]
+        cameras = [frame.camera.resized(size[1], size[0]) for frame in frames]
+        x = torch.stack([self._resized(frame, size) for frame in frames])
+        encoded = None
+        if known is not None:
+            T_camera_first = np.linalg.inv(np.stack([np.eye(4), *known]))
+            encoded = encode(normalised(T_camera_first, min_unit=0), cameras).to(x.device)
+        x = x.contiguous(memory_format=torch.channels_last)
+        depth, confidence, found = self.network.views(x, encoded, reference='first')
+        T_world_camera = poses_of(found)
+        T_first_camera = np.linalg.inv(T_world_camera[0]) @ T_world_camera
+        views = list(zip(depth, cameras, strict=True))
+        poses = tuple(
+            compared(T_first_camera[k], views[0], views[k], confidence[k])
+            for k in range(1, len(views))
+        )
+        image = frames[0].camera.size
+        z, certain = (self.to_image_pixels(y[0], image) for y in (depth, confidence))
+        return MultiView(z, certain, poses)
+
+
+def _with_aspect(frame: Frame, camera: Camera) -> Frame:
+    """The middle of a frame, as high and wide as it can be with the aspect ratio of a camera."""
+    height, width = frame.camera.size
+    new_height = min(height, max(1, round(width * camera.height / camera.width)))
+    new_width = min(width, max(1, round(height * camera.width / camera.height)))
+    if (new_height, new_width) == (height, width):
+        return frame
+    top, left = (height - new_height) // 2, (width - new_width) // 2
+    rgb = frame.rgb[top : top + new_height, left : left + new_width]
+    return replace(frame, rgb=rgb, camera=frame.camera.cropped(left, top, new_width, new_height))

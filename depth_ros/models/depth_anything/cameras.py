@@ -34,7 +34,10 @@ class Float32Module(nn.Module):
     """Layers that stay in float32 where the network is converted to half precision."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        return super()._apply(lambda t: t.to(fn(t).device, torch.float32), recurse)
+        def in_float32(t: Tensor) -> Tensor:
+            return t.to(fn(t).device, torch.float32)
+
+        return super()._apply(in_float32, recurse)  # type: ignore[no-untyped-call]
 
 
 class CameraEncoder(Float32Module):
@@ -46,7 +49,7 @@ class CameraEncoder(Float32Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        norm = partial(nn.LayerNorm, eps=1e-5)
+        norm: Any = partial(nn.LayerNorm, eps=1e-5)
         self.branch = nn.Sequential(
             nn.Linear(ENCODED, width // 2), nn.GELU(), nn.Linear(width // 2, width)
         )
@@ -87,20 +90,24 @@ class CameraDecoder(Float32Module):
         return torch.cat((self.position(x), self.quaternion(x), self.fields(x)), dim=1)
 
 
-def normalised(T_camera_world: Array) -> Array:
-    """Known poses as the encoder was trained with: from the first camera, in their own unit.
+def normalised(T_camera_world: Array, *, min_unit: float = MIN_UNIT) -> Array:
+    """Known poses as the encoder takes them: from the first camera, in a unit of their own.
 
     Args:
         T_camera_world: (V, 4, 4) rigid transforms in any unit.
+        min_unit: the publishers' rule has `MIN_UNIT`. With 0 the result does not depend on the
+            unit: then the distance of two cameras is 1.
 
     Returns:
-        (V, 4, 4). The first is the identity. The unit is the lower median of all cameras'
-        distances from the first one, which is one of them, and at least `MIN_UNIT`.
+        (V, 4, 4). The first is the identity. The unit is the lower median of the distances of all
+        cameras from the first one, its own 0 among them, and at least `min_unit`.
     """
     T = np.asarray(T_camera_world, np.float64)
     T = T @ np.linalg.inv(T[0])
     distances = np.sort(np.linalg.norm(T[:, :3, 3], axis=1))  # as |-R^T t| is |t|
-    T[:, :3, 3] /= max(distances[(len(T) - 1) // 2], MIN_UNIT)
+    # of two cameras the lower median is always 0
+    median = distances[(len(T) - 1) // 2] if len(T) > 2 or min_unit else distances[-1]
+    T[:, :3, 3] /= max(median, min_unit) or 1.0
     return T
 
 

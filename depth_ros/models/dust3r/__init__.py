@@ -15,14 +15,17 @@ of the first view agree with its camera.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.geometry import rays
-from depth_ros.core.types import Frame, Kind, Pair, Prediction
+from depth_ros.core.types import Frame, Kind, MultiView, Prediction
 from depth_ros.models.dust3r.checkpoint import load_checkpoint
 from depth_ros.models.dust3r.focal import weiszfeld_factor, weiszfeld_focal
 from depth_ros.models.dust3r.heads import PATCH
@@ -52,7 +55,7 @@ def load(preset: Preset, options: ModelOptions) -> Dust3rModel:
 
 
 class Dust3rModel:
-    """`DepthModel` that also `TakesPairs` and `EstimatesCamera`.
+    """`DepthModel` that also `TakesViews` and `EstimatesCamera`.
 
     Args:
         network: with weights, on `options.device` and in `options.dtype`.
@@ -61,6 +64,7 @@ class Dust3rModel:
     """
 
     kind = Kind.SCALE_INVARIANT
+    scale_memory = 10
 
     def __init__(self, network: Dust3r, trained_side: int, options: ModelOptions) -> None:
         self.network = network
@@ -87,19 +91,30 @@ class Dust3rModel:
         return Prediction(z, self.kind, confidence=confidence)
 
     @torch.inference_mode()
-    def predict_pair(self, first: Frame, second: Frame) -> Pair:
-        """Predict depth of `first` and the pose of the second camera, up to one scale factor.
+    def predict_views(
+        self, frames: Sequence[Frame], known: Sequence[NDArray[np.float64]] | None = None
+    ) -> MultiView:
+        """Predict depth of the first view and the pose of the second camera, up to one factor.
 
         Args:
-            first: undistorted; the two cameras may differ.
-            second: undistorted; its image overlaps with that of `first`.
+            frames: two, undistorted, with overlapping images; their cameras may differ.
+            known: not used.
+
+        Raises:
+            ConfigError: there are not two frames.
         """
+        if len(frames) != 2:
+            raise ConfigError(
+                f'DUSt3R takes two views at once, not {len(frames)}: its decoder compares pairs. '
+                'Set two_views.views to 2, or model to depth_anything_v3_small'
+            )
+        first, second = frames
         inner, inner2 = self.network_camera(first.camera), self.network_camera(second.camera)
         map1, map2 = self.network(self.network_input(first), self.network_input(second))
         z, confidence = _depth_of_first(map1, inner, first.camera)
         factors = factors_to_camera(inner, map1.points[0], map1.confidence[0])
         points, confidence2 = map2.points[0] * map2.points.new_tensor(factors), map2.confidence[0]
-        return Pair(z, confidence, find_pose(points, confidence2, inner2))
+        return MultiView(z, confidence, (find_pose(points, confidence2, inner2),))
 
     @torch.inference_mode()
     def estimate_camera(self, rgb: Tensor) -> Camera:

@@ -47,6 +47,8 @@ def targets(settings: Settings, preset: Preset, device: torch.device) -> list[Ta
     if named not in ('auto', *ENGINES):
         raise ConfigError(f'{VARIABLE} is {named!r}; it is auto or one of {", ".join(ENGINES)}')
     reason = getattr(import_module(f'depth_ros.models.{preset.family}'), 'NOT_EXPORTED', '')
+    if settings.two_views.mode != 'off':
+        reason = reason or 'several views at once are not exported'
     if reason and (named not in ('auto', TORCH) or is_of_openvino(settings.device)):
         raise ConfigError(
             f'{preset.name} runs in torch only: {reason}. Set engine to {TORCH!r} and device to '

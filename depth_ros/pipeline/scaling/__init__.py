@@ -34,7 +34,7 @@ class Scaling:
         kind: meaning of the predictions.
         two_views: `two_views.mode` is not 'off'.
         anchors: `anchors.sources` names some.
-        takes_pairs: the network can use two views; for the message only.
+        takes_views: the network can use several views; for the message only.
 
     Raises:
         ConfigError: the method cannot use this kind (the message lists those that can), or other
@@ -51,11 +51,11 @@ class Scaling:
         *,
         two_views: bool = False,
         anchors: bool = False,
-        takes_pairs: bool = False,
+        takes_views: bool = False,
     ) -> None:
         self.method = settings.method
         if self.method == 'auto':
-            self.method = 'anchors' if anchors else _automatic(kind, two_views, takes_pairs)
+            self.method = 'anchors' if anchors else _automatic(kind, two_views, takes_views)
         fitting = [name for name, method in METHODS.items() if kind in method.ACCEPTS]
         if self.method not in fitting:
             raise ConfigError(
@@ -112,7 +112,7 @@ class Scaling:
         return z
 
 
-def _automatic(kind: Kind, two_views: bool, takes_pairs: bool) -> str:
+def _automatic(kind: Kind, two_views: bool, takes_views: bool) -> str:
     if kind is Kind.SCALE_INVARIANT and two_views:
         return 'baseline'
     if kind is Kind.METRIC:
@@ -122,7 +122,7 @@ def _automatic(kind: Kind, two_views: bool, takes_pairs: bool) -> str:
     two_views_remedy = "two_views.mode to 'stereo' or 'motion' (a known baseline), or "
     raise ConfigError(
         f'the network is {kind.value}: its output is not metric, and scaling.method is auto. Set '
-        f'{two_views_remedy if takes_pairs else ""}anchors.sources to what measures depth (a '
+        f'{two_views_remedy if takes_views else ""}anchors.sources to what measures depth (a '
         "LiDAR, odometry, the camera's height; depth-ros run: --anchors FILE), or scaling.method "
         "to 'constant' and scaling.scale to a measured factor, or choose a metric preset such as "
         'depth_anything_v3_metric_large.'

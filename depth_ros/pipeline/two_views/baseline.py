@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Method `baseline`: metric scale from a known distance of two views.
+"""Method `baseline`: metric scale from known distances of the cameras of two views or more.
 
-scale = |t known| / |t estimated|. The known distance comes from a stereo calibration or odometry.
-A network of two views may choose another unit for each pair; `spread` measures how much it varies.
+scale = |t known| / |t estimated|, and for more than two views the factor between both sets of
+camera positions. The known distances come from a stereo calibration or odometry. A network may
+choose another unit for each pair; `spread` measures how much it varies.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,25 +30,49 @@ def to_metres(prediction: Prediction, camera: Camera) -> Tensor:
     return prediction.values
 
 
+def position_scale(estimated: NDArray[np.float64], known: NDArray[np.float64]) -> float:
+    """Factor c of the similarity that moves known positions closest to estimated ones.
+
+    Args:
+        estimated: (V, 3), V >= 2.
+        known: (V, 3), not all at one place.
+
+    Returns:
+        c >= 0 that minimises sum |estimated - (c R known + t)|^2 over rotations R and shifts t. It
+        needs the singular values only, so it is also defined for positions on a line, of which R
+        is not unique; for two it is the ratio of their distances.
+
+    Source: Umeyama 1991, Least-squares estimation of transformation parameters.
+    """
+    p, g = estimated - estimated.mean(0), known - known.mean(0)
+    u, d, v = np.linalg.svd(p.T @ g)
+    d[2] *= np.sign(np.linalg.det(u) * np.linalg.det(v))
+    return float(d.sum() / (g**2).sum())
+
+
 class BaselineScale:
-    """Estimates the metric scale of `Pair`s, smoothed over pairs as a mean of logarithms.
+    """Estimates the metric scale of `MultiView`s, smoothed over them as a mean of logarithms.
+
+    A pair is the first view with one of the others.
 
     Args:
         min_baseline_m: minimum distance between the cameras [m].
         min_inliers: minimum fraction of pixels that agree with the pose, 0..1.
         max_error: maximum relative standard deviation of the estimated distance; above it the
             motion cannot be distinguished from a pure rotation.
-        max_angle_deg: maximum angle between the estimated and the known direction of the second
+        max_angle_deg: maximum angle between the estimated and the known direction of the other
             camera [deg], if it is known.
-        memory: number of pairs over which the scale is averaged; 1 disables smoothing.
+        max_rotation_deg: maximum angle of the rotation between its estimated and known axes [deg].
+        memory: number of runs over which the scale is averaged; 1 disables smoothing.
 
     Attributes:
-        scale: metres per unit of the network; None before the first accepted pair.
-        spread: relative standard deviation of the scale of a pair (0.05 is 5 %); before the second
-            pair, computed from the covariance of the pose.
-        measured: scale of the latest accepted pair alone; None before the first.
-        accepted: number of accepted pairs.
-        refused: reason why the latest pair was refused, with values; '' if it was accepted.
+        scale: metres per unit of the network; None before the first accepted run.
+        spread: relative standard deviation of the scale of a run (0.05 is 5 %); before the second
+            run, and without smoothing, computed from the covariance of the poses.
+        measured: scale of the latest accepted run alone; None before the first.
+        accepted: number of runs of which at least one pair was used.
+        refused: reason why no pair of the latest run was used, with values; '' if one was.
+        used: whether each pair of the latest run was used.
     """
 
     def __init__(
@@ -56,10 +82,12 @@ class BaselineScale:
         min_inliers: float = 0.5,
         max_error: float = 0.2,
         max_angle_deg: float = 30.0,
+        max_rotation_deg: float = 10.0,
         memory: int = 10,
     ) -> None:
         self._min_baseline_m, self._min_inliers = min_baseline_m, min_inliers
         self._max_error, self._max_angle_deg = max_error, max_angle_deg
+        self._max_rotation_deg = max_rotation_deg
         self._memory = max(1, memory)
         self.reset()
 
@@ -70,28 +98,36 @@ class BaselineScale:
         self.measured: float | None = None
         self.accepted = 0
         self.refused = ''
+        self.used: list[bool] = []
         self._variance = 0.0
 
-    def update(self, pose: Pose | None, known: NDArray[np.float64] | float) -> float | None:
-        """Update the scale with a pair, or refuse the pair.
+    def update(
+        self, poses: Sequence[Pose | None], known: Sequence[NDArray[np.float64] | float]
+    ) -> float | None:
+        """Update the scale with the pairs of a run, or refuse them.
 
         Args:
-            pose: estimated pose of the second camera; None if none was found.
-            known: true T_first_second, (4, 4) with translation [m], or only the distance between
-                the cameras [m].
+            poses: estimated poses of the other cameras; None where none was found.
+            known: true T_first_other of each, (4, 4) with translation [m], or, of two views, only
+                the distance between the cameras [m].
 
         Returns:
-            `scale`, which a refused pair does not change.
+            `scale`, which refused pairs do not change.
         """
-        self.refused = self._reason_to_refuse(pose, known)
+        pairs = list(zip(poses, known, strict=True))
+        reasons = [self._reason_to_refuse(pose, metres) for pose, metres in pairs]
+        self.used = [not reason for reason in reasons]
+        self.refused = '' if any(self.used) else reasons[0]
+        for reason in filter(None, reasons):
+            log.debug('pair not used for the scale: %s', reason)
         if self.refused:
-            log.debug('pair not used for the scale: %s', self.refused)
             return self.scale
-        assert pose is not None  # otherwise it was refused
-        self.measured = _metres(known) / pose.length
+        usable = [(p, k) for (p, k), used in zip(pairs, self.used, strict=True) if p and used]
+        self.measured = _scale_of(usable)
+        variance = float(np.mean([(pose.length_std / pose.length) ** 2 for pose, _ in usable]))
         self.accepted += 1
-        if self.scale is None:
-            self.scale, self._variance = self.measured, (pose.length_std / pose.length) ** 2
+        if self.scale is None or self._memory == 1:
+            self.scale, self._variance = self.measured, variance
         else:
             weight = 1 / min(self.accepted, self._memory)  # arithmetic mean until memory is full
             step = math.log(self.measured / self.scale)
@@ -121,7 +157,28 @@ class BaselineScale:
                     f'estimated direction is {angle:.0f} deg from the known one; '
                     f'the maximum is {self._max_angle_deg:g} deg'
                 )
+            turned = _angle_deg(known[:3, :3].T @ pose.T_first_second[:3, :3])
+            if turned > self._max_rotation_deg:
+                return (
+                    f'estimated axes are turned by {turned:.0f} deg from the known ones; '
+                    f'the maximum is {self._max_rotation_deg:g} deg'
+                )
         return ''
+
+
+def _scale_of(pairs: Sequence[tuple[Pose, NDArray[np.float64] | float]]) -> float:
+    """Metres per unit of the network."""
+    if len(pairs) == 1:
+        pose, known = pairs[0]
+        return _metres(known) / pose.length
+    origin = np.zeros(3)  # of the first camera
+    estimated = np.stack([origin, *(pose.T_first_second[:3, 3] for pose, _ in pairs)])
+    metres = np.stack([origin, *(k[:3, 3] for _, k in pairs if isinstance(k, np.ndarray))])
+    return 1 / position_scale(estimated, metres)
+
+
+def _angle_deg(rotation: NDArray[np.float64]) -> float:
+    return math.degrees(math.acos(min(max((float(np.trace(rotation)) - 1) / 2, -1.0), 1.0)))
 
 
 def _metres(known: NDArray[np.float64] | float) -> float:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Earlier frames of a moving camera, from which a second view is chosen.
+"""Earlier frames of a moving camera, from which further views are chosen.
 
-A good second view has enough parallax to measure depth, and enough overlap with the present image.
-Both are computed from the known poses for a few pixels at the median depth of the scene.
+A good view has enough parallax to measure depth, and enough overlap with the present image. Both
+are computed from the known poses for a few pixels at the median depth of the scene.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Keyframe:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A keyframe as the second view of the present frame.
+    """A keyframe as a further view of the present frame.
 
     Args:
         keyframe: the earlier frame.
@@ -64,7 +64,7 @@ class Match:
 
 
 class Keyframes:
-    """Buffer of recent frames that may become the second view.
+    """Buffer of recent frames that may become further views.
 
     Args:
         capacity: maximum number of frames; beyond it the frame closest to its neighbours is
@@ -131,9 +131,13 @@ class Keyframes:
         return True
 
     def best(
-        self, frame: Frame, T_odom_camera: Pose4x4, median_depth_m: float | None = None
-    ) -> Match | None:
-        """Choose the best second view of `frame`.
+        self,
+        frame: Frame,
+        T_odom_camera: Pose4x4,
+        median_depth_m: float | None = None,
+        count: int = 1,
+    ) -> list[Match]:
+        """Choose the best further views of `frame`.
 
         Frames older than `max_age_s` are removed; if time went back, all are.
 
@@ -141,24 +145,31 @@ class Keyframes:
             frame: present frame; it need not have been added.
             T_odom_camera: (4, 4) pose of its optical frame [m].
             median_depth_m: depth of the scene [m]; `first_depth_m` if None or not positive.
+            count: maximum number of views.
 
         Returns:
-            The keyframe whose parallax is closest to `wanted_parallax_deg`, as a ratio; None if no
-            frame is within the limits of parallax and overlap.
+            Keyframes within the limits of parallax and overlap; there may be none. The first is
+            that whose parallax is closest to `wanted_parallax_deg`, as a ratio. Each next one is
+            the farthest from all cameras before it, which sees the scene from another side; one
+            that is closer than `min_motion_m` to any of them is not taken.
         """
         self._remove_old(frame.stamp_ns)
         depth = median_depth_m if median_depth_m and median_depth_m > 0 else self._first_depth_m
-        found: Match | None = None
-        for keyframe in self._frames:
+        left = []
+        for keyframe in reversed(self._frames):  # of two equal ones the later is taken
             match = _match(keyframe, frame.camera, T_odom_camera, depth)
-            if match.overlap < self._min_overlap:
-                continue
-            if not self._min_parallax_deg <= match.parallax_deg <= self._max_parallax_deg:
-                continue
-            # of two equal ones the later
-            if found is None or self._deviation(match) <= self._deviation(found):
-                found = match
-        return found
+            in_limits = self._min_parallax_deg <= match.parallax_deg <= self._max_parallax_deg
+            if in_limits and match.overlap >= self._min_overlap:
+                left.append(match)
+        if not left:
+            return []
+        chosen = [min(left, key=self._deviation)]
+        while len(chosen) < count:
+            farthest = max(left, key=lambda match: _distance(match, chosen))
+            if _distance(farthest, chosen) < self._min_motion_m:
+                break
+            chosen.append(farthest)
+        return chosen
 
     def _deviation(self, match: Match) -> float:
         return abs(math.log(match.parallax_deg / self._wanted_parallax_deg))
@@ -169,6 +180,12 @@ class Keyframes:
             self.clear()  # a bag was restarted, and its odometry with it
         since = now_ns - self._max_age_ns
         self._frames = [k for k in self._frames if k.frame.stamp_ns >= since]
+
+
+def _distance(match: Match, others: list[Match]) -> float:
+    """Distance of its camera from the nearest of the others and of the present frame [m]."""
+    positions = np.stack([np.zeros(3), *(other.T_first_second[:3, 3] for other in others)])
+    return float(np.linalg.norm(positions - match.T_first_second[:3, 3], axis=1).min())
 
 
 def _match(keyframe: Keyframe, camera: Camera, T_odom_camera: Pose4x4, depth: float) -> Match:

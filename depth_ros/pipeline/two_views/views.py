@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metric depth from two views: a second camera, or an earlier frame of a moving camera.
+"""Metric depth from several views: a second camera, or earlier frames of a moving camera.
 
 The output of the network is correct up to one scale factor. `scaling.method` baseline measures it
 with a known distance between the cameras; until then `ScaleError` is raised with the reason.
@@ -8,34 +8,37 @@ with a known distance between the cameras; until then `ScaleError` is raised wit
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from depth_ros.core.errors import ConfigError, ScaleError
 from depth_ros.core.geometry import undistort
 from depth_ros.core.stamps import went_back
 from depth_ros.core.types import DepthMap, Frame, Pose, Prediction
-from depth_ros.models import TakesPairs
+from depth_ros.models import TakesViews
 from depth_ros.parameters.settings import TwoViewSettings
 from depth_ros.pipeline.depth_pipeline import Pipeline, Snapshot
 from depth_ros.pipeline.filters import Filters
 from depth_ros.pipeline.two_views.baseline import BaselineScale
-from depth_ros.pipeline.two_views.keyframes import Keyframes
+from depth_ros.pipeline.two_views.keyframes import Keyframes, Match
 from depth_ros.pipeline.two_views.poses import Pose4x4
 
 #: preferred parallax of a second view, within the limits of the settings [deg]
 WANTED_PARALLAX_DEG = 7.0
+#: earlier frames that are stored for each further view
+STORED_PER_VIEW = 10
 
 
 class TwoViews:
-    """Base of `SecondCamera` and `EarlierFrame`: predicts from pairs and measures their scale.
+    """Base of `SecondCamera` and `EarlierFrame`: predicts from views and measures their scale.
 
     Args:
-        pipeline: of a model that `TakesPairs`.
+        pipeline: of a model that `TakesViews`.
         settings: parameters `two_views.*`.
 
     Raises:
@@ -46,15 +49,19 @@ class TwoViews:
     """
 
     def __init__(self, pipeline: Pipeline, settings: TwoViewSettings) -> None:
-        if not isinstance(pipeline.model, TakesPairs):
+        if not isinstance(pipeline.model, TakesViews):
             raise ConfigError(
                 f'{type(pipeline.model).__name__} takes one view only: set two_views.mode to off'
             )
         self.pipeline = pipeline
-        self.model: TakesPairs = pipeline.model
+        self.model: TakesViews = pipeline.model
         self.filters = Filters()
         self.scale = BaselineScale(
-            min_baseline_m=settings.min_baseline, min_inliers=settings.min_inliers
+            min_baseline_m=settings.min_baseline,
+            min_inliers=settings.min_inliers,
+            max_angle_deg=settings.max_direction_error,
+            max_rotation_deg=settings.max_rotation_error,
+            memory=self.model.scale_memory,
         )
         self.views = ''
 
@@ -84,24 +91,25 @@ class TwoViews:
             raise ScaleError(f'no depth is published before its scale is known: {reason}')
         return self.scale.scale
 
-    def _pair(
+    def _together(
         self,
-        first: Frame,
-        second: Frame,
-        known: NDArray[Any] | float,
+        frames: list[Frame],
+        known: Sequence[Pose4x4] | float,
         valid: Tensor | None,
         snapshot: Snapshot,
     ) -> DepthMap:
-        """Update the scale with the pair, both undistorted, and return depth of `first`."""
-        pair = self.model.predict_pair(first, second)
-        self.scale.update(pair.pose, known)
+        """Update the scale with the views, all undistorted, and return depth of the first."""
+        poses = None if isinstance(known, float) else known
+        found = self.model.predict_views(frames, poses)
+        self.scale.update(found.poses, [known] if isinstance(known, float) else known)
         factor = self._factor(snapshot)
         kind = self.pipeline.model.kind
-        prediction = Prediction(pair.z, kind, confidence=pair.confidence)
+        prediction = Prediction(found.z, kind, confidence=found.confidence)
+        first = frames[0]
         depth = self.pipeline.depth_map(prediction, first, snapshot, valid, factor, self.filters)
         depth.ensure_finite()
         # the pose of a refused pair is not published either
-        accepted = None if self.scale.refused else pair.pose
+        accepted = found.poses[0] if self.scale.used[0] else None
         pose = self._metric(accepted, factor, snapshot) if accepted else None
         return replace(depth, pose=pose)
 
@@ -136,20 +144,24 @@ class SecondCamera(TwoViews):
         first, valid = undistort(first)
         second, _ = undistort(second)
         self.views = 'two cameras'
-        return self._pair(first, second, known, valid, snapshot)
+        poses = [known] if isinstance(known, np.ndarray) else float(known)
+        return self._together([first, second], poses, valid, snapshot)
 
 
 class EarlierFrame(TwoViews):
     """Depth from a moving camera with odometry; from one view if no earlier frame is suitable.
 
-    With one view the network may choose another unit than with two. The scale of the pairs is used
+    With `two_views.views` above 2 several earlier frames are used, as far as there are some. With
+    one view the network may choose another unit than with two; the latest scale is used
     nevertheless, as there is no better one.
     """
 
     def __init__(self, pipeline: Pipeline, settings: TwoViewSettings) -> None:
         super().__init__(pipeline, settings)
         low, high = settings.min_parallax, settings.max_parallax
+        self._others = settings.views - 1
         self.keyframes = Keyframes(
+            capacity=STORED_PER_VIEW * self._others,
             min_parallax_deg=low,
             max_parallax_deg=high,
             wanted_parallax_deg=min(max(WANTED_PARALLAX_DEG, low), high),
@@ -171,7 +183,8 @@ class EarlierFrame(TwoViews):
             why: reason why the pose is not known.
 
         Returns:
-            Depth for the undistorted camera; with the pose of the earlier frame if one was used.
+            Depth for the undistorted camera; with the pose of the best earlier frame if one was
+            used.
 
         Raises:
             ScaleError: no pair has defined the scale yet.
@@ -183,19 +196,23 @@ class EarlierFrame(TwoViews):
             self.scale.reset()
             self._newest_ns = 0
         self._newest_ns = max(self._newest_ns, frame.stamp_ns)
-        match = None
+        matches: list[Match] = []
         if T_odom_camera is not None:
-            match = self.keyframes.best(frame, T_odom_camera, self._depth_m)
+            matches = self.keyframes.best(frame, T_odom_camera, self._depth_m, self._others)
             self.keyframes.add(frame, T_odom_camera)
             why = (
                 f'no earlier frame sees the scene with {self._limits} of parallax; '
                 'the camera has to move'
             )
-        if match is None:
-            depth = self._single(frame, valid, why, snapshot)
+        if matches:
+            parallax = ', '.join(f'{match.parallax_deg:.1f}' for match in matches)
+            count = 'two' if len(matches) == 1 else str(1 + len(matches))
+            self.views = f'{count}, {parallax} deg of parallax'
+            frames = [frame, *(match.keyframe.frame for match in matches)]
+            known = [match.T_first_second for match in matches]
+            depth = self._together(frames, known, valid, snapshot)
         else:
-            self.views = f'two, {match.parallax_deg:.1f} deg of parallax'
-            depth = self._pair(frame, match.keyframe.frame, match.T_first_second, valid, snapshot)
+            depth = self._single(frame, valid, why, snapshot)
         z = depth.z[::8, ::8]  # every eighth pixel is enough for a median
         z = z[torch.isfinite(z)]
         if len(z) and self.scale.scale is not None:
