@@ -402,10 +402,7 @@ def test_layers_of_several_views_are_loaded_if_they_are_needed(tmp_path):
 def plane(camera, T_world_camera, normal, distance):
     """Depth (h, w) of the plane normal . X = distance, in the frame of a camera."""
     u, v = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
-    rays = np.stack(
-        ((u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones(u.shape)), 2
-    )
-    rays = rays @ T_world_camera[:3, :3].T
+    rays = pixel_rays(u, v, camera) @ T_world_camera[:3, :3].T
     return torch.tensor((distance - T_world_camera[:3, 3] @ normal) / (rays @ normal))
 
 
