@@ -8,13 +8,15 @@ import fcntl
 import http.client
 import logging
 import os
+import socket
 import urllib.error
 import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies
 
 from depth_ros.checkpoints.cache import cache_directory, checksum
 from depth_ros.core.errors import WeightsError
@@ -84,6 +86,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _fetch(url: str, sums: Mapping[str, str], part: Path, path: Path) -> Path:
+    _check_connection(url)
     for _ in range(ATTEMPTS):
         if _resume(url, part):
             break
@@ -116,6 +119,24 @@ def _is_intact(archive: Path) -> bool:
             return opened.testzip() is None
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError):
         return False
+
+
+def _check_connection(url: str, timeout_s: float = 5.0) -> None:
+    """Refuse at once what would be waited for, where packets are dropped.
+
+    Raises:
+        WeightsError: no connection to the server can be opened.
+    """
+    if getproxies():  # the client knows what to do with them
+        return
+    server = urlsplit(url)
+    port = server.port or {'https': 443, 'http': 80}[server.scheme]
+    try:
+        socket.create_connection((server.hostname or '', port), timeout_s).close()
+    except OSError as error:
+        raise WeightsError(
+            f'{url} cannot be reached ({error}); download it elsewhere and set weights:=<path>'
+        ) from error
 
 
 def _resume(url: str, part: Path) -> bool:

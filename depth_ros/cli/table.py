@@ -11,7 +11,7 @@ from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Kind
 from depth_ros.models import PRESETS, Preset
 from depth_ros.models.facts import described_kind, facts
-from depth_ros.pipeline.choose_model import WITH_GPU, WITHOUT_GPU
+from depth_ros.pipeline.choose_model import WITH_GPU, WITHOUT_GPU, WITHOUT_OPENVINO
 
 _METRES = {
     Kind.METRIC: 'yes',
@@ -110,7 +110,7 @@ def execute(args: argparse.Namespace) -> None:
         print('  '.join(c.ljust(w) for c, w in zip(cells, widths, strict=True)).rstrip())
     if not words:
         print(
-            f'\nmodel auto takes {WITH_GPU} with a GPU and {WITHOUT_GPU} without one; '
-            'docs/networks.md says which to take otherwise, and depth-ros models --recommend asks '
-            'this machine'
+            f'\nmodel auto takes {WITH_GPU} with a GPU, and without one {WITHOUT_GPU} if openvino '
+            f'is installed, else {WITHOUT_OPENVINO}; docs/networks.md says which to take otherwise, '
+            'and depth-ros models --recommend asks this machine'
         )

@@ -182,6 +182,9 @@ def depth_to_camera(z: Tensor, source: Camera, target: Camera) -> Tensor:
         image of `source`.
     """
     valid = torch.isfinite(z)
+    if z.device.type == 'cpu' and valid.all():  # asking a GPU would wait for it
+        values = to_camera(z, source, target, 'linear')
+        return torch.where(covered_pixels(source, target, z.device), values, torch.nan)
     weight = to_camera(valid.to(z.dtype), source, target, 'linear')
     values = to_camera(torch.where(valid, z, 0.0), source, target, 'linear') / weight
     valid = (weight >= 0.5) & covered_pixels(source, target, z.device)

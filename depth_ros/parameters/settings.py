@@ -578,8 +578,9 @@ class Settings:
     model: str = setting(
         'auto',
         'Network: a preset of docs/networks.md, or auto: with a GPU '
-        'depth_anything_v3_metric_large, without one depth_anything_v2_metric_indoor_small, '
-        'and nano with a warning where their weights cannot be downloaded.',
+        'depth_anything_v3_metric_large; without one fastdepth_nyu where openvino is installed, '
+        'else depth_anything_v2_metric_indoor_small; and nano with a warning where their weights '
+        'cannot be downloaded.',
         'You want other accuracy, speed or licence.',
     )
     cameras: list[str] = setting(

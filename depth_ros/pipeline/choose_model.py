@@ -16,12 +16,20 @@ from depth_ros.core.errors import ConfigError, WeightsError
 from depth_ros.parameters import layers
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.abilities import check_abilities
+from depth_ros.pipeline.device import is_of_openvino
+from depth_ros.pipeline.engines import TORCH
 
 log = logging.getLogger(__name__)
 
 WITH_GPU = 'depth_anything_v3_metric_large'
-WITHOUT_GPU = 'depth_anything_v2_metric_indoor_small'
+WITHOUT_GPU = 'fastdepth_nyu'  #: in milliseconds on one thread, where OpenVINO is installed
+WITHOUT_OPENVINO = 'depth_anything_v2_metric_indoor_small'
 WITHOUT_WEIGHTS = 'nano'
+INDOORS = (
+    'It was trained indoors, and sees 59 x 46 degrees of the image. For streets, a wider view or '
+    f'more detail, in seconds instead of milliseconds, set model to {WITHOUT_OPENVINO} or another '
+    'of docs/networks.md'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +67,9 @@ def resolve(given: Mapping[str, Any]) -> tuple[dict[str, Any], Settings, ModelCh
 def choose_model(settings: Settings) -> ModelChoice:
     """The preset that `settings.model` names; for auto one that fits this machine.
 
-    auto takes `WITH_GPU` or `WITHOUT_GPU` and downloads its weights where they are not at hand.
-    Where that fails it takes `WITHOUT_WEIGHTS`, with a warning.
+    auto takes `WITH_GPU`, or without a GPU `WITHOUT_GPU` where OpenVINO is installed and else
+    `WITHOUT_OPENVINO`. It downloads the weights where they are not at hand. Where that fails it
+    takes the next of these, and at last `WITHOUT_WEIGHTS` with a warning.
 
     Raises:
         ConfigError: model is auto with weights of the user's, or the network that auto takes
@@ -76,20 +85,42 @@ def choose_model(settings: Settings) -> ModelChoice:
     gpu = settings.device.startswith('cuda') or (
         settings.device == 'auto' and torch.cuda.is_available()
     )
-    preset = models.get(WITH_GPU if gpu else WITHOUT_GPU)
-    check_abilities(settings, preset)
     reason = f'model auto, {"with" if gpu else "without"} a GPU'
-    try:
-        find_weights('', preset.source)
-    except WeightsError as error:
-        log.warning(
-            'model is auto, but the weights of %s are not available (%s). %s is used instead: it '
-            'has seen synthetic images only, its metres in a real scene are rough. Do not use it '
-            'for navigation. Connect this machine to the internet once, or set model and weights',
-            preset.name, error, WITHOUT_WEIGHTS,
+    missing = {}
+    for name in (WITH_GPU,) if gpu else (WITHOUT_GPU, WITHOUT_OPENVINO):
+        preset = models.get(name)
+        check_abilities(settings, preset)
+        if name == WITHOUT_GPU and not _leaves_arithmetic(settings):
+            continue
+        try:
+            models.check_libraries(preset, '')
+        except ConfigError as error:
+            log.info('model is auto, but not %s: %s', name, error)
+            continue
+        try:
+            find_weights('', preset.source)
+        except WeightsError as error:
+            missing[name] = str(error)
+            continue
+        log.info(
+            'model is auto: %s, for a machine %s a GPU%s', name, 'with' if gpu else 'without',
+            f'. {INDOORS}' if name == WITHOUT_GPU else '',
         )  # fmt: skip
-        return ModelChoice(WITHOUT_WEIGHTS, f'{reason}, weights of {preset.name} not available')
-    log.info(
-        'model is auto: %s, for a machine %s a GPU', preset.name, 'with' if gpu else 'without'
+        return ModelChoice(name, reason)
+    log.warning(
+        'model is auto, but the weights of %s are not available (%s). %s is used instead: it '
+        'has seen synthetic images only, its metres in a real scene are rough. Do not use it '
+        'for navigation. Connect this machine to the internet once, or set model and weights',
+        ' and '.join(missing), '; '.join(missing.values()), WITHOUT_WEIGHTS,
+    )  # fmt: skip
+    unavailable = f'weights of {" and ".join(missing)} not available'
+    return ModelChoice(WITHOUT_WEIGHTS, f'{reason}, {unavailable}')
+
+
+def _leaves_arithmetic(settings: Settings) -> bool:
+    """Whether a network of integers, run by one library only, is what the parameters allow."""
+    return (
+        settings.engine in ('auto', TORCH)
+        and settings.precision in ('auto', 'fp32')
+        and not is_of_openvino(settings.device)
     )
-    return ModelChoice(preset.name, reason)

@@ -218,12 +218,27 @@ def test_without_openvino_the_remedy_is_named_at_once(monkeypatch, weights):
     models.check_libraries(preset, 'mine.onnx')  # onnxruntime runs it
 
 
+def test_what_the_training_camera_does_not_see_is_a_warning(tmp_path, caplog):
+    path = mean_of_channels(tmp_path / 'n.tflite', BYTES, FINE)
+    model = load(path, training_camera=[60.0, 60.0, 31.5, 23.5])
+    model.predict(Frame(picture(), CAM))  # the trial image
+    model.predict(Frame(picture(), CAM))
+    assert not caplog.records
+    wide = Camera(64, 48, 30.0, 30.0, 31.5, 23.5)
+    for _ in range(2):
+        assert model.predict(Frame(picture(), wide)).values.isnan().double().mean() > 0.7
+    (record,) = caplog.records
+    assert 'only 25 % of images of 64x48 are within the view' in record.getMessage()
+
+
 def test_a_preset_without_weights_runs_the_downloaded_file(data, tmp_path, monkeypatch):
     monkeypatch.setenv('DEPTH_ROS_CACHE', str(tmp_path))
     shutil.copy(data / 'weights' / 'fastdepth' / 'fast_depth_224.tflite', tmp_path)
     pipeline, choices = build.load({'model': 'fastdepth_nyu', 'device': 'cpu'})
     assert choices.weights == str(tmp_path / 'fast_depth_224.tflite')
     assert choices.licence == 'MIT' and choices.kind == 'metric'
+    assert choices.engine.startswith('openvino ')
+    assert choices.engine_values()['engine'] == 'torch'  # for another machine
     frame, truth = real(data / 'images' / 'nyu_raw_00000')
     z = pipeline(frame).z.numpy()
     valid = (truth > 0) & np.isfinite(z)

@@ -32,6 +32,8 @@ from depth_ros.parameters.settings import Onnx
 
 log = logging.getLogger(__name__)
 
+#: share of an image below which it is a warning that the rest is not seen
+SEEN = 0.7
 #: why `engine` has no effect
 NOT_EXPORTED = 'its file is run as it is, by onnxruntime or OpenVINO'
 
@@ -45,6 +47,9 @@ class OnnxModel:
         ports: its inputs and outputs.
         size: (h, w) of the network input.
         device: device of the frames.
+
+    Attributes:
+        runtime: library that runs the file.
     """
 
     def __init__(
@@ -58,12 +63,13 @@ class OnnxModel:
         self.kind = Kind(description.kind)
         self.runtime = session.runtime
         self.session = session
+        self.runtime = session.runtime
         self.description = description
         self.ports = ports
         self.height, self.width = size
         self.resizing = Resizing(description, size)
         self._ran = False
-        self._warned: set[tuple[int, int]] = set()
+        self._seen: set[tuple[float, ...]] = set()  # cameras
         self.mean = torch.tensor(description.mean, device=device)[:, None, None]
         self.std = torch.tensor(description.std, device=device)[:, None, None]
 
@@ -81,7 +87,7 @@ class OnnxModel:
             InferenceError: the network fails, or its output is no map of one channel.
         """
         camera = frame.camera
-        self._warn_of_another_shape(frame)
+        self._warn_of_images(frame)
         inner = self.resizing.camera(camera)
         depth, sky, confidence = (
             None if y is None else torch.from_numpy(y).to(frame.rgb.device)
@@ -104,14 +110,27 @@ class OnnxModel:
             sky=None if is_sky is None else self.resizing.mask(is_sky, camera),
         )
 
-    def _warn_of_another_shape(self, frame: Frame) -> None:
-        """Padding is expected unless the description says for which images the network is."""
+    def _warn_of_images(self, frame: Frame) -> None:
+        """Warn once of images that are padded, or not seen as a whole.
+
+        Padding is expected unless the description says for which images the network is.
+        """
         first, self._ran = not self._ran, True  # a trial image, which may have any shape
         made_for, camera = self.description.image_size, frame.camera
-        if first or not any(made_for) or camera.size in self._warned:
+        key = (*camera.size, camera.fx, camera.fy, camera.cx, camera.cy)
+        if first or key in self._seen:
             return
-        self._warned.add(camera.size)
-        if self.resizing.pads(camera):
+        self._seen.add(key)
+        if any(self.description.training_camera):
+            share = self.resizing.share(camera, frame.rgb.device)
+            if share < SEEN:
+                log.warning(
+                    'only %.0f %% of images of %dx%d are within the view of the camera that this '
+                    'network was trained with; the rest has no depth. For the whole image set '
+                    'model to another network',
+                    100 * share, camera.width, camera.height,
+                )  # fmt: skip
+        if any(made_for) and self.resizing.pads(camera):
             log.warning(
                 'images of %dx%d are padded to the shape of %dx%d, for which this file was '
                 'made: its depth may be far off. Export it for the shape of your images '

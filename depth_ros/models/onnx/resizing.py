@@ -66,6 +66,10 @@ class Resizing:
         """Whether images of `camera` have not the shape of the canvas."""
         return self._canvas(camera) != (camera.width, camera.height)
 
+    def share(self, camera: Camera, device: torch.device) -> float:
+        """Share of the pixels of an image that the network sees, 0..1."""
+        return float(covered_pixels(self.camera(camera), camera, device).double().mean())
+
     def image(self, frame: Frame, inner: Camera) -> Tensor:
         """The image as `inner` sees it, (3, h, w) float32 in 0..1; outside, its edge repeats."""
         fills = not any(self._trained) and not self.pads(frame.camera)
