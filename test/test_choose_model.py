@@ -10,9 +10,9 @@ import torch
 from huggingface_hub import constants
 from test_weights_hub import be_at, hub  # noqa: F401  (a fixture)
 
-from depth_ros.models.facts import described_kind
 from depth_ros.core.errors import ConfigError
 from depth_ros.models import PRESETS
+from depth_ros.models.facts import described_kind
 from depth_ros.models.onnx import by_openvino
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.choose_model import (
@@ -82,7 +82,7 @@ def test_auto_takes_a_network_for_this_machine_and_downloads_it(
 
 def test_the_networks_of_auto_are_unrestricted_and_metric():
     for name in TAKEN.values():
-        kind = described_kind(name, PRESETS[name]).value
+        kind = described_kind(PRESETS[name]).value
         assert not PRESETS[name].source.restricted and kind in ('metric', 'canonical')
 
 

@@ -111,6 +111,6 @@ def execute(args: argparse.Namespace) -> None:
     if not words:
         print(
             f'\nmodel auto takes {WITH_GPU} with a GPU, and without one {WITHOUT_GPU} if openvino '
-            f'is installed, else {WITHOUT_OPENVINO}; docs/networks.md says which to take otherwise, '
-            'and depth-ros models --recommend asks this machine'
+            f'is installed, else {WITHOUT_OPENVINO}; docs/networks.md says which to take '
+            'otherwise, and depth-ros models --recommend asks this machine'
         )
