@@ -159,7 +159,6 @@ def build(
         device=describe(device) if target.device == str(device) else target.device,
         precision=loaded.precision,
         engine=loaded.engine,
-        run_as=target.engine,
         target=target,
         weights=str(path) if path else 'none needed',
         licence=preset.source.licence,

@@ -63,7 +63,6 @@ class OnnxModel:
         self.kind = Kind(description.kind)
         self.runtime = session.runtime
         self.session = session
-        self.runtime = session.runtime
         self.description = description
         self.ports = ports
         self.height, self.width = size
