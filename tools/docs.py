@@ -54,6 +54,7 @@ GROUPS = {
 }  # fmt: skip
 #: prefix -> (title, introduction)
 PREFIXES = {
+    'undistort': ('Lens', 'See [Cameras and drivers](cameras.md#lenses).'),
     'range': ('Depth range', ''),
     'filters': ('Filters', 'See [Filters](filters.md).'),
     'scaling': ('Metres', 'See [Metres](metres.md).'),

@@ -16,6 +16,8 @@ DISTORTION_MODELS = {
     'rational_polynomial': _POLYNOMIAL,
     'equidistant': (4,),
 }
+#: `undistort.zoom`: the intrinsics stay; no pixel without a source; all pixels of the lens
+KEEP_K, KEEP_VALID, KEEP_ALL = ZOOMS = 'keep_k', 'keep_valid', 'keep_all'
 CALIBRATE = 'Calibrate the camera (camera_calibration) and let the driver publish the result.'
 
 # Limits of what is a camera. The first two are in sides of the image, so that they hold for any

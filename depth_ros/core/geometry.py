@@ -112,11 +112,13 @@ def is_inside(u: Floats, v: Floats, camera: Camera) -> NDArray[np.bool_]:
     return inside
 
 
-def undistort(frame: Frame) -> tuple[Frame, Tensor | None]:
-    """Remove the lens distortion from a frame; intrinsics and size stay.
+def undistort(frame: Frame, target: Camera | None = None) -> tuple[Frame, Tensor | None]:
+    """Remove the lens distortion from a frame.
 
     Args:
         frame: of any supported distortion model.
+        target: pinhole of the undistorted frame, of the same size, such as `lens.pinhole` gives;
+            None for the intrinsics of the lens.
 
     Returns:
         The undistorted frame, and (H, W) bool, True where a pixel has a source in the original
@@ -132,9 +134,10 @@ def undistort(frame: Frame) -> tuple[Frame, Tensor | None]:
     on_cpu = frame.rgb.device.type == 'cpu'
     # OpenCV takes a quarter to a half of torch's time on a CPU
     remap = _by_opencv if on_cpu and max(camera.size) < _CV2_SIDE else _by_torch
-    rgb = remap(frame.rgb, camera)
-    valid = _valid(camera, str(frame.rgb.device))
-    return replace(frame, rgb=rgb, camera=camera.undistorted()), valid
+    target = camera.undistorted() if target is None else target
+    rgb = remap(frame.rgb, camera, target)
+    valid = _valid(camera, target, str(frame.rgb.device))
+    return replace(frame, rgb=rgb, camera=target), valid
 
 
 def undistort_depth(z: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
@@ -155,13 +158,13 @@ def undistort_depth(z: NDArray[np.float32], camera: Camera) -> NDArray[np.float3
     if not camera.is_distorted:
         return z
     check_undistortion(camera)
-    table = _undistortion(camera)
+    table = _undistortion(camera, camera.undistorted())
     moved = z[np.rint(table.y).astype(np.intp), np.rint(table.x).astype(np.intp)]
     return np.where(table.valid, moved, np.float32(np.nan))
 
 
 def check_undistortion(camera: Camera) -> list[str]:
-    """Judge what undistortion leaves of the images of a camera; cached.
+    """Judge what undistortion with the intrinsics of the lens leaves of its images; cached.
 
     Args:
         camera: with distortion.
@@ -172,7 +175,7 @@ def check_undistortion(camera: Camera) -> list[str]:
     Raises:
         CameraError: next to nothing is left.
     """
-    table = _undistortion(camera)
+    table = _undistortion(camera, camera.undistorted())
     text = (
         f'after undistortion {_percent(table.covered)} of the pixels have a source, and '
         f'{_percent(table.shown)} of the camera image is left: {camera.distortion_model} '
@@ -214,62 +217,50 @@ class _Undistortion:
     shown: float
 
 
-def _by_opencv(rgb: Tensor, camera: Camera) -> Tensor:
+def _by_opencv(rgb: Tensor, camera: Camera, target: Camera) -> Tensor:
     pixels = np.ascontiguousarray(rgb.numpy())
     remapped: Any = cv2.remap(
-        pixels, *_fixed_point(camera), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        pixels, *_fixed_point(camera, target), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     return torch.from_numpy(remapped)
 
 
-def _by_torch(rgb: Tensor, camera: Camera) -> Tensor:
-    grid = _grid(camera, str(rgb.device))
+def _by_torch(rgb: Tensor, camera: Camera, target: Camera) -> Tensor:
+    grid = _grid(camera, target, str(rgb.device))
     image = rgb.permute(2, 0, 1)[None].to(torch.float32)  # (1, 3, H, W)
     image = F.grid_sample(image, grid, mode='bilinear', padding_mode='border', align_corners=True)
     return image[0].round_().to(torch.uint8).permute(1, 2, 0).contiguous()
 
 
 @lru_cache(maxsize=TABLES)
-def _fixed_point(camera: Camera) -> tuple[Any, Any]:
+def _fixed_point(camera: Camera, target: Camera) -> tuple[Any, Any]:
     """Sources in 1/32 px, with which `cv2.remap` takes a sixth to a fourth less time."""
-    table = _undistortion(camera)
+    table = _undistortion(camera, target)
     return cv2.convertMaps(table.x, table.y, cv2.CV_16SC2)
 
 
 @lru_cache(maxsize=TABLES)
-def _valid(camera: Camera, device: str) -> Tensor:
+def _valid(camera: Camera, target: Camera, device: str) -> Tensor:
     """(H, W) bool, pixel has a source."""
-    return torch.from_numpy(_undistortion(camera).valid).to(device)
+    return torch.from_numpy(_undistortion(camera, target).valid).to(device)
 
 
 @lru_cache(maxsize=TABLES)
-def _grid(camera: Camera, device: str) -> Tensor:
+def _grid(camera: Camera, target: Camera, device: str) -> Tensor:
     """(1, H, W, 2) grid for grid_sample(align_corners=True)."""
-    table = _undistortion(camera)
+    table = _undistortion(camera, target)
     x = 2 * table.x / max(camera.width - 1, 1) - 1
     y = 2 * table.y / max(camera.height - 1, 1) - 1
     return torch.from_numpy(np.stack((x, y), -1))[None].to(device)
 
 
 @lru_cache(maxsize=TABLES)
-def _undistortion(camera: Camera) -> _Undistortion:
-    matrix = np.array(
-        [[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]], np.float64
-    )
-    coefficients = np.array(camera.distortion, np.float64)
-    size = (camera.width, camera.height)
-    maps: Any
-    if camera.distortion_model == 'equidistant':
-        maps = cv2.fisheye.initUndistortRectifyMap(
-            matrix, coefficients, np.eye(3), matrix, size, cv2.CV_32FC1
-        )
-    else:
-        maps = cv2.initUndistortRectifyMap(matrix, coefficients, None, matrix, size, cv2.CV_32FC1)
-    x, y = maps
+def _undistortion(camera: Camera, target: Camera) -> _Undistortion:
+    x, y = _sources(camera, target)
     with np.errstate(invalid='ignore', over='ignore'):  # coefficients may be anything
         valid = (x >= 0) & (x <= camera.width - 1) & (y >= 0) & (y <= camera.height - 1)
         area = _area(x, y)
-        valid &= _is_monotonic(camera, area)
+        valid &= _is_monotonic(target, area)
     return _Undistortion(
         x=_inside(x, camera.width),
         y=_inside(y, camera.height),
@@ -277,6 +268,25 @@ def _undistortion(camera: Camera) -> _Undistortion:
         covered=float(valid.mean()),
         shown=float(np.abs(area[valid]).sum(dtype=np.float64)) / valid.size,
     )
+
+
+def _sources(camera: Camera, target: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Source columns and rows (H, W) of the pixels of `target` [px]."""
+    matrix, new = (
+        np.array([[c.fx, 0, c.cx], [0, c.fy, c.cy], [0, 0, 1]], np.float64)
+        for c in (camera, target)
+    )
+    coefficients = np.array(camera.distortion, np.float64)
+    size = (target.width, target.height)
+    maps: Any
+    if camera.distortion_model == 'equidistant':
+        maps = cv2.fisheye.initUndistortRectifyMap(
+            matrix, coefficients, np.eye(3), new, size, cv2.CV_32FC1
+        )
+    else:
+        maps = cv2.initUndistortRectifyMap(matrix, coefficients, None, new, size, cv2.CV_32FC1)
+    x, y = maps
+    return x, y
 
 
 def _inside(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
@@ -298,20 +308,20 @@ def _area(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]
     return np.asarray(x_u * y_v - x_v * y_u, np.float32)
 
 
-def _is_monotonic(camera: Camera, area: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _is_monotonic(target: Camera, area: NDArray[np.float32]) -> NDArray[np.bool_]:
     """(H, W) bool, where the distorted radius still grows with the angle from the optical axis.
 
     A distortion polynomial decreases beyond some angle, where it would show a mirrored copy of
     the image.
 
     Args:
-        camera: with distortion.
+        target: the pinhole.
         area: (H, W), negative where the mapping changes its orientation.
     """
     folded = ~(area > 0)
     if not folded.any():
         return np.ones_like(folded)
-    ray_x, ray_y = (axis.numpy() for axis in rays(camera, 'cpu'))
+    ray_x, ray_y = (axis.numpy() for axis in rays(target, 'cpu'))
     radius = np.hypot(ray_x, ray_y)
     monotonic: NDArray[np.bool_] = radius < radius[folded].min()
     return monotonic

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from depth_ros.core.camera import ZOOMS
 from depth_ros.parameters.anchors import AnchorSettings
 from depth_ros.parameters.declare import BAG, CPU, NODE, WRITTEN_BAG, setting
 
@@ -36,6 +37,22 @@ class Range:
         live=True,
         low=0.0,
         high=1e4,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Undistort:
+    """What is made of the image of a lens with distortion."""
+
+    zoom: str = setting(
+        'keep_k',
+        'Intrinsics of the undistorted image. keep_k: those of camera_info. keep_valid: no pixel '
+        'without a source (alpha 0 of getOptimalNewCameraMatrix in OpenCV). keep_all: every pixel '
+        'of the camera image is in it (alpha 1). Pixels keep their aspect ratio.',
+        'The undistorted image has a black border (keep_valid), or parts of the camera image are '
+        'lost (keep_all).',
+        choices=ZOOMS,
+        only_with=('rectification', 'auto', 'raw'),
     )
 
 
@@ -692,6 +709,7 @@ class Settings:
         'moge2_*).',
         choices=('camera_info', 'estimated'),
     )
+    undistort: Undistort = field(default_factory=Undistort)
     rate: float = setting(
         0.0,
         'Maximum rate of depth images [Hz], by image stamps. 0: as fast as the device allows.',

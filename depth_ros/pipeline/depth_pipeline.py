@@ -13,6 +13,7 @@ from torch import Tensor
 
 from depth_ros.core.errors import ConfigError, DepthRosError, InferenceError, ScaleError
 from depth_ros.core.geometry import undistort
+from depth_ros.core.lens import pinhole
 from depth_ros.core.types import Anchors, DepthMap, Frame, Prediction
 from depth_ros.models import DepthModel, TakesBatches
 from depth_ros.parameters.settings import Settings
@@ -142,7 +143,8 @@ class Pipeline:
         """
         if snapshot.scaling.method == 'baseline':
             raise ScaleError("scaling.method 'baseline' takes two views; this is one")
-        pinholes = [undistort(frame) for frame in frames]
+        zoom = snapshot.settings.undistort.zoom
+        pinholes = [undistort(frame, pinhole(frame.camera, zoom)) for frame in frames]
         undistorted = [frame for frame, _ in pinholes]
         predictions: Sequence[Prediction | DepthRosError]
         if isinstance(self.model, TakesBatches):

@@ -209,7 +209,9 @@ class Stream:
     def _undistorted(self, rgb: NDArray[np.uint8], info: CameraInfo) -> NDArray[np.uint8]:
         camera = camera_from(info, rgb.shape[1], rgb.shape[0], self._rectified)
         frame = Frame(torch.from_numpy(np.require(rgb, requirements='W')), camera)
-        return undistort(frame)[0].rgb.numpy()
+        shown = self._camera  # that of the depth, which `undistort.zoom` decides
+        target = shown if shown is not None and shown.size == camera.size else None
+        return undistort(frame, target)[0].rgb.numpy()
 
     def _on_depth(self, message: Image) -> None:
         self.last_s = time.monotonic()

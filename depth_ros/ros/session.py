@@ -12,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]
 from rclpy.lifecycle import LifecycleNode
 
-from depth_ros.core import encode, geometry, resample
+from depth_ros.core import encode, geometry, lens, resample
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.abilities import check_sources
 from depth_ros.pipeline.build import Choices
@@ -134,7 +134,7 @@ class Session:
         self.stop()
         self._made.close()
         del self.pipeline, self.second_view, self.streams
-        for module in (geometry, encode, resample, free_space, motion):
+        for module in (geometry, lens, encode, resample, free_space, motion):
             module.clear_cache()
         release_memory()
         if torch.cuda.is_available():

@@ -156,7 +156,12 @@ class Stream:
         self.anchor_inputs = self._anchors.inputs(node) if self._anchors else []
         self.cameras = [
             CameraModelSource(
-                node.get_logger(), self.label, i.topic, settings.rectification, estimate
+                node.get_logger(),
+                self.label,
+                i.topic,
+                settings.rectification,
+                estimate,
+                settings.undistort,
             )
             for i in self.inputs
             if i.message_type is kind

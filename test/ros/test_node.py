@@ -8,6 +8,8 @@ from graph import FRAME, NodeProcess, camera, depth_of, image, info, noise, poin
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from depth_ros.core.camera import Camera
+from depth_ros.core.lens import pinhole
+from depth_ros.messages.camera_info import camera_from
 
 CAM = camera()
 
@@ -151,6 +153,18 @@ def test_rectified_topic_uses_p_and_raw_uses_k_and_d(node, source, collect):
     running = node(rectification='rectified')
     assert answer().k[0] == 180
     assert 'undistorting' in running.log
+
+
+@pytest.mark.parametrize('zoom', ['keep_valid', 'keep_all'])
+def test_the_published_camera_is_that_of_the_zoom(node, source, collect, zoom):
+    cam = Camera(320, 240, 200, 210, 150, 118, 'plumb_bob', (-0.28, 0.07, 2e-4, 2e-5, 0.0))
+    running = node(undistort__zoom=zoom)
+    depths, infos = collect(Image, 'depth/image'), collect(CameraInfo, 'depth/camera_info')
+    depth, camera_info = source.answer([depths, infos], cam)
+    assert camera_from(camera_info, 320, 240, None) == pinhole(cam, zoom)
+    known = np.isfinite(depth_of(depth))
+    assert known.all() if zoom == 'keep_valid' else 0.5 < known.mean() < 1.0
+    assert f'with undistort.zoom {zoom} to 320x240, fx' in running.log
 
 
 def test_frame_id_can_be_replaced(node, source, collect):

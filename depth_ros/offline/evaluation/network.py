@@ -72,6 +72,12 @@ class Choice:
             raise ConfigError(
                 f'{useless[0]} has no effect on depth, so none on what is compared: remove it'
             )
+        changed = [n for n in values if n.startswith('undistort.')]
+        if changed:
+            raise ConfigError(
+                f'{changed[0]} has no effect here: measured depth is compared in the undistorted '
+                'image with the intrinsics of the lens: remove it'
+            )
         settings = layers.with_values(Settings(), layers.layered(values, name))
         if any(settings.anchors.sources) or settings.scaling.method in MEASURED:
             raise ConfigError(

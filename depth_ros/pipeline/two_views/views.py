@@ -18,6 +18,7 @@ from torch import Tensor
 
 from depth_ros.core.errors import ConfigError, ScaleError
 from depth_ros.core.geometry import undistort
+from depth_ros.core.lens import pinhole
 from depth_ros.core.stamps import went_back
 from depth_ros.core.types import DepthMap, Frame, Pose, Prediction
 from depth_ros.models import TakesViews
@@ -141,8 +142,9 @@ class SecondCamera(TwoViews):
             ScaleError: no pair has defined the scale yet.
             InferenceError: the output of the network is no depth map.
         """
-        first, valid = undistort(first)
-        second, _ = undistort(second)
+        zoom = snapshot.settings.undistort.zoom
+        first, valid = undistort(first, pinhole(first.camera, zoom))
+        second, _ = undistort(second, pinhole(second.camera, zoom))
         self.views = 'two cameras'
         poses = [known] if isinstance(known, np.ndarray) else float(known)
         return self._together([first, second], poses, valid, snapshot)
@@ -190,7 +192,7 @@ class EarlierFrame(TwoViews):
             ScaleError: no pair has defined the scale yet.
             InferenceError: the output of the network is no depth map.
         """
-        frame, valid = undistort(frame)
+        frame, valid = undistort(frame, pinhole(frame.camera, snapshot.settings.undistort.zoom))
         if went_back(frame.stamp_ns, self._newest_ns):  # a bag was restarted: another scene
             self.keyframes.clear()
             self.scale.reset()

@@ -9,9 +9,11 @@ from typing import Any
 from sensor_msgs.msg import CameraInfo
 from torch import Tensor
 
-from depth_ros.core.camera import Camera, check_calibration
+from depth_ros.core.camera import KEEP_K, Camera, check_calibration
 from depth_ros.core.geometry import check_undistortion
+from depth_ros.core.lens import pinhole
 from depth_ros.messages.camera_info import calibration_from, how_rectified
+from depth_ros.parameters.settings import Undistort
 from depth_ros.pipeline.steady_camera import SteadyCamera
 from depth_ros.ros.inputs.newest import View
 from depth_ros.ros.process.log import Throttle
@@ -32,6 +34,7 @@ class CameraModelSource:
         topic: full name of the image topic, which may say that the image is rectified.
         rectification: the parameter.
         estimate: estimates the camera from the images; None uses camera_info.
+        undistort: the parameters `undistort.*`.
     """
 
     def __init__(
@@ -41,12 +44,14 @@ class CameraModelSource:
         topic: str,
         rectification: str,
         estimate: SteadyCamera | None = None,
+        undistort: Undistort | None = None,
     ) -> None:
         self.log = log
         self.label = label
         self.camera: Camera | None = None  #: of the latest image
         self.estimate = estimate
         self.doubts: tuple[str, ...] = ()  #: what is unlikely about `camera`
+        self._undistort = undistort or Undistort()
         self._rectified, self._because = how_rectified(rectification, topic)
         self._throttle = Throttle(BURST)
         self._seen: Any = None
@@ -83,7 +88,8 @@ class CameraModelSource:
 
         Raises:
             CameraError: not calibrated, no intrinsics that a camera has, calibrated for another
-                aspect ratio, or distortion that leaves next to nothing of the image.
+                aspect ratio, distortion that leaves next to nothing of the image, or no pinhole
+                that `undistort.zoom` asks for.
         """
         info = view.info
         assert info is not None  # `LatestImage` waits for one
@@ -91,6 +97,7 @@ class CameraModelSource:
         camera, doubts = found.camera, found.doubts
         if camera.is_distorted:
             doubts = (*doubts, *check_undistortion(camera))
+            pinhole(camera, self._undistort.zoom)  # refuses what cannot be
         frame_id = view.image.header.frame_id
         if self._is_new((found, frame_id, info.header.frame_id, info.width, info.height)):
             self.camera, self.doubts = camera, doubts
@@ -109,10 +116,13 @@ class CameraModelSource:
         """Have `camera` logged, with warnings about what may not be meant."""
         camera = self.camera
         assert camera is not None
+        shown, zoom = pinhole(camera, self._undistort.zoom), self._undistort.zoom
         text = (
-            f'camera {camera}; field of view {camera.hfov_deg:.1f} x {camera.vfov_deg:.1f} deg, '
+            f'camera {camera}; field of view {shown.hfov_deg:.1f} x {shown.vfov_deg:.1f} deg, '
             f'frame {frame_id!r}; {source}' + (', undistorting' if camera.is_distorted else '')
         )
+        if camera.is_distorted and zoom != KEEP_K:
+            text += f' with undistort.zoom {zoom} to {shown}'
         self._unlogged = [('info', text)]
         self._unlogged += [('warning', warning) for warning in (*self.doubts, *warnings)]
 
