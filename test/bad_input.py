@@ -160,8 +160,14 @@ CAMERAS = (
     BadInput(
         'a distortion model that is not known, also with coefficients of zero',
         REFUSED,
-        "distortion_model is 'double_sphere'; known: ",
-        {'distortion_model': 'double_sphere', 'd': (0.0,) * 4},
+        "distortion_model is 'omni'; known: ",
+        {'distortion_model': 'omni', 'd': (0.0,) * 4},
+    ),
+    BadInput(
+        'double_sphere with the coefficients of another model',
+        REFUSED,
+        "coefficient xi of distortion_model 'double_sphere' is 1.7, not within -1 to 1",
+        {'distortion_model': 'double_sphere', 'd': (1.7, 0.6)},
     ),
     BadInput(
         'coefficients without a model name',

@@ -69,7 +69,7 @@ def test_far_and_few_points_pass():
 @pytest.mark.parametrize('growth', [0.0, 0.05])
 def test_cpu_and_gpu_paths_keep_the_same_points(growth):
     points = some_points(5000)
-    assert torch.equal(voxel._kept(points, 0.1, growth), voxel.is_kept(points, 0.1, growth))
+    assert torch.equal(voxel._kept(points, 0.1, growth, False), voxel.is_kept(points, 0.1, growth))
 
 
 # The floor

@@ -31,10 +31,15 @@ RATIONAL = Camera(
 EQUIDISTANT = Camera(320, 240, 140, 138, 161, 117, 'equidistant', (-0.01, 0.02, -0.005, 0.001))
 FISHEYE_190 = Camera(480, 480, 480 / math.radians(190), 480 / math.radians(190), 239.5, 239.5,
                      'equidistant', (0.0,) * 4)  # fmt: skip
-LENSES = [BARREL, PINCUSHION, RATIONAL, EQUIDISTANT]
+FOV = Camera(320, 240, 150, 148, 161, 117, 'fov', (0.93,))
+DOUBLE_SPHERE = Camera(320, 240, 95, 94, 161, 117, 'double_sphere', (-0.2, 0.6))
+WIDE_DOUBLE_SPHERE = Camera(480, 480, 150, 150, 239.5, 239.5, 'double_sphere', (-0.2, 0.6))
+LENSES = [BARREL, PINCUSHION, RATIONAL, EQUIDISTANT, FOV]
 
 
-@pytest.mark.parametrize('camera', [*LENSES, FISHEYE_190, BARREL.undistorted()], ids=str)
+@pytest.mark.parametrize(
+    'camera', [*LENSES, FISHEYE_190, DOUBLE_SPHERE, BARREL.undistorted()], ids=str
+)
 def test_every_pixel_sees_along_its_ray(camera):
     v, u = np.mgrid[0 : camera.height : 7, 0 : camera.width : 7].astype(float)
     rays = unproject(u, v, camera)
@@ -52,6 +57,39 @@ def test_rays_of_an_equidistant_lens_are_those_of_opencv():
     drawn = cv2.fisheye.distortPoints(points[:, None], k, np.array(EQUIDISTANT.distortion))[:, 0]
     u, v = project(np.concatenate((points, np.ones((50, 1))), 1), EQUIDISTANT)
     np.testing.assert_allclose(np.stack((u, v), 1), drawn, atol=1e-6)
+
+
+def test_fov_and_double_sphere_are_those_of_their_papers():
+    ray = np.array([0.4, -0.7, 0.5])
+    # Devernay and Faugeras: r_d = atan(2 r tan(w / 2)) / w
+    r, w = np.hypot(0.8, -1.4), 0.93
+    scale = math.atan(2 * r * math.tan(w / 2)) / w / r
+    expected = 161 + 150 * 0.8 * scale, 117 - 148 * 1.4 * scale
+    np.testing.assert_allclose(project(ray, FOV), expected)
+    # Usenko et al., equations 40 to 43
+    xi, alpha = -0.2, 0.6
+    d1 = np.linalg.norm(ray)
+    d2 = math.hypot(0.4, -0.7, xi * d1 + 0.5)
+    below = alpha * d2 + (1 - alpha) * (xi * d1 + 0.5)
+    expected = 161 + 95 * 0.4 / below, 117 - 94 * 0.7 / below
+    np.testing.assert_allclose(project(ray, DOUBLE_SPHERE), expected)
+
+
+def test_double_sphere_reaches_to_the_turning_point_of_its_radius():
+    # on the second sphere that is at an angle whose cosine is -(1 - alpha) / alpha
+    xi, alpha = -0.2, 0.6
+    angle = max_angle(DOUBLE_SPHERE)
+    shifted = xi + math.cos(angle)
+    cosine = shifted / math.hypot(math.sin(angle), shifted)
+    assert cosine == pytest.approx(-(1 - alpha) / alpha, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('model', 'd'), [('fov', (4.0,)), ('double_sphere', (0.6, 1.7)), ('double_sphere', (0.6,))]
+)
+def test_coefficients_of_another_model_are_refused(model, d):
+    with pytest.raises(CameraError, match=f"distortion_model '{model}'"):
+        Camera(320, 240, 150, 148, 161, 117, model, d)
 
 
 def test_a_fisheye_lens_looks_backwards():

@@ -170,8 +170,8 @@ def presets_table(results: Path) -> str:
     timed = [result for result in newest(results).values() if 'networks' in result]
     rows = [
         '| preset | output | input | parameters | GFLOP | time | licence of the weights | weights '
-        '| MB | paper |',
-        '|---|---|---|---|---|---|---|---|---|---|',
+        '| MB | trained with | paper |',
+        '|---|---|---|---|---|---|---|---|---|---|---|',
     ]
     for name, preset in PRESETS.items():
         meaning = described_kind(preset)
@@ -195,7 +195,7 @@ def presets_table(results: Path) -> str:
         time = ', '.join(_duration(row['median_ms']) if row else '-' for row in fastest)
         cells = (
             f'`{name}`', kind, shape, millions, work, time if any(fastest) else '', licence,
-            where or 'your file', size, paper,
+            where or 'your file', size, str(preset.trained or ''), paper,
         )  # fmt: skip
         rows.append(f'| {" | ".join(cells)} |')
     machines = ', '.join(

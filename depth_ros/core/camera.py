@@ -15,6 +15,13 @@ DISTORTION_MODELS = {
     'plumb_bob': _POLYNOMIAL,
     'rational_polynomial': _POLYNOMIAL,
     'equidistant': (4,),
+    'fov': (1,),
+    'double_sphere': (2,),
+}
+#: of models whose coefficients are bounded: name, lowest and highest value
+_BOUNDS = {
+    'fov': (('w', 0.0, math.pi),),
+    'double_sphere': (('xi', -1.0, 1.0), ('alpha', 0.0, 1.0)),
 }
 #: `undistort.zoom`: the intrinsics stay; no pixel without a source; all pixels of the lens
 KEEP_K, KEEP_VALID, KEEP_ALL = ZOOMS = 'keep_k', 'keep_valid', 'keep_all'
@@ -116,6 +123,14 @@ class Camera:
                 f'coefficients; it takes {" or ".join(map(str, counts))}: set the model that the '
                 'camera was calibrated with, and all of its coefficients'
             )
+        bounds = _BOUNDS.get(self.distortion_model, ())
+        for value, (name, low, high) in zip(self.distortion, bounds, strict=False):
+            if not low <= value <= high:
+                raise CameraError(
+                    f'coefficient {name} of distortion_model {self.distortion_model!r} is '
+                    f'{value:g}, not within {low:g} to {high:g}: check the order of the '
+                    f'coefficients. {CALIBRATE}'
+                )
 
     @property
     def size(self) -> tuple[int, int]:

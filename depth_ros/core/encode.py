@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from depth_ros.core.camera import Camera
-from depth_ros.core.geometry import back_project, rays
-from depth_ros.core.types import DepthMap
+from depth_ros.core.geometry import back_project, lens_rays, rays
+from depth_ros.core.types import DepthMap, LensDepth
 
 Bytes = NDArray[np.uint8]
 
@@ -36,7 +36,7 @@ def cloud(
     """Organised point cloud of 16 bytes per point: x, y, z [m] in the optical frame, and rgb.
 
     Args:
-        depth: depth map with its image, (H, W).
+        depth: depth map with its image, (H, W). Of a wide lens its `lens` is used.
         stride: use every n-th column and row.
         color: fill the fourth float with the colour of the image, else with 0.
         out: (h, w, 4) float32 of `cloud_size` to write to, on the same device.
@@ -49,6 +49,8 @@ def cloud(
     if out is None:
         shape = (*cloud_size(depth.camera, stride), 4)
         out = torch.empty(shape, dtype=torch.float32, device=depth.z.device)
+    if depth.lens is not None:
+        return _cloud_of_lens(depth.lens, stride, color, out)
     convert = _cloud_by_opencv if depth.z.device.type == 'cpu' else _cloud_by_torch
     return convert(depth, stride, color, out)
 
@@ -58,11 +60,24 @@ def cloud_size(camera: Camera, stride: int) -> tuple[int, int]:
     return -(-camera.height // stride), -(-camera.width // stride)
 
 
+def _cloud_of_lens(lens: LensDepth, stride: int, color: bool, out: Tensor) -> Tensor:
+    ranges = lens.ranges[::stride, ::stride]
+    along = torch.where(torch.isfinite(ranges), ranges, torch.nan)[..., None]
+    torch.mul(
+        lens_rays(lens.camera, str(ranges.device))[::stride, ::stride], along, out=out[..., :3]
+    )
+    return _colored(out, lens.rgb, stride, color)
+
+
 def _cloud_by_torch(depth: DepthMap, stride: int, color: bool, out: Tensor) -> Tensor:
     back_project(depth.z, depth.camera, stride, out)
+    return _colored(out, depth.rgb, stride, color)
+
+
+def _colored(out: Tensor, image: Tensor, stride: int, color: bool) -> Tensor:
     packed = out.view(torch.int32)[..., 3]  # shares the memory
     if color:
-        rgb = depth.rgb[::stride, ::stride].to(torch.int32)
+        rgb = image[::stride, ::stride].to(torch.int32)
         torch.add(rgb[..., 2], rgb[..., 1], alpha=1 << 8, out=packed)
         packed.add_(rgb[..., 0], alpha=1 << 16)
     else:

@@ -19,6 +19,8 @@ from torch.nn import functional as F
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import CameraError
+from depth_ros.core.lens import pixel_grid
+from depth_ros.core.lens import project as lens_project
 from depth_ros.core.types import Frame
 
 Array = TypeVar('Array', Tensor, NDArray[np.float64])
@@ -51,6 +53,17 @@ def rays(camera: Camera, device: str, stride: int = 1) -> tuple[Tensor, Tensor]:
     x = ((u - camera.cx) / camera.fx).to(torch.float32)[None, :]
     y = ((v - camera.cy) / camera.fy).to(torch.float32)[:, None]
     return x.to(device), y.to(device)
+
+
+@lru_cache(maxsize=4)
+def lens_rays(camera: Camera, device: str) -> Tensor:
+    """(H, W, 3) float32 unit viewing rays of a lens; NaN where it has no image. Cached.
+
+    Args:
+        camera: of any distortion model.
+        device: of the result; a string, as it is part of the cache key.
+    """
+    return torch.from_numpy(pixel_grid(camera).astype(np.float32)).to(device)
 
 
 def back_project(z: Tensor, camera: Camera, stride: int = 1, out: Tensor | None = None) -> Tensor:
@@ -194,7 +207,7 @@ def check_undistortion(camera: Camera) -> list[str]:
 
 def clear_cache() -> None:
     """Free the tables cached for each camera."""
-    for table in (rays, _undistortion, _fixed_point, _valid, _grid):
+    for table in (rays, lens_rays, _undistortion, _fixed_point, _valid, _grid):
         table.cache_clear()
 
 
@@ -272,6 +285,9 @@ def _undistortion(camera: Camera, target: Camera) -> _Undistortion:
 
 def _sources(camera: Camera, target: Camera) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Source columns and rows (H, W) of the pixels of `target` [px]."""
+    if camera.distortion_model in ('fov', 'double_sphere'):  # OpenCV does not know them
+        u, v = lens_project(pixel_grid(target), camera)
+        return u.astype(np.float32), v.astype(np.float32)
     matrix, new = (
         np.array([[c.fx, 0, c.cx], [0, c.fy, c.cy], [0, 0, 1]], np.float64)
         for c in (camera, target)

@@ -135,7 +135,7 @@ def pinhole(camera: Camera, zoom: str = KEEP_K) -> Camera:
     Args:
         camera: with any distortion; one without is returned as it is.
         zoom: one of `camera.ZOOMS`. KEEP_K: the intrinsics stay. KEEP_VALID: every pixel has a
-            source, as with alpha 0 of OpenCV. KEEP_ALL: all pixels of the lens are inside, alpha 1.
+            source, as with alpha 0 of OpenCV. KEEP_ALL: all pixels of the lens are in it, alpha 1.
 
     Raises:
         CameraError: no pinhole shows all that the lens sees.
@@ -260,8 +260,25 @@ def _equidistant(angle: Floats, d: tuple[float, ...]) -> Floats:
     return angle * (1 + square * (d[0] + square * (d[1] + square * (d[2] + square * d[3]))))
 
 
+def _fov(angle: Floats, d: tuple[float, ...]) -> Floats:
+    """Devernay and Faugeras, 2001, "Straight lines have to be straight"."""
+    spread = 2 * math.tan(d[0] / 2)
+    return np.arctan2(spread * np.sin(angle), np.cos(angle)) / d[0]
+
+
+def _double_sphere(angle: Floats, d: tuple[float, ...]) -> Floats:
+    """Usenko, Demmel and Cremers, 2018, "The Double Sphere Camera Model", at distance 1.
+
+    Where the projection ends its denominator is 0; the radius is NaN from there on.
+    """
+    xi, alpha = d
+    shifted = xi + np.cos(angle)
+    below = alpha * np.hypot(np.sin(angle), shifted) + (1 - alpha) * shifted
+    return np.sin(angle) / np.where(below > 1e-6, below, np.nan)
+
+
 #: radius in the image at focal length 1, by the angle from the axis [rad] and the coefficients
-_RADII = {'equidistant': _equidistant}
+_RADII = {'equidistant': _equidistant, 'fov': _fov, 'double_sphere': _double_sphere}
 
 
 def _radius(angle: Floats, camera: Camera) -> Floats:

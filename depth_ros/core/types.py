@@ -190,13 +190,32 @@ class ScaleState:
 
 
 @dataclass(frozen=True, slots=True)
+class LensDepth:
+    """Distances along the rays of a lens, whose angle from the optical axis may be any.
+
+    Args:
+        ranges: (H, W) float32, distance of the pixel's surface from the optical centre [m]; NaN
+            invalid, +Inf sky or beyond range, -Inf too near (REP 117).
+        free_ranges: (H, W) float32 [m], how far the rays are taken to be free: `ranges` with the
+            flying pixels.
+        camera: of the raw image, with its distortion.
+        rgb: (H, W, 3) uint8, the raw image.
+    """
+
+    ranges: Tensor
+    free_ranges: Tensor
+    camera: Camera
+    rgb: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class DepthMap:
     """Metric depth along the optical axis.
 
     Args:
         z: (H, W) float32 [m]; NaN invalid, +Inf sky or beyond range, -Inf too near (REP 117).
-        camera: undistorted camera of `z` and `rgb`.
-        rgb: (H, W, 3) uint8, the undistorted image.
+        camera: of `z` and `rgb`: undistorted, but for a wide lens whose own pixels were asked for.
+        rgb: (H, W, 3) uint8, the image of `camera`.
         confidence: (H, W) float32, as in `Prediction`; or None.
         pose: pose of the second camera [m]; None for depth from one view, or if it is not used.
         scale: where metres come from anchors, else None.
@@ -206,6 +225,8 @@ class DepthMap:
             the flying pixels. None if it is `z`.
         floor: below the camera; None if it is not known.
         anchors: of this frame, which its scale was measured with; None for none.
+        lens: of a wide lens, what clouds are made of: also what is beside or behind the camera,
+            where no depth is positive. None for a pinhole.
     """
 
     z: Tensor
@@ -218,6 +239,7 @@ class DepthMap:
     free_z: Tensor | None = None
     floor: Floor | None = None
     anchors: Anchors | None = None
+    lens: LensDepth | None = None
 
     def ensure_finite(self) -> None:
         """Wait for the network and check its output.

@@ -13,6 +13,10 @@ from depth_ros.core.errors import CameraError
 ASPECT_TOLERANCE = 0.01  #: of a camera_info that only differs in scale
 #: names of a lens without distortion, where all coefficients are zero
 PINHOLE = ('', 'none', 'pinhole', 'perspective')
+#: other names of distortion models: of OpenCV, PTAM and Kalibr
+ALIASES = {'fisheye': 'equidistant', 'atan': 'fov', 'ds': 'double_sphere'}
+#: models whose coefficients of zero say that the lens has no distortion
+_POLYNOMIALS = ('plumb_bob', 'rational_polynomial')
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,7 @@ def _has_no_distortion(info: Any) -> bool:
 
 
 def _is_polynomial(model: str) -> bool:
-    return model in PINHOLE or (model in DISTORTION_MODELS and model != 'equidistant')
+    return model in PINHOLE or model in _POLYNOMIALS
 
 
 def _without_distortion(info: Any, size: tuple[int, int]) -> tuple[str, Camera, list[str]]:
@@ -146,8 +150,8 @@ def _lens(info: Any) -> tuple[str, tuple[float, ...]]:
 
 def model_of(info: Any) -> str:
     """The distortion model of a camera_info by the name that `Camera` knows."""
-    name = info.distortion_model.strip().lower()
-    return 'equidistant' if name == 'fisheye' else name  # OpenCV's name for it
+    name: str = info.distortion_model.strip().lower()
+    return ALIASES.get(name, name)
 
 
 def _of_image(camera: Camera, info: Any, width: int, height: int) -> Camera:
@@ -234,13 +238,17 @@ def named_rectified(topic: str) -> bool:
 
 
 def fields_of(camera: Camera) -> dict[str, Any]:
-    """What a camera_info says of an undistorted camera: D zero, R identity, P = [K | 0]."""
+    """What a camera_info says of a camera: R is the identity and P = [K | 0].
+
+    D is zero for an undistorted camera. For a lens it is that of the raw image, whose pinhole with
+    the same K has P.
+    """
     fx, fy, cx, cy = map(float, (camera.fx, camera.fy, camera.cx, camera.cy))
     return {
         'width': camera.width,
         'height': camera.height,
-        'distortion_model': 'plumb_bob',
-        'd': [0.0] * 5,
+        'distortion_model': camera.distortion_model or 'plumb_bob',
+        'd': list(camera.distortion) or [0.0] * 5,
         'k': [fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0],
         'r': [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
         'p': [fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0],

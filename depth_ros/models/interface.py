@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,6 +116,30 @@ class ModelOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingView:
+    """Field of view of the images that a network was trained with.
+
+    Args:
+        horizontal_deg: [deg]; of several cameras the widest.
+        vertical_deg: [deg], likewise.
+        source: data set whose camera it is, for people.
+    """
+
+    horizontal_deg: float
+    vertical_deg: float
+    source: str
+
+    def __str__(self) -> str:
+        """In one line."""
+        return f'{self.horizontal_deg:.0f} x {self.vertical_deg:.0f} deg ({self.source})'
+
+    def exceeded(self, horizontal_deg: float, vertical_deg: float) -> float:
+        """How many times wider a field of view is, as the mean of both axes."""
+        across = horizontal_deg / self.horizontal_deg
+        return math.sqrt(across * vertical_deg / self.vertical_deg)
+
+
+@dataclass(frozen=True, slots=True)
 class Preset:
     """One row of the table.
 
@@ -131,6 +156,8 @@ class Preset:
         max_views: of a scene at once; the model is a `TakesViews` if they are more than one.
         takes: those of `parameters.settings.ABILITIES` that it has.
         advice: note for users, logged at each start.
+        trained: field of view of its training images; None where that is not published, or of many
+            cameras.
     """
 
     name: str
@@ -145,3 +172,4 @@ class Preset:
     max_views: int = 1
     takes: frozenset[str] = frozenset()
     advice: str = ''
+    trained: TrainingView | None = None

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from depth_ros.checkpoints.source import Source
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Kind
-from depth_ros.models.interface import Preset
+from depth_ros.models.interface import Preset, TrainingView
 from depth_ros.parameters.settings import MAX_VIEWS
 
 METRIC, CANONICAL = Kind.METRIC, Kind.CANONICAL
@@ -22,6 +22,16 @@ _APACHE, _NON_COMMERCIAL = 'Apache-2.0', 'CC-BY-NC-4.0'
 # The model cards of the metric version 2 models state Apache-2.0 for every size, but the weights
 # of their teacher and the data set Virtual KITTI 2 are non-commercial.
 _CARD = 'Apache-2.0 (model card; training data and teacher have other terms)'
+
+# Training views, 2 atan(side / 2 / focal length) of the published cameras
+#: calib_cam_to_cam.txt of 2011_09_26: 721.5 px for 1242 x 375
+_KITTI = TrainingView(81.4, 29.1, 'KITTI')
+#: camera_params.m of its toolbox: 518.9 px for 640 x 480
+_NYU = TrainingView(63.3, 49.6, 'NYU Depth V2')
+#: 60 deg for 1024 x 768 (Roberts et al. 2021)
+_HYPERSIM = TrainingView(60.0, 46.8, 'Hypersim')
+#: intrinsic.txt: 725.0 px for 1242 x 375
+_VKITTI = TrainingView(81.2, 29.0, 'Virtual KITTI 2')
 
 
 def _depth_anything(
@@ -34,6 +44,7 @@ def _depth_anything(
     licence: str = _APACHE,
     max_depth: float = 0.0,
     sha256: str = '',
+    trained: TrainingView | None = None,
 ) -> Preset:
     sizes = {'any_vits': 137, 'any_vitb': 540, 'vits': 99, 'vitb': 390, 'vitl': 1340}
     megabytes = next(mb for end, mb in sizes.items() if variant.endswith(end))
@@ -59,6 +70,7 @@ def _depth_anything(
         max_depth=max_depth,
         max_views=MAX_VIEWS if variant.startswith('any_') else 1,
         takes=frozenset({'input_size', 'max_tokens'} | confidence | bound),
+        trained=trained,
     )
 
 
@@ -71,7 +83,10 @@ def _version_1_metric(where: str, max_depth: float) -> Preset:
     space = 'spaces/LiheYoung/Depth-Anything/tree/main/checkpoints_metric_depth'
     file = f'depth_anything_metric_depth_{where}.pt'
     name = f'metric_{where}_large'
-    return _depth_anything(1, name, 'metric_vitl', METRIC, space, file, max_depth=max_depth)
+    trained = _NYU if where == 'indoor' else _KITTI
+    return _depth_anything(
+        1, name, 'metric_vitl', METRIC, space, file, max_depth=max_depth, trained=trained
+    )
 
 
 def _version_2(size: str, letter: str, licence: str, sha256: str = '') -> Preset:
@@ -84,7 +99,8 @@ def _version_2_metric(where: str, data: str, max_depth: float, size: str, letter
     repo = f'depth-anything/Depth-Anything-V2-Metric-{data}-{size.capitalize()}'
     file = f'depth_anything_v2_metric_{data.lower()}_vit{letter}.pth'
     name, variant = f'metric_{where}_{size}', f'metric_vit{letter}'
-    return _depth_anything(2, name, variant, METRIC, repo, file, _CARD, max_depth)
+    trained = _HYPERSIM if where == 'indoor' else _VKITTI
+    return _depth_anything(2, name, variant, METRIC, repo, file, _CARD, max_depth, trained=trained)
 
 
 def _version_3(name: str, variant: str, kind: Kind, repo: str) -> Preset:
@@ -111,6 +127,7 @@ def _monodepth2(variant: str, md5: str = '') -> Preset:
         ),
         paper='https://arxiv.org/abs/1806.01260',
         takes=frozenset({'input_size'}),
+        trained=_KITTI,
     )
 
 
@@ -130,6 +147,7 @@ def _glpdepth(variant: str, file: str, max_depth: float) -> Preset:
         paper='https://arxiv.org/abs/2201.07436',
         max_depth=max_depth,
         takes=frozenset({'input_size', 'max_depth'}),
+        trained=_NYU if variant == 'nyu' else _KITTI,
     )
 
 
@@ -204,10 +222,18 @@ def _moge2(variant: str, megabytes: int) -> Preset:
     )
 
 
-def _onnx(name: str, licence: str, paper: str = '', **published: Any) -> Preset:
+def _onnx(
+    name: str,
+    licence: str,
+    paper: str = '',
+    trained: TrainingView | None = None,
+    **published: Any,
+) -> Preset:
     source = Source(name, licence, suffixes=('.onnx', '.tflite', '.xml'), **published)
     takes = frozenset({'onnx', 'confidence'})
-    return Preset(name, 'onnx', 'described', None, source, paper, casts=False, takes=takes)
+    return Preset(
+        name, 'onnx', 'described', None, source, paper, casts=False, takes=takes, trained=trained
+    )
 
 
 def _fastdepth() -> Preset:
@@ -217,6 +243,7 @@ def _fastdepth() -> Preset:
         'fastdepth_nyu',
         'MIT',
         'https://arxiv.org/abs/1903.03273',
+        _NYU,
         file=file,
         url=f'https://raw.githubusercontent.com/openmv/openmv/{commit}/lib/models/{file}',
         sha256='e8957602750f16ac130210868f4403b38b4042f0d10c00b89ec03fc3dc840125',
@@ -238,6 +265,8 @@ def _nano() -> Preset:
             'for a robot with a GPU set model:=depth_anything_v3_metric_large (Apache-2.0, '
             'downloads 1.3 GB at first use)'
         ),
+        # `sim.world.camera_path`: focal lengths from half the width of an image of 4:3
+        trained=TrainingView(90.0, 73.7, 'synthetic cameras'),
     )
 
 

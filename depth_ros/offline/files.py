@@ -84,7 +84,7 @@ def cloud_of(depth: DepthMap, points: Points, stride: int) -> torch.Tensor:
         stride: use every n-th column and row.
     """
     cloud = encode.dense(encode.cloud(surfaces(depth, points, stride), stride))
-    kept = thinning(points)
+    kept = thinning(points, around=depth.lens is not None)
     return cloud if kept is None else encode.selected(cloud, kept(cloud))
 
 

@@ -54,6 +54,40 @@ class Undistort:
         choices=ZOOMS,
         only_with=('rectification', 'auto', 'raw'),
     )
+    projection: str = setting(
+        'pinhole',
+        'What the network sees. pinhole: one undistorted image. wide: all that the lens sees, as '
+        'several overlapping pinholes in one batch; clouds have all rays, also at 90 degrees from '
+        'the optical axis and beyond.',
+        'The camera has a fisheye or wide lens, and its whole view is needed.',
+        choices=('pinhole', 'wide'),
+    )
+    depth_image: str = setting(
+        'pinhole',
+        'wide: camera that the images and camera_info of depth belong to. pinhole: that of '
+        'undistort.zoom. lens: the raw image, with its distortion in depth/camera_info; depth is '
+        'NaN from 90 degrees on.',
+        'The consumer needs depth for the pixels of the raw image.',
+        choices=('pinhole', 'lens'),
+        only_with=('undistort.projection', 'wide'),
+    )
+    tile_fov: float = setting(
+        90.0,
+        'wide: field of view of each of the pinholes [deg]. Fewer are needed if it is larger; '
+        'networks are trained with 50 to 80.',
+        'The network takes too long (100 to 110), or is inaccurate for such wide images (75).',
+        low=50.0,
+        high=130.0,
+        only_with=('undistort.projection', 'wide'),
+    )
+    max_angle: float = setting(
+        180.0,
+        'wide: largest angle between the optical axis and a ray that is used [deg].',
+        'The image of the lens is a circle within a black border (half of its field of view).',
+        low=10.0,
+        high=180.0,
+        only_with=('undistort.projection', 'wide'),
+    )
 
 
 @dataclass(frozen=True, slots=True)

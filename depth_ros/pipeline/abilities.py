@@ -16,6 +16,7 @@ from depth_ros.parameters.declare import ABILITIES, BAG, CPU, NODE, WRITTEN_BAG
 from depth_ros.parameters.layers import Parameter, parameters
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.scaling import Scaling
+from depth_ros.pipeline.wide import check_wide
 
 #: why a parameter has no effect, by what it needs
 ONLY = {
@@ -37,6 +38,7 @@ def check_abilities(settings: Settings, preset: Preset) -> None:
             f'image; presets that can: {models.presets_where(lambda p: p.estimates_camera)}. '
             "Or calibrate the camera and set intrinsics to 'camera_info'."
         )
+    check_wide(settings, preset.kind)
     two_views = settings.two_views.mode != 'off'
     if settings.intrinsics == 'estimated' and two_views:
         raise ConfigError(

@@ -21,6 +21,7 @@ from depth_ros.pipeline.filters import Filters
 from depth_ros.pipeline.floor import check_floor, given_floor
 from depth_ros.pipeline.scaling import Scaling
 from depth_ros.pipeline.scaling.anchored import AnchoredScale
+from depth_ros.pipeline.wide import WIDE, WideView, check_wide
 
 T = TypeVar('T')
 _SOME = 16  #: step of the pixels of which usually one has a finite value
@@ -70,6 +71,7 @@ class Pipeline:
         Raises:
             ConfigError: they do not fit the network; the old ones stay.
         """
+        check_wide(settings, self.model.kind)
         scaling = Scaling(
             settings.scaling,
             self.model.kind,
@@ -143,14 +145,12 @@ class Pipeline:
         """
         if snapshot.scaling.method == 'baseline':
             raise ScaleError("scaling.method 'baseline' takes two views; this is one")
+        if snapshot.settings.undistort.projection == WIDE:
+            return self._wide(frames, snapshot, filters or [None] * len(frames))
         zoom = snapshot.settings.undistort.zoom
         pinholes = [undistort(frame, pinhole(frame.camera, zoom)) for frame in frames]
         undistorted = [frame for frame, _ in pinholes]
-        predictions: Sequence[Prediction | DepthRosError]
-        if isinstance(self.model, TakesBatches):
-            predictions = self.model.predict_many(undistorted)
-        else:
-            predictions = [_tried(self.model.predict, frame) for frame in undistorted]
+        predictions = self._predicted(undistorted)
         nothing = [None] * len(frames)
         owned = zip(filters or nothing, scales or nothing, strict=True)
         return [
@@ -159,6 +159,31 @@ class Pipeline:
             else _tried(self._scaled, p, frame, snapshot, seen, *its)
             for p, (frame, seen), its in zip(predictions, pinholes, owned, strict=True)
         ]
+
+    def _predicted(self, pinholes: list[Frame]) -> Sequence[Prediction | DepthRosError]:
+        if isinstance(self.model, TakesBatches):
+            return self.model.predict_many(pinholes)
+        return [_tried(self.model.predict, frame) for frame in pinholes]
+
+    def _wide(
+        self, frames: list[Frame], snapshot: Snapshot, filters: Sequence[Filters | None]
+    ) -> list[DepthMap | DepthRosError]:
+        """As `many`, for all that the lenses see: the tiles of all frames are one batch."""
+        settings = snapshot.settings
+        views = [_tried(WideView.of, frame, settings.undistort) for frame in frames]
+        tiles = [view.tiles if isinstance(view, WideView) else [] for view in views]
+        predictions = self._predicted([tile for one in tiles for tile in one])
+        found: list[DepthMap | DepthRosError] = []
+        for view, one, its in zip(views, tiles, filters, strict=True):
+            own, predictions = predictions[: len(one)], predictions[len(one) :]
+            good = [p for p in own if isinstance(p, Prediction)]
+            if isinstance(view, DepthRosError):
+                found.append(view)
+            elif len(good) < len(own):
+                found.append(next(p for p in own if isinstance(p, DepthRosError)))
+            else:
+                found.append(_tried(view.depth_map, good, snapshot.scaling, settings, its))
+        return found
 
     def _scaled(
         self,

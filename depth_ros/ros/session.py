@@ -18,6 +18,7 @@ from depth_ros.pipeline.abilities import check_sources
 from depth_ros.pipeline.build import Choices
 from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.filters import free_space, motion
+from depth_ros.pipeline.wide import clear_cache as clear_tiles
 from depth_ros.ros import diagnostics
 from depth_ros.ros.inputs.newest import LatestImages
 from depth_ros.ros.inputs.second_view import second_view_for
@@ -136,6 +137,7 @@ class Session:
         del self.pipeline, self.second_view, self.streams
         for module in (geometry, lens, encode, resample, free_space, motion):
             module.clear_cache()
+        clear_tiles()
         release_memory()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

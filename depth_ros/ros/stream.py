@@ -16,6 +16,7 @@ from depth_ros.core.stamps import nanoseconds
 from depth_ros.core.types import DepthMap, Frame
 from depth_ros.messages.floor import FloorSource
 from depth_ros.messages.images import Upload
+from depth_ros.models import PRESETS
 from depth_ros.models.batched_model import BatchedModel
 from depth_ros.models.interface import EstimatesCamera
 from depth_ros.parameters.settings import Settings
@@ -162,6 +163,7 @@ class Stream:
                 settings.rectification,
                 estimate,
                 settings.undistort,
+                PRESETS.get(settings.model),
             )
             for i in self.inputs
             if i.message_type is kind

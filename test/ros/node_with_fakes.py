@@ -15,6 +15,7 @@ import torch
 from depth_ros import models
 from depth_ros.checkpoints.source import Source
 from depth_ros.core.camera import Camera
+from depth_ros.core.geometry import rays
 from depth_ros.core.types import Kind, MultiView, Pose, Prediction
 from depth_ros.models import PRESETS, Preset
 
@@ -57,6 +58,9 @@ class Fake:
             values[0], values[1], values[3] = torch.nan, 0.0, torch.inf
             sky = torch.zeros(size, dtype=torch.bool)
             sky[2] = True
+        elif self.variant == 'around':  # red is the distance along the ray, not the depth
+            x, y = rays(frame.camera, 'cpu')
+            values = values / torch.sqrt(1 + x**2 + y**2)
         elif self.variant == 'confident':
             confidence = frame.rgb[..., 1].to(torch.float32)
         if self.kind is Kind.CANONICAL:
@@ -121,7 +125,7 @@ def register():
     for variant in (
         'red', 'slow0.1', 'slow2', 'late_slow20', 'late_nan', 'late_empty', 'late_crash',
         'always_nan', 'holes',
-        'big', 'narrow', 'gated',
+        'big', 'narrow', 'gated', 'around',
     ):  # fmt: skip
         add(variant, variant, Kind.METRIC)
     add('confident', 'confident', Kind.METRIC, takes=frozenset({'confidence'}))

@@ -32,6 +32,11 @@ class Filters:
 
     def __init__(self) -> None:
         self._temporal = Temporal()
+        self._tiles: dict[int, Filters] = {}
+
+    def of_tile(self, number: int) -> Filters:
+        """The filters of one of the pinholes that a wide lens is rendered as."""
+        return self._tiles.setdefault(number, Filters())
 
     def __call__(
         self,

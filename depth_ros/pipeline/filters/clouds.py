@@ -23,8 +23,13 @@ def surfaces(depth: DepthMap, points: Points, stride: int) -> DepthMap:
     return replace(depth, z=z)
 
 
-def thinning(points: Points) -> Callable[[Tensor], Tensor] | None:
-    """Which points of a finite cloud (N, >= 3) it keeps, (N,) bool; None if it keeps all."""
+def thinning(points: Points, *, around: bool = False) -> Callable[[Tensor], Tensor] | None:
+    """Which points of a finite cloud (N, >= 3) are kept, (N,) bool; None if all are.
+
+    Args:
+        points: the parameters.
+        around: the cloud is of a wide lens, and may have points behind the camera.
+    """
     if points.voxel <= 0:
         return None
-    return partial(is_kept, size=points.voxel, growth=points.voxel_growth)
+    return partial(is_kept, size=points.voxel, growth=points.voxel_growth, around=around)

@@ -7,6 +7,7 @@ none, so their rays get an end point here.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -14,6 +15,15 @@ from torch import Tensor
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.geometry import rays
+from depth_ros.core.types import DepthMap
+
+
+def free_space(depth: DepthMap, length: float) -> DepthMap:
+    """The depth map whose points are the ends of the rays, no longer than a length [m]."""
+    if (lens := depth.lens) is not None:
+        return replace(depth, lens=replace(lens, ranges=lens.free_ranges.clamp(max=length)))
+    free_z = depth.z if depth.free_z is None else depth.free_z
+    return replace(depth, z=ray_ends(free_z, depth.camera, length))
 
 
 def ray_ends(z: Tensor, camera: Camera, length: float) -> Tensor:

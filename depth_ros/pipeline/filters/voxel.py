@@ -13,28 +13,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_BITS = 19  #: of the number of a cell along x and y, one more than along z
+_BITS = 19  #: of the number of a cell along each axis, without its sign
 #: odd numbers of 64 bits that spread the numbers of cells over a table
 _MIXES = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93)
 
 
-def is_kept(points: Tensor, size: float, growth: float = 0.0) -> Tensor:
+def is_kept(points: Tensor, size: float, growth: float = 0.0, *, around: bool = False) -> Tensor:
     """Which points are the last of their cell.
 
     Args:
         points: (N, >= 3) float32 [m] in the optical frame, finite.
         size: of the cells near the camera [m].
         growth: least size of a cell by its distance along the optical axis, in m per m.
+        around: the points are of a wide lens: by their distance from the camera.
 
     Returns:
         (N,) bool. Rarely a cell keeps more than one point.
     """
     on_cpu = points.device.type == 'cpu'
-    kept: Tensor = _kept(points.numpy() if on_cpu else points, size, growth)
+    kept: Tensor = _kept(points.numpy() if on_cpu else points, size, growth, around)
     return torch.from_numpy(kept) if on_cpu else kept
 
 
-def _kept(points: Any, size: float, growth: float) -> Any:
+def _kept(points: Any, size: float, growth: float, around: bool) -> Any:
     """The same for arrays of numpy and torch."""
     lib: Any = torch if isinstance(points, Tensor) else np
     count = len(points)
@@ -43,13 +44,15 @@ def _kept(points: Any, size: float, growth: float) -> Any:
     inverse, level = 1 / size, None
     if growth > 0:
         # the size is `size` times a power of two, so that all points of a cell agree on it
-        ratio = points[:, 2] * (growth / size)
+        far = lib.sqrt((points[:, :3] ** 2).sum(1)) if around else points[:, 2]
+        ratio = far * (growth / size)
         level = lib.ceil(lib.log2(ratio.clip(1.0)))
         inverse = lib.exp2(-level) / size
     x, y, z = (_whole(points[:, k] * inverse) for k in range(3))
     limit = 1 << _BITS
     x, y = (axis.clip(-limit, limit - 1) + limit for axis in (x, y))
-    cell = (x << (2 * _BITS + 2)) | (y << (_BITS + 1)) | z.clip(0, limit * 2 - 1)
+    z = z.clip(-limit, limit - 1) + limit  # a wide lens sees what is behind it
+    cell = (x << (2 * _BITS + 2)) | (y << (_BITS + 1)) | z
     if level is not None:
         cell = cell * 32 + _whole(level)  # wraps for the farthest cells, which differ anyway
     kept = lib.zeros(count, dtype=lib.bool_ if lib is np else torch.bool)

@@ -16,7 +16,7 @@ INFO_WAIT_S = 0.1
 
 
 def to_message(camera: Camera, header: Any) -> CameraInfo:
-    """CameraInfo of an undistorted camera: D zero, R identity, P = [K | 0]."""
+    """CameraInfo of a camera: R identity, P = [K | 0], D zero if it is undistorted."""
     return CameraInfo(header=header, **fields_of(camera))
 
 

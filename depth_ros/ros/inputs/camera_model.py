@@ -11,16 +11,20 @@ from torch import Tensor
 
 from depth_ros.core.camera import KEEP_K, Camera, check_calibration
 from depth_ros.core.geometry import check_undistortion
-from depth_ros.core.lens import pinhole
+from depth_ros.core.lens import field_of_view_deg, pinhole
 from depth_ros.messages.camera_info import calibration_from, how_rectified
+from depth_ros.models import Preset
 from depth_ros.parameters.settings import Undistort
 from depth_ros.pipeline.steady_camera import SteadyCamera
+from depth_ros.pipeline.wide import WIDE, tiles_of
 from depth_ros.ros.inputs.newest import View
 from depth_ros.ros.process.log import Throttle
 
 #: different cameras that are logged at once within the throttle's period; one that zooms is not
 #: logged at every frame
 BURST = 3
+#: times that a field of view is wider than that of the training images, from which it is a warning
+FAR_BEYOND = 1.5
 
 
 class CameraModelSource:
@@ -35,6 +39,7 @@ class CameraModelSource:
         rectification: the parameter.
         estimate: estimates the camera from the images; None uses camera_info.
         undistort: the parameters `undistort.*`.
+        preset: of the network, whose training images a camera may differ from; None if unknown.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class CameraModelSource:
         rectification: str,
         estimate: SteadyCamera | None = None,
         undistort: Undistort | None = None,
+        preset: Preset | None = None,
     ) -> None:
         self.log = log
         self.label = label
@@ -52,6 +58,7 @@ class CameraModelSource:
         self.estimate = estimate
         self.doubts: tuple[str, ...] = ()  #: what is unlikely about `camera`
         self._undistort = undistort or Undistort()
+        self._preset = preset
         self._rectified, self._because = how_rectified(rectification, topic)
         self._throttle = Throttle(BURST)
         self._seen: Any = None
@@ -95,9 +102,11 @@ class CameraModelSource:
         assert info is not None  # `LatestImage` waits for one
         found = calibration_from(info, width, height, self._rectified, self._because)
         camera, doubts = found.camera, found.doubts
-        if camera.is_distorted:
+        if self._undistort.projection == WIDE:
+            tiles_of(camera, self._undistort)  # refuses what cannot be
+        elif camera.is_distorted:
             doubts = (*doubts, *check_undistortion(camera))
-            pinhole(camera, self._undistort.zoom)  # refuses what cannot be
+            pinhole(camera, self._undistort.zoom)  # likewise
         frame_id = view.image.header.frame_id
         if self._is_new((found, frame_id, info.header.frame_id, info.width, info.height)):
             self.camera, self.doubts = camera, doubts
@@ -116,15 +125,49 @@ class CameraModelSource:
         """Have `camera` logged, with warnings about what may not be meant."""
         camera = self.camera
         assert camera is not None
-        shown, zoom = pinhole(camera, self._undistort.zoom), self._undistort.zoom
+        across, down, what = self._shown(camera)
         text = (
-            f'camera {camera}; field of view {shown.hfov_deg:.1f} x {shown.vfov_deg:.1f} deg, '
-            f'frame {frame_id!r}; {source}' + (', undistorting' if camera.is_distorted else '')
+            f'camera {camera}; field of view {across:.1f} x {down:.1f} deg, '
+            f'frame {frame_id!r}; {source}{what}'
         )
-        if camera.is_distorted and zoom != KEEP_K:
-            text += f' with undistort.zoom {zoom} to {shown}'
         self._unlogged = [('info', text)]
-        self._unlogged += [('warning', warning) for warning in (*self.doubts, *warnings)]
+        others = (*self.doubts, *warnings, *self._beyond_training(camera))
+        self._unlogged += [('warning', warning) for warning in others]
+
+    def _beyond_training(self, camera: Camera) -> list[str]:
+        """Why the network may not know images of so wide a field of view."""
+        settings, preset = self._undistort, self._preset
+        if preset is None or preset.trained is None:
+            return []
+        is_wide = settings.projection == WIDE
+        seen = tiles_of(camera, settings)[0].camera if is_wide else pinhole(camera, settings.zoom)
+        field_deg = seen.hfov_deg, seen.vfov_deg
+        if preset.trained.exceeded(*field_deg) < FAR_BEYOND:
+            return []
+        remedy = (
+            'a smaller undistort.tile_fov'
+            if is_wide
+            else 'undistort.projection wide, a narrower lens'
+        )
+        return [
+            f'{preset.name} was trained with a field of view of {preset.trained}; it sees '
+            f'{field_deg[0]:.0f} x {field_deg[1]:.0f} deg, and may be wrong at the edges: '
+            f'compare distances there, or try {remedy} or another network'
+        ]
+
+    def _shown(self, camera: Camera) -> tuple[float, float, str]:
+        """Horizontal and vertical field of view that is used [deg], and what becomes of it."""
+        settings = self._undistort
+        if settings.projection == WIDE:
+            tiles = tiles_of(camera, settings)
+            field_deg = tiles[0].camera.hfov_deg
+            what = f', seen by the network as {len(tiles)} pinholes of {field_deg:.0f} deg'
+            return *field_of_view_deg(camera), what
+        target = pinhole(camera, settings.zoom)
+        what = ', undistorting' if camera.is_distorted else ''
+        if camera.is_distorted and settings.zoom != KEEP_K:
+            what += f' with undistort.zoom {settings.zoom} to {target}'
+        return target.hfov_deg, target.vfov_deg, what
 
     def _log(self) -> None:
         """Log what is due; the rest is tried again with the next image."""

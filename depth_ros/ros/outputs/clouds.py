@@ -54,7 +54,9 @@ class CloudBuffer:
             if kept is not None:
                 _mark(cloud, kept)
         else:
-            every, cloud = cloud, encode.dense(cloud, depth.z, self._valid.floats)
+            # of a pinhole depth is searched, which is faster than to search the cloud
+            z = depth.z if depth.lens is None else depth.lens.ranges
+            every, cloud = cloud, encode.dense(cloud, z, self._valid.floats)
             buffer = self._whole if cloud.numel() == every.numel() else self._valid
             if kept is not None:
                 valid = cloud

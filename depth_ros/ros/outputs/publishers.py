@@ -19,7 +19,7 @@ from depth_ros.core import compress, encode
 from depth_ros.core.types import DepthMap
 from depth_ros.parameters.settings import Points, Settings
 from depth_ros.pipeline.filters.clouds import surfaces, thinning
-from depth_ros.pipeline.filters.free_space import ray_ends
+from depth_ros.pipeline.filters.free_space import free_space
 from depth_ros.ros.inputs import camera_info
 from depth_ros.ros.outputs.clouds import CloudBuffer
 from depth_ros.ros.outputs.demand import Demand
@@ -213,13 +213,12 @@ class Outputs:
             stride=points.stride,
             color=points.color,
             organized=points.organized,
-            kept=thinning(points),
+            kept=thinning(points, around=depth.lens is not None),
         )
         return Outgoing('points', message, buffer)
 
     def _clearing(self, depth: DepthMap, header: Any, points: Points) -> Outgoing:
-        free_z = depth.z if depth.free_z is None else depth.free_z
-        ends = replace(depth, z=ray_ends(free_z, depth.camera, points.clearing_range))
+        ends = free_space(depth, points.clearing_range)
         cloud = self.clouds['points_clearing']
         return Outgoing('points_clearing', *cloud.fill(ends, header, stride=points.stride))
 
