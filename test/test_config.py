@@ -31,6 +31,7 @@ def test_every_parameter_is_read_somewhere():
     owners = {
         '': {'settings'},
         'range': {'range'},
+        'undistort': {'settings', 'undistort'},
         'filters': {'filters', 'settings'},
         'scaling': {'settings'},
         'points': {'points'},

@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 SAMPLES = 6000
 #: of two tiles, where they are compared: not at their very edges
 COMPARED = 0.01
-#: beyond the border of the image, where a tile still has depth: the pixels at the border are between
+#: beyond the border of the image, where a tile still has depth: pixels at the border are between
 #: pixels of the tile on both sides of it [px]
 MARGIN = 2.0
 
