@@ -45,13 +45,14 @@ class Rig:
         self.left = Source(graph, topic=f'{prefix}image', info=f'{prefix}camera_info')
         self.right = Source(graph, topic=f'{prefix}image_2', info=f'{prefix}camera_info_2')
         self.right.stamp_ns = self.left.stamp_ns + offset_ns
+        self.pictures = at(100), at(112)
 
     def send(self):
         right, name = self.right, 'right_optical_frame'
         right.stamp_ns += PERIOD_NS
         right.infos.publish(info(CAM, right.stamp_ns, name))
-        right.images.publish(image(at(112), right.stamp_ns, frame_id=name))
-        return self.left.send(CAM, at(100), PERIOD_NS)
+        right.images.publish(image(self.pictures[1], right.stamp_ns, frame_id=name))
+        return self.left.send(CAM, self.pictures[0], PERIOD_NS)
 
     def answer(self, received):
         self.left.ready()
@@ -204,12 +205,17 @@ class Robot:
         message.pose.pose.orientation.w = 1.0
         self.odom.publish(message)
 
-    def send(self, centimetres, odometry=True):
+    def send_odometry(self, stamp_ns, centimetres):
+        """Poses around it; what lies between is interpolated."""
+        self.send_pose(stamp_ns - PERIOD_NS // 4, centimetres / 100 - 0.01)
+        self.send_pose(stamp_ns + PERIOD_NS // 4, centimetres / 100 + 0.01)
+
+    def send(self, centimetres, odometry=True, rgb=None):
         stamp_ns = self.camera.stamp_ns + PERIOD_NS
-        if odometry:  # what lies between is interpolated
-            self.send_pose(stamp_ns - PERIOD_NS // 4, centimetres / 100 - 0.01)
-            self.send_pose(stamp_ns + PERIOD_NS // 4, centimetres / 100 + 0.01)
-        return self.camera.send(CAM, at(centimetres), PERIOD_NS)
+        if odometry:
+            self.send_odometry(stamp_ns, centimetres)
+        rgb = at(centimetres) if rgb is None else rgb
+        return self.camera.send(CAM, rgb, PERIOD_NS)
 
     def walk(self, done, what):
         """To the right, and back, until `done()`; not faster than the node sees it."""
@@ -320,6 +326,19 @@ def test_odometry_without_a_rotation_is_named(node, robot, collect):
             ['two_views.camera_pose', 'it must be 1'],
         ),
         ({**MOTION, 'two_views__camera_pose': [1.0, 2.0]}, ['x y z qx qy qz qw']),
+        (
+            {**MOTION, 'model': 'dust3r_224_linear', 'two_views__views': 3},
+            ['two_views.views is 3 but', 'takes 2 views', 'depth_anything_v3_small or'],
+        ),
+        (
+            {
+                'model': 'depth_anything_v3_small',
+                'two_views__mode': 'stereo',
+                'two_views__baseline': 0.1,
+                'engine': 'onnxruntime',
+            },
+            ['runs in torch only', 'several views at once'],
+        ),
         ({**MOTION, 'scaling__scale': 2.0}, ['scaling.scale is 2', 'measures them']),
         pytest.param(
             {'model': 'fake_two_eyes', 'two_views__mode': 'stereo'},
