@@ -83,7 +83,7 @@ class Written:
             at_s,
         )  # fmt: skip
 
-    def info(self, topic, at_s, frame_id, size=(64, 48), fx=50.0, d=()):
+    def info(self, topic, at_s, frame_id, size=(64, 48), fx=50.0, d=(), model='plumb_bob'):
         width, height = size
         cx, cy = (width - 1) / 2, (height - 1) / 2
         roi = self.new(
@@ -94,7 +94,7 @@ class Written:
             topic,
             self.new(
                 'sensor_msgs/msg/CameraInfo', header=self.header(at_s, frame_id), height=height,
-                width=width, distortion_model='plumb_bob', d=np.array(d, np.float64),
+                width=width, distortion_model=model, d=np.array(d, np.float64),
                 k=np.array([fx, 0, cx, 0, fx, cy, 0, 0, 1]), r=np.eye(3).ravel(),
                 p=np.array([fx, 0, cx, 0, 0, fx, cy, 0, 0, 0, 1, 0]), binning_x=0, binning_y=0,
                 roi=roi,

@@ -107,4 +107,5 @@ class Oracle:
         if self.kind is Kind.CANONICAL:
             focal = (frame.camera.fx / 2.0, frame.camera.fy / 2.0)
             z = z / 2.0
+        z, sky = z.to(frame.rgb.device), sky.to(frame.rgb.device)
         return Prediction(z, self.kind, focal, confidence=torch.ones_like(z), sky=sky)

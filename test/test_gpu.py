@@ -2,19 +2,23 @@
 """What a GPU computes is what the CPU computes, from the bytes of an image to those of a cloud."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 import torch
+from raycast import Oracle, room
 
 from depth_ros import models
 from depth_ros.core import encode
+from depth_ros.core.camera import Camera
 from depth_ros.core.geometry import undistort
 from depth_ros.core.types import DepthMap, Frame, Kind, Prediction
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.parameters.layers import with_values
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.build import build
+from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
 from depth_ros.pipeline.filters import Filters
 from depth_ros.pipeline.trial_frame import trial_frame
@@ -87,6 +91,25 @@ def test_lenses_are_undistorted_alike(device):
     assert (seen is None) == (seen_there is None)
     if seen is not None:
         assert float((seen_there.cpu() != seen).float().mean()) < 0.01
+
+
+@on_each_device
+def test_a_wide_lens_has_the_same_rays(device):
+    f = 240 / math.radians(190)
+    camera = Camera(240, 240, f, f, 119.5, 119.5, 'equidistant', (0.0,) * 4)
+    wide = {'undistort.projection': 'wide', 'undistort.max_angle': 94.0}
+    settings = with_values(Settings(), {**wide, 'filters.edges': 0.01})
+    image = trial_frame(CPU, 240, 240).rgb
+    found = []
+    for on in (CPU, device):
+        oracle = Oracle(room, camera, settings.undistort)
+        found.append(Pipeline(oracle, settings, on)(Frame(image.to(on), camera)))
+    here, there = (depth.lens.ranges.cpu() for depth in found)
+    assert float((torch.isfinite(here) != torch.isfinite(there)).float().mean()) < 1e-3
+    both = torch.isfinite(here) & torch.isfinite(there)
+    assert float((there[both] / here[both] - 1).abs().max()) < 1e-3
+    clouds = [encode.cloud(depth).cpu()[both] for depth in found]
+    torch.testing.assert_close(clouds[1][:, :3], clouds[0][:, :3], rtol=1e-3, atol=1e-3)
 
 
 @on_each_device

@@ -21,6 +21,7 @@ from depth_ros.core.lens import (
     unproject,
 )
 from depth_ros.core.types import Frame
+from depth_ros.pipeline.build import load
 
 BARREL = Camera(320, 240, 160, 158, 158, 122, 'plumb_bob', (-0.28, 0.074, 2e-4, 2e-5, 0.0))
 PINCUSHION = Camera(320, 240, 220, 215, 158, 122, 'plumb_bob', (0.2, 0.05, 1e-3, -1e-3, 0.0))
@@ -182,3 +183,14 @@ def test_zooms_of_a_real_picture_show_the_same_scene(data, zoom):
     assert np.percentile(difference, 99) <= 1
     share = {'keep_k': (0.9, 1.0), 'keep_valid': (1.0, 1.0), 'keep_all': (0.7, 0.95)}[zoom]
     assert share[0] <= seen.float().mean() <= share[1]
+
+
+def test_a_camera_without_a_pinhole_of_its_zoom_costs_the_others_nothing():
+    fisheye = Camera(64, 48, 20.0, 20.0, 31.5, 23.5, 'equidistant', (0.0,) * 4)
+    frames = [
+        Frame(torch.zeros((48, 64, 3), dtype=torch.uint8), camera)
+        for camera in (fisheye, fisheye.undistorted())
+    ]
+    pipeline, _ = load({'model': 'flat_wall', 'undistort.zoom': 'keep_all'})
+    error, depth = pipeline.many(frames, pipeline.snapshot)
+    assert isinstance(error, CameraError) and (depth.z == 2.0).all()

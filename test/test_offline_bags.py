@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`depth-ros run` on bags: real ones, and written ones whose truth is known."""
 
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -331,6 +333,31 @@ def test_rectification_is_by_the_parameter(tmp_path, capsys):
     assert 'K and D of camera_info (camera_info has distortion)' in capsys.readouterr().out
     assert main([*command, '-p', 'rectification:=rectified']) == 0
     assert 'P of camera_info (rectification is rectified)' in capsys.readouterr().out
+
+
+def test_a_bag_of_a_fisheye_camera_keeps_its_whole_view(tmp_path):
+    with Written(tmp_path / 'fish') as bag:
+        bag.image('/image', 1, 'camera')
+        bag.info('/camera_info', 1, 'camera', fx=20.0, d=[0.0] * 4, model='equidistant')
+    command = ['run', str(tmp_path / 'fish'), '--model', 'flat_wall', '--write', 'bag']
+    command += [
+        '--output',
+        str(tmp_path),
+        '-p',
+        'undistort.projection:=wide',
+        '-p',
+        'points.stride:=1',
+    ]
+    assert main([*command, '-p', 'undistort.depth_image:=lens']) == 0
+    found = read_bag(tmp_path / 'fish_depth')
+    ((_, info, _),) = found['/depth/camera_info']
+    assert info.distortion_model == 'equidistant' and list(info.d) == [0.0] * 4
+    ((_, cloud, _),) = found['/points']
+    points = np.frombuffer(cloud.data, np.float32).reshape(-1, 4)
+    assert len(points) == 64 * 48
+    angles = np.degrees(np.arctan2(np.hypot(points[:, 0], points[:, 1]), points[:, 2]))
+    corner = math.degrees(math.hypot(31.5, 23.5) / 20)  # 113
+    assert angles.max() == pytest.approx(corner, abs=0.1)
 
 
 def test_a_bag_without_camera_info(tmp_path, capsys):

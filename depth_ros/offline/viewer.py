@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError
+from depth_ros.core.lens import field_of_view_deg
 from depth_ros.core.types import Anchors
 from depth_ros.offline import layout
 from depth_ros.parameters.settings import Colorized
@@ -123,9 +124,9 @@ class Viewer:
             stamp_ns: time of the image [ns]; None for pictures, which have none.
             timeline: of that time, `STAMP` or `TIME`.
             frame: number of the image.
-            rgb: (H, W, 3), undistorted.
+            rgb: (H, W, 3), of `camera`.
             z: (H, W) [m], as in `DepthMap`.
-            camera: undistorted.
+            camera: as in `DepthMap`.
             points: (n, 4), as `core.encode.dense` gives them.
             colored: the fourth column has colours.
             anchors: pixels of known depth.
@@ -136,7 +137,9 @@ class Viewer:
         self._set_time(stamp_ns, timeline, frame)
         if z is not None and root not in self._distance_m:
             self._measure(root, z)
-        if camera is not None and camera != self._cameras.get(root):
+        # Rerun knows pinholes only: the raw image of a lens is shown without one
+        is_pinhole = camera is not None and not camera.is_distorted
+        if camera is not None and is_pinhole and camera != self._cameras.get(root):
             self._show_camera(root, camera)
         if rgb is not None:
             self._log(f'{root}/camera/image', _jpeg(rr, rgb))
@@ -173,12 +176,15 @@ class Viewer:
 
     def describe(self, name: str, camera: Camera, network: Mapping[str, str]) -> None:
         """A table beside the figures: network and camera."""
+        across, down = camera.hfov_deg, camera.vfov_deg
+        if camera.is_distorted:
+            across, down = field_of_view_deg(camera)
         rows = {
             **network,
             'camera': f'{camera.width} x {camera.height} px',
             'fx, fy': f'{camera.fx:.1f}, {camera.fy:.1f} px',
             'cx, cy': f'{camera.cx:.1f}, {camera.cy:.1f} px',
-            'field of view': f'{camera.hfov_deg:.1f} x {camera.vfov_deg:.1f} deg',
+            'field of view': f'{across:.1f} x {down:.1f} deg',
         }
         (first, value), *others = rows.items()
         table = ''.join(f'| {key} | {text} |\n' for key, text in others)

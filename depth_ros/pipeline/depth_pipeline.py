@@ -148,17 +148,22 @@ class Pipeline:
         if snapshot.settings.undistort.projection == WIDE:
             return self._wide(frames, snapshot, filters or [None] * len(frames))
         zoom = snapshot.settings.undistort.zoom
-        pinholes = [undistort(frame, pinhole(frame.camera, zoom)) for frame in frames]
-        undistorted = [frame for frame, _ in pinholes]
-        predictions = self._predicted(undistorted)
+        pinholes = [_tried(_undistorted, frame, zoom) for frame in frames]
+        good = [one for one in pinholes if not isinstance(one, DepthRosError)]
+        predictions = iter(self._predicted([frame for frame, _ in good]))
         nothing = [None] * len(frames)
         owned = zip(filters or nothing, scales or nothing, strict=True)
-        return [
-            p
-            if isinstance(p, DepthRosError)
-            else _tried(self._scaled, p, frame, snapshot, seen, *its)
-            for p, (frame, seen), its in zip(predictions, pinholes, owned, strict=True)
-        ]
+        found: list[DepthMap | DepthRosError] = []
+        for one, its in zip(pinholes, owned, strict=True):
+            if isinstance(one, DepthRosError):
+                found.append(one)
+                continue
+            (frame, seen), prediction = one, next(predictions)
+            if isinstance(prediction, DepthRosError):
+                found.append(prediction)
+            else:
+                found.append(_tried(self._scaled, prediction, frame, snapshot, seen, *its))
+        return found
 
     def _predicted(self, pinholes: list[Frame]) -> Sequence[Prediction | DepthRosError]:
         if isinstance(self.model, TakesBatches):
@@ -243,6 +248,10 @@ class Pipeline:
             floor=frame.floor or given_floor(snapshot.settings.floor),
             anchors=scale.anchors if scale is not None else None,
         )
+
+
+def _undistorted(frame: Frame, zoom: str) -> tuple[Frame, Tensor | None]:
+    return undistort(frame, pinhole(frame.camera, zoom))
 
 
 def _tried(action: Callable[..., T], *args: Any) -> T | DepthRosError:

@@ -209,7 +209,9 @@ class Stream:
     def _undistorted(self, rgb: NDArray[np.uint8], info: CameraInfo) -> NDArray[np.uint8]:
         camera = camera_from(info, rgb.shape[1], rgb.shape[0], self._rectified)
         frame = Frame(torch.from_numpy(np.require(rgb, requirements='W')), camera)
-        shown = self._camera  # that of the depth, which `undistort.zoom` decides
+        shown = self._camera  # that of the depth, which the parameters `undistort.*` decide
+        if shown is not None and shown.is_distorted:
+            return rgb
         target = shown if shown is not None and shown.size == camera.size else None
         return undistort(frame, target)[0].rgb.numpy()
 
@@ -238,7 +240,7 @@ class Stream:
 
     def _on_camera(self, message: CameraInfo) -> None:
         try:
-            camera = camera_from(message, message.width, message.height, rectified=True)
+            camera = camera_from(message, message.width, message.height, rectified=None)
         except DepthRosError as error:
             self._complain(str(error))
             return

@@ -11,6 +11,8 @@ from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import CameraError
 from depth_ros.messages.camera_info import calibration_from, camera_from, named_rectified
+from depth_ros.models import PRESETS
+from depth_ros.parameters.settings import Undistort
 from depth_ros.ros.inputs.camera_info import INFO_WAIT_S, CameraInfoCache, to_message
 from depth_ros.ros.inputs.camera_model import CameraModelSource
 from depth_ros.ros.inputs.newest import View
@@ -239,6 +241,50 @@ def test_what_is_unlikely_is_logged_once_and_kept_for_the_diagnostics():
     assert log.warning.lines == [f'front: {doubt}'] and len(log.info.lines) == 1
     source.from_camera_info(view(), 640, 480)
     assert source.doubts == ()
+
+
+@pytest.mark.parametrize(
+    ('preset', 'f', 'undistort', 'warned'),
+    [
+        # 60 x 47 deg (Hypersim), for an image of 640 x 480
+        ('depth_anything_v2_metric_indoor_small', 500.0, Undistort(), ''),
+        ('depth_anything_v2_metric_indoor_small', 250.0, Undistort(), 'it sees 104 x 88 deg'),
+        ('depth_anything_v2_metric_indoor_small', 250.0,
+         Undistort(projection='wide', tile_fov=75.0), ''),
+        ('depth_anything_v2_metric_indoor_small', 250.0,
+         Undistort(projection='wide', tile_fov=90.0), 'try a smaller undistort.tile_fov'),
+        ('nano', 300.0, Undistort(), ''),
+        ('depth_anything_v3_metric_large', 250.0, Undistort(), ''),  # of many cameras
+    ],
+)  # fmt: skip
+def test_a_field_of_view_far_beyond_that_of_training_is_a_warning(preset, f, undistort, warned):
+    log = Log()
+    source = CameraModelSource(
+        log, '', '/image_raw', 'auto', undistort=undistort, preset=PRESETS[preset]
+    )
+    for _ in range(3):
+        plain = described(k=matrix(f, f, 319.5, 239.5), d=[0.0] * 5, p=[0.0] * 12)
+        source.from_camera_info(view(plain), 640, 480)
+    found = [line for line in log.warning.lines if 'was trained with a field of view' in line]
+    assert len(found) == bool(warned) and all(warned in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ('name', 'model', 'd'),
+    [
+        ('fisheye', 'equidistant', (0.1, 0.02, 0.0, 0.01)),
+        ('fov', 'fov', (0.93,)),
+        ('ATAN', 'fov', (0.93, 0.0, 0.0, 0.0, 0.0)),
+        ('double_sphere', 'double_sphere', (-0.2, 0.6)),
+        ('ds', 'double_sphere', (-0.2, 0.6, 0.0, 0.0, 0.0)),
+    ],
+)
+def test_lenses_have_the_names_of_those_who_calibrate_them(name, model, d):
+    message = described(distortion_model=name, d=list(d))
+    camera = camera_from(message, 640, 480, None)
+    assert camera.distortion_model == model and camera.distortion == d[: len(camera.distortion)]
+    # the published camera_info says the same
+    assert camera_from(to_message(camera, message.header), 640, 480, None) == camera
 
 
 def test_coefficients_that_leave_nothing_are_refused_at_every_image():
