@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Move images into another camera, so that gradients reach depth and motion.
+
+B batch; h x w pixels of the target, integer coordinates are pixel centres.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from depth_ros.core.camera import Camera
+
+NEAREST_M = 0.05  #: in front of a camera; closer points are behind it for all that is compared
+
+
+@dataclass(frozen=True, slots=True)
+class Warped:
+    """An image as another camera would see it.
+
+    Args:
+        rgb: (B, 3, h, w) float32.
+        seen: (B, h, w) bool, pixels whose point lies in the image it comes from.
+    """
+
+    rgb: Tensor
+    seen: Tensor
+
+
+def matrix(camera: Camera) -> Tensor:
+    """K of a pinhole, (3, 3) float32 [px]."""
+    return torch.tensor(
+        [[camera.fx, 0.0, camera.cx], [0.0, camera.fy, camera.cy], [0.0, 0.0, 1.0]]
+    )
+
+
+def rays(camera: Camera) -> Tensor:
+    """Rays of the pixels with z = 1, (3, h * w) float32, row by row."""
+    v, u = torch.meshgrid(
+        torch.arange(camera.height, dtype=torch.float32),
+        torch.arange(camera.width, dtype=torch.float32),
+        indexing='ij',
+    )
+    x, y = (u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy
+    return torch.stack((x, y, torch.ones_like(x))).flatten(1)
+
+
+def rotation(turn: Tensor) -> Tensor:
+    """Rotation matrices (B, 3, 3) of rotation vectors (B, 3) [rad], by Rodrigues' formula."""
+    angle = turn.square().sum(1).clamp(min=1e-16).sqrt()[:, None, None]
+    x, y, z = (turn / angle[:, 0]).unbind(1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), dim=1).reshape(-1, 3, 3)
+    eye = torch.eye(3, device=turn.device)
+    return eye + angle.sin() * cross + (1 - angle.cos()) * (cross @ cross)
+
+
+def turned(rgb: Tensor, camera: Camera, R_camera_view: Tensor, view: Camera) -> Warped:
+    """Images as cameras at the same place see them that look elsewhere.
+
+    Args:
+        rgb: (B, 3, H, W) float32, of `camera`.
+        camera: pinhole.
+        R_camera_view: (B, 3, 3), maps directions of the other camera to `camera`.
+        view: intrinsics of the other camera.
+    """
+    points = R_camera_view @ rays(view).to(rgb.device)  # (B, 3, n)
+    return _sampled(rgb, points, camera, view.size)
+
+
+def warp(
+    rgb: Tensor, camera: Camera, points: Tensor, T_camera_points: Tensor, size: tuple[int, int]
+) -> Warped:
+    """Images of `camera` at the pixels of another camera.
+
+    Args:
+        rgb: (B, 3, H, W) float32, of `camera`.
+        camera: pinhole.
+        points: (B, 3, h * w) [m], of the pixels of the other camera.
+        T_camera_points: (B, 4, 4), maps points to the frame of `camera` [m].
+        size: (h, w) of the other camera.
+    """
+    moved = T_camera_points[:, :3, :3] @ points + T_camera_points[:, :3, 3:]
+    return _sampled(rgb, moved, camera, size)
+
+
+def _sampled(rgb: Tensor, points: Tensor, camera: Camera, size: tuple[int, int]) -> Warped:
+    # coordinates that are not finite end the process in the gradient of grid_sample
+    finite = points.isfinite().all(1, keepdim=True)
+    points = torch.where(finite, points, -1.0)  # behind the camera
+    z = points[:, 2]
+    u = camera.fx * points[:, 0] / z.clamp(min=NEAREST_M) + camera.cx
+    v = camera.fy * points[:, 1] / z.clamp(min=NEAREST_M) + camera.cy
+    grid = torch.stack(
+        ((u + 0.5) / camera.width * 2 - 1, (v + 0.5) / camera.height * 2 - 1), dim=2
+    ).reshape(len(points), *size, 2)
+    # between the centres of the outermost pixels
+    inside = (u >= 0) & (u <= camera.width - 1) & (v >= 0) & (v <= camera.height - 1)
+    seen = (inside & (z > NEAREST_M)).reshape(-1, *size)
+    values = F.grid_sample(rgb, grid, align_corners=False, padding_mode='border')
+    return Warped(values, seen)
