@@ -150,12 +150,20 @@ def test_weights_that_are_there_need_no_network(hub, machine, monkeypatch):  # n
             "weights is 'my.pth' but model is 'auto': set model to the preset",
         ),
         ({'intrinsics': 'estimated'}, 'presets that can: depth_pro'),
-        ({'two_views.mode': 'stereo'}, 'presets that take two: depth_anything_v3_small or'),
+        ({'two_views.mode': 'stereo', 'intrinsics': 'estimated'}, 'cannot estimate a camera'),
     ],
 )
 def test_what_auto_cannot_do_is_refused_before_a_download(hub, given, message):  # noqa: F811
     with pytest.raises(ConfigError, match=message):
         resolve(given)
+
+
+@pytest.mark.parametrize('mode', ['stereo', 'motion'])
+def test_auto_takes_a_network_for_several_views(mode):
+    _, settings, choice = resolve({'two_views.mode': mode})
+    assert choice.reason == f'model auto, two_views.mode {mode}'
+    preset = PRESETS[settings.model]
+    assert preset.max_views > 2 and not preset.source.restricted
 
 
 def test_the_user_overrides_the_preset(hub, has, monkeypatch):  # noqa: F811

@@ -631,7 +631,7 @@ class Settings:
         'Network: a preset of docs/networks.md, or auto: with a GPU '
         'depth_anything_v3_metric_large; without one fastdepth_nyu where openvino is installed, '
         'else depth_anything_v2_metric_indoor_small; and nano with a warning where their weights '
-        'cannot be downloaded.',
+        'cannot be downloaded. With two_views.mode auto is depth_anything_v3_small.',
         'You want other accuracy, speed or licence.',
     )
     cameras: list[str] = setting(

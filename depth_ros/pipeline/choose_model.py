@@ -25,6 +25,7 @@ WITH_GPU = 'depth_anything_v3_metric_large'
 WITHOUT_GPU = 'fastdepth_nyu'  #: in milliseconds on one thread, where OpenVINO is installed
 WITHOUT_OPENVINO = 'depth_anything_v2_metric_indoor_small'
 WITHOUT_WEIGHTS = 'nano'
+FOR_VIEWS = 'depth_anything_v3_small'  #: with two_views; no other one may be used commercially
 INDOORS = (
     'It was trained indoors, and sees 59 x 46 degrees of the image. For streets, a wider view or '
     f'more detail, in seconds instead of milliseconds, set model to {WITHOUT_OPENVINO} or another '
@@ -69,7 +70,8 @@ def choose_model(settings: Settings) -> ModelChoice:
 
     auto takes `WITH_GPU`, or without a GPU `WITHOUT_GPU` where OpenVINO is installed and else
     `WITHOUT_OPENVINO`. It downloads the weights where they are not at hand. Where that fails it
-    takes the next of these, and at last `WITHOUT_WEIGHTS` with a warning.
+    takes the next of these, and at last `WITHOUT_WEIGHTS` with a warning. With `two_views.mode` it
+    takes `FOR_VIEWS`, in whose place no other one can be used.
 
     Raises:
         ConfigError: model is auto with weights of the user's, or the network that auto takes
@@ -82,6 +84,11 @@ def choose_model(settings: Settings) -> ModelChoice:
             f"weights is {settings.weights!r} but model is 'auto': set model to the preset that "
             'the weights are for (depth-ros info FILE names it)'
         )
+    if settings.two_views.mode != 'off':
+        check_abilities(settings, models.get(FOR_VIEWS))
+        reason = f'model auto, two_views.mode {settings.two_views.mode}'
+        log.info('%s: %s, which takes several views', reason, FOR_VIEWS)
+        return ModelChoice(FOR_VIEWS, reason)
     gpu = settings.device.startswith('cuda') or (
         settings.device == 'auto' and torch.cuda.is_available()
     )

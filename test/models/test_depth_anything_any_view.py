@@ -399,6 +399,26 @@ def test_layers_of_several_views_are_loaded_if_they_are_needed(tmp_path):
     assert two.predict_views(views).z.shape == (98, 126)
 
 
+def test_several_views_in_half_precision_return_float32(several, fixture_of):
+    views, known = frames_of(fixture_of('da3-small', 'odd')), [pose_at(0.1)]
+    half = adapter(
+        network_of('small', cameras=True).bfloat16(), dtype=torch.bfloat16, input_size=126
+    ).predict_views(views, known)
+    full = adapter(several, input_size=126).predict_views(views, known)
+    for name in ('z', 'confidence'):
+        found = getattr(half, name)
+        assert found.dtype is torch.float32
+        # the formula's weights react more strongly than trained ones
+        assert (found / getattr(full, name) - 1).abs().median() < 0.1
+
+
+def test_layers_of_several_views_can_be_without_memory(tmp_path):
+    """As an engine is measured in the place of the network."""
+    options = ModelOptions(weights=tmp_path / 'none.pth', views=2, without_weights=True)
+    network = models.load('depth_anything_v3_small', options).network
+    assert all(p.is_meta for p in network.camera_encoder.parameters())
+
+
 def plane(camera, T_world_camera, normal, distance):
     """Depth (h, w) of the plane normal . X = distance, in the frame of a camera."""
     u, v = np.meshgrid(np.arange(camera.width), np.arange(camera.height))

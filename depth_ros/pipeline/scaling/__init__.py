@@ -65,7 +65,8 @@ class Scaling:
         if self.method == 'baseline' and not two_views:
             raise ConfigError(
                 "scaling.method is 'baseline' but two_views.mode is 'off': set it to stereo (a "
-                'second camera) or motion (odometry), with a model that takes two views'
+                'second camera) or motion (odometry), with a model that takes two views, such as '
+                'depth_anything_v3_small'
             )
         if self.method == 'anchors' and two_views:
             raise ConfigError(

@@ -31,8 +31,8 @@ from depth_ros.pipeline.two_views.poses import Pose4x4
 
 #: preferred parallax of a second view, within the limits of the settings [deg]
 WANTED_PARALLAX_DEG = 7.0
-#: earlier frames that are stored for each further view
-STORED_PER_VIEW = 10
+#: earlier frames that are stored at least, and for each further view
+STORED, STORED_PER_VIEW = 10, 3
 
 
 class TwoViews:
@@ -163,7 +163,7 @@ class EarlierFrame(TwoViews):
         low, high = settings.min_parallax, settings.max_parallax
         self._others = settings.views - 1
         self.keyframes = Keyframes(
-            capacity=STORED_PER_VIEW * self._others,
+            capacity=max(STORED, STORED_PER_VIEW * self._others),
             min_parallax_deg=low,
             max_parallax_deg=high,
             wanted_parallax_deg=min(max(WANTED_PARALLAX_DEG, low), high),
