@@ -157,6 +157,22 @@ def test_a_floor_gives_its_depth_whatever_the_unit_of_the_network(kind, predict,
     assert (found.sigma > 0.01 * found.z / 0.4).all()
 
 
+def test_normals_find_a_floor_that_boxes_hide_for_the_most_part():
+    z = floor_scene(LEVEL, 0.4)
+    seen, normals = z.copy(), np.tile(LEVEL * -1.0, (*z.shape, 1))
+    for k in range(8):
+        columns = slice(40 * k, 40 * k + 34)
+        seen[110:, columns] = 0.7 + 0.13 * (k * 3 % 7)
+        normals[110:, columns] = 0, 0, -1
+    normals = torch.from_numpy(normals.astype(np.float32))
+    arguments = torch.from_numpy(seen), Kind.METRIC, CAMERA, Floor(0.4, LEVEL)
+    with pytest.raises(ScaleError, match='no floor'):
+        floor.from_floor(*arguments)
+    found = floor.from_floor(*arguments, normals)
+    np.testing.assert_allclose(found.z, at(z, found), rtol=1e-6)
+    assert (found.u.astype(int) % 40 >= 34).all(), 'none is on a box'
+
+
 def test_noise_of_a_network_does_not_move_the_floor():
     z = floor_scene(LEVEL, 1.2)
     noisy = z * np.exp(np.random.default_rng(1).normal(0, 0.05, z.shape))

@@ -161,6 +161,59 @@ def test_cpu_and_gpu_paths_find_the_same_floor(pitch_deg):
     assert not none
 
 
+def between_boxes():
+    """A floor of which boxes hide two thirds; normals as of a network; what is floor."""
+    x, y = (np.asarray(ray) for ray in rays(CAM, 'cpu'))
+    x, y = np.broadcast_arrays(x, y)
+    with np.errstate(divide='ignore'):
+        z = np.where(y > 0, HEIGHT / y, np.inf)
+    z, level = np.minimum(z, 9.0), z < 9.0
+    for k, left in enumerate(np.linspace(-0.66, 0.5, 8)):
+        front = 1.7 + 0.31 * (k * 3 % 7)
+        hides = (x > left) & (x < left + 0.11) & (y * front < HEIGHT)
+        z, level = np.where(hides, front, z), level & ~hides
+    up, ahead = np.array((0.0, -1.0, 0.0)), np.array((0.0, 0.0, -1.0))
+    normals = np.where(level[..., None], up, ahead)
+    normals = normals + np.radians(5) * np.random.default_rng(0).normal(size=normals.shape)
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+    z, normals = (torch.from_numpy(values.astype(np.float32)) for values in (z, normals))
+    return z, normals, torch.from_numpy(level)
+
+
+def test_normals_find_the_floor_between_boxes():
+    z, normals, level = between_boxes()
+    floor = given_floor(FloorSettings(HEIGHT))
+    low = slice(72, None)  # where the floor is looked for
+    assert 0.25 < level[low].float().mean() < 0.45
+    assert ground.without_ground(z, CAM, floor, 0.05) is z
+    out = ground.without_ground(z, CAM, floor, 0.05, normals=normals)
+    lost = torch.isnan(out)
+    assert lost[level].float().mean() > 0.99
+    _, y = rays(CAM, 'cpu')
+    assert not lost[HEIGHT - z * y > 0.06].any(), 'boxes stay'
+    depth = DepthMap(z, CAM, torch.zeros(*CAM.size, 3), floor=floor, normals=normals)
+    points = with_values(
+        Settings(), {'points.ground': 'drop', 'points.ground_height': 0.05}
+    ).points
+    assert torch.equal(surfaces(depth, points, 1).z.isnan(), lost)
+
+
+def test_cpu_and_gpu_paths_find_the_same_floor_by_normals():
+    z, normals, _ = between_boxes()
+    floor = given_floor(FloorSettings(HEIGHT))
+    plane, is_floor = ground._plane(z.numpy(), CAM, floor, normals.numpy())
+    plane_t, is_floor_t = ground._plane(z, CAM, floor, normals)
+    np.testing.assert_allclose(plane_t, plane, atol=1e-4)
+    assert bool(is_floor) and bool(is_floor_t)
+
+
+def test_a_wall_with_any_normals_is_no_floor():
+    z, floor = torch.full(CAM.size, 1.5), given_floor(FloorSettings(HEIGHT))
+    for normal in ((0.0, 0.0, -1.0), (0.0, -1.0, 0.0), (nan, nan, nan)):
+        normals = torch.tensor(normal).expand(*CAM.size, 3)
+        assert ground.without_ground(z, CAM, floor, 0.05, normals=normals) is z
+
+
 def test_nothing_waits_for_a_gpu():
     geometry.clear_cache()
     try:
@@ -168,6 +221,9 @@ def test_nothing_waits_for_a_gpu():
             z = torch.empty(CAM.size, device='cuda')
             floor = given_floor(FloorSettings(HEIGHT))
             assert ground.without_ground(z, CAM, floor, 0.1, 2).device.type == 'cuda'
+            normals = torch.empty((*CAM.size, 3), device='cuda')
+            marked = ground.without_ground(z, CAM, floor, 0.1, 2, normals)
+            assert marked.device.type == 'cuda'
             with pytest.raises(DataDependentOutputException):
                 bool(z.sum() > 0)
     finally:

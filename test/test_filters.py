@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The filters of depth maps: what each changes, and that it changes nothing else."""
 
+import functools
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from depth_ros.core import geometry
 from depth_ros.core.camera import Camera
-from depth_ros.core.geometry import back_project
+from depth_ros.core.geometry import back_project, rays
 from depth_ros.core.types import Frame, Kind, Prediction
 from depth_ros.parameters.layers import with_values
 from depth_ros.parameters.settings import Settings
-from depth_ros.pipeline.filters import Filters, edges, free_space, median, range
+from depth_ros.pipeline.filters import Filters, edges, free_space, median, range, slant
+from depth_ros.sim.world.layouts import random_scene
+from depth_ros.sim.world.render import camera_pose, render
 
 nan, inf = torch.nan, torch.inf
 SIZES = [(48, 64), (50, 1290)]  # the second is compared at every other pixel
@@ -83,6 +89,94 @@ def test_a_blurred_edge_loses_what_is_on_neither_surface(near, far, sigma, turne
     assert flying[off > 0.05].all(), 'in the air'
     assert not flying[off < STEP / 2].any(), 'on a surface'
     assert (off > 0.05).any()
+
+
+ROOM = Camera(320, 240, 260.0, 260.0, 159.5, 119.5)
+
+
+@functools.cache
+def room():
+    """Exact depth of a rendered room, and the normals of its surfaces."""
+    pose = camera_pose((1.79, -0.75, 0.97), 3.0, -0.15)
+    z = render(random_scene(1, 'room'), ROOM, pose, sensor=False).z.numpy()
+    inverse, slopes = 1 / z.astype(np.float64), []
+    for axis, focal in ((1, ROOM.fx), (0, ROOM.fy)):
+        after = np.diff(inverse, axis=axis, append=np.take(inverse, [-1], axis))
+        before = np.roll(after, 1, axis)  # at an edge the other side is another surface
+        slopes.append(focal * np.where(abs(after) < abs(before), after, before))
+    x, y = (np.asarray(ray, np.float64) for ray in rays(ROOM, 'cpu'))
+    normals = -np.stack((*slopes, inverse - slopes[0] * x - slopes[1] * y), -1)
+    return z, normals / np.linalg.norm(normals, axis=-1, keepdims=True)
+
+
+def of_a_network(normals, noise_deg, seed=0):
+    """Normals that are blurred, and wrong by some degrees in patches."""
+    noise = np.random.default_rng(seed).normal(size=normals.shape)
+    noise = cv2.GaussianBlur(noise, (0, 0), 3)
+    noise *= np.radians(noise_deg) / noise.std()
+    normals = cv2.GaussianBlur(normals, (0, 0), 1.5) + noise
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+    return torch.from_numpy(normals.astype(np.float32))
+
+
+@pytest.mark.parametrize('noise_deg', [0, 5])
+@pytest.mark.parametrize('sigma', [1.0, 1.5])
+def test_with_normals_fewer_good_pixels_are_lost(sigma, noise_deg):
+    true, exact = room()
+    z = 1 / cv2.GaussianBlur(1 / true, (0, 0), sigma)
+    normals = of_a_network(exact, noise_deg)
+    near, far = (change(true, np.ones((5, 5), np.uint8)) for change in (cv2.erode, cv2.dilate))
+    in_the_air = (z > 1.1 * near) & (z < 0.9 * far)
+    good = abs(z / true - 1) < 0.005
+    with_normals, without = (
+        torch.isnan(edges.without_flying_pixels(torch.from_numpy(z), STEP, *more)).numpy()
+        for more in ((normals, ROOM), ())
+    )
+    assert not (with_normals & ~without).any(), 'normals mark nothing'
+    assert in_the_air.sum() > 1000 and with_normals[in_the_air].mean() > 0.99
+    assert with_normals[good].mean() < 0.3 * without[good].mean()
+
+
+def test_normals_that_are_unknown_or_of_another_surface_explain_nothing():
+    z, _ = blurred_step(1.0, 2.0, 1.5)
+    z = torch.from_numpy(z)
+    camera = Camera(64, 40, 60.0, 60.0, 31.5, 19.5)
+    expected = edges.without_flying_pixels(z, STEP)
+    assert torch.isnan(expected).any()
+    for normal in ((nan, nan, nan), (0.0, 0.0, -1.0), (0.0, -1.0, 0.0), (-0.6, 0.0, -0.8)):
+        normals = torch.tensor(normal).expand(40, 64, 3).contiguous()
+        assert same(edges.without_flying_pixels(z, STEP, normals, camera), expected), normal
+
+
+@pytest.mark.parametrize('wide', [False, True])
+def test_cpu_and_gpu_paths_explain_the_same_pixels(wide):
+    true, exact = room()
+    camera, normals = ROOM, of_a_network(exact, 5)
+    if wide:  # compared with pixels farther away
+        camera = ROOM.resized(1280, 960)
+        true = cv2.resize(true, (1280, 960), interpolation=cv2.INTER_NEAREST)
+        normals = normals.repeat_interleave(4, 0).repeat_interleave(4, 1)
+    z = 1 / cv2.GaussianBlur(1 / true, (0, 0), 4.0 if wide else 1.0)
+    z[10:14, 20:40] = np.inf
+    z[30:34, 20:40] = np.nan
+    reach = edges._stride(camera.width)
+    marks = edges._flying_by_opencv(z, STEP)
+    found = np.zeros_like(marks)
+    found[slant.slanted_at(marks, z, normals.numpy(), camera, STEP, reach)] = True
+    by_torch = slant.slanted(torch.from_numpy(z), normals, camera, STEP, reach).numpy()
+    assert found.any() and (found != (by_torch & marks)).mean() < 1e-5
+
+
+def test_nothing_waits_for_a_gpu():
+    geometry.clear_cache()
+    try:
+        with FakeTensorMode():  # refuses to read what a GPU has not finished
+            z = torch.empty(ROOM.size, device='cuda')
+            normals = torch.empty((*ROOM.size, 3), device='cuda')
+            out = edges.without_flying_pixels(z, STEP, normals, ROOM)
+            assert out.device.type == 'cuda'
+    finally:
+        geometry.clear_cache()
 
 
 def test_a_sharp_edge_and_a_thin_pole_lose_nothing():

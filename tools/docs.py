@@ -40,7 +40,8 @@ GROUPS = {
     'Network': (
         'See [Networks](networks.md).',
         ('model', 'weights', 'max_depth', 'accept_licence', 'device', 'precision', 'engine',
-         'cuda_graphs', 'threads', 'input_size', 'max_tokens', 'tile_batch'),
+         'cuda_graphs', 'threads', 'input_size', 'max_tokens', 'tile_batch',
+         'normals'),
     ),
     'Camera': (
         'See [Cameras and drivers](cameras.md) and [Several cameras](several-cameras.md).',

@@ -84,6 +84,9 @@ class Prediction:
             resolution of the frame.
         confidence: (H, W) float32, larger is more certain, in the network's unit; or None.
         sky: (H, W) bool, True for sky; None if the network does not detect it.
+        normals: (H, W, 3) float32, unit vectors perpendicular to the surface, towards the camera,
+            in the optical frame (x right, y down, z forward); NaN where there are none. None if
+            the network does not estimate them.
     """
 
     values: Tensor
@@ -91,6 +94,7 @@ class Prediction:
     focal_px: tuple[float, float] | None = None
     confidence: Tensor | None = None
     sky: Tensor | None = None
+    normals: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +231,7 @@ class DepthMap:
         anchors: of this frame, which its scale was measured with; None for none.
         lens: of a wide lens, what clouds are made of: also what is beside or behind the camera,
             where no depth is positive. None for a pinhole.
+        normals: (H, W, 3) float32, as in `Prediction`; or None.
     """
 
     z: Tensor
@@ -240,6 +245,7 @@ class DepthMap:
     floor: Floor | None = None
     anchors: Anchors | None = None
     lens: LensDepth | None = None
+    normals: Tensor | None = None
 
     def ensure_finite(self) -> None:
         """Wait for the network and check its output.

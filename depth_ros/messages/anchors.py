@@ -245,7 +245,9 @@ class Height(Source):
         """See `Source.anchors`."""
         if frame.floor is None:
             raise ScaleError(self._reason())
-        return from_floor(prediction.values, prediction.kind, frame.camera, frame.floor)
+        return from_floor(
+            prediction.values, prediction.kind, frame.camera, frame.floor, prediction.normals
+        )
 
 
 class MovingCamera(Source):

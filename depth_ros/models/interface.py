@@ -95,6 +95,7 @@ class ModelOptions:
         estimate_camera: also load the layers that `EstimatesCamera` needs.
         views: how many views are predicted at once; with more than one, also load the layers that
             `TakesViews` needs.
+        normals: also load the layers that estimate surface normals, if the network has them.
         max_depth: largest depth a fine-tuned network was trained with [m]; 0: that of the preset.
         exportable: without layers that only torch has.
         without_weights: the network has no memory and cannot run, as an engine runs in its place.
@@ -110,6 +111,7 @@ class ModelOptions:
     onnx: Onnx = field(default_factory=Onnx)
     estimate_camera: bool = False
     views: int = 1
+    normals: bool = True
     max_depth: float = 0.0
     exportable: bool = False
     without_weights: bool = False

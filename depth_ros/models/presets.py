@@ -201,6 +201,7 @@ def _moge2(variant: str, megabytes: int) -> Preset:
     # checksums of the files, are known from other people's projects alone: so there is no sha256,
     # as a wrong one would make the right file be deleted.
     name = f'moge2_{variant}'
+    normals = ['normals'] if variant.endswith('_normal') else []
     return Preset(
         name,
         'moge',
@@ -215,7 +216,7 @@ def _moge2(variant: str, megabytes: int) -> Preset:
         ),
         paper='https://arxiv.org/abs/2507.02546',
         estimates_camera=True,
-        takes=frozenset({'input_size', 'max_tokens'}),
+        takes=frozenset({'input_size', 'max_tokens', *normals}),
         advice=(
             'good indoors, weak outdoors: there give it a source of scale (scaling.method anchors)'
         ),

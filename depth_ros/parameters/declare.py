@@ -12,7 +12,15 @@ from typing import Any
 NODE, BAG, WRITTEN_BAG, CPU = 'node', 'bag', 'written bag', 'cpu'
 #: of these, what the node has
 OF_NODE = frozenset({NODE, BAG, WRITTEN_BAG})
-ABILITIES = ('confidence', 'input_size', 'max_tokens', 'max_depth', 'tile_batch', 'onnx')
+ABILITIES = (
+    'confidence',
+    'normals',
+    'input_size',
+    'max_tokens',
+    'max_depth',
+    'tile_batch',
+    'onnx',
+)
 
 
 def setting(

@@ -127,6 +127,7 @@ def build(
         onnx=settings.onnx,
         estimate_camera=settings.intrinsics == 'estimated',
         views=settings.two_views.at_once,
+        normals=settings.normals,
         max_depth=settings.max_depth,
     )
     plain = len(possible) == 1 and possible[0].engine == TORCH

@@ -247,6 +247,7 @@ class Pipeline:
             free_z=free_z,
             floor=frame.floor or given_floor(snapshot.settings.floor),
             anchors=scale.anchors if scale is not None else None,
+            normals=prediction.normals,
         )
 
 

@@ -110,6 +110,7 @@ def export(settings: Settings, image_size: tuple[int, int], path: Path) -> Expor
         max_tokens=settings.max_tokens,
         max_depth=settings.max_depth,
         tile_batch=settings.tile_batch,
+        normals=False,  # `onnx.*` has no name for them
         exportable=True,
     )
     model: Any = models.load(settings.model, options)

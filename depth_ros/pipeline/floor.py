@@ -27,6 +27,9 @@ COLUMNS, ROWS = 48, 24  #: grid of pixels that are compared
 TRIALS = 192  #: planes through three points each
 #: differences from the plane that count a quarter in the steps of refinement, in tolerances
 ROBUST = (0.8, 0.6, 0.4)
+#: between the floor and the surface of a pixel that may be on it, where the network estimates
+#: normals: floors of networks are bent, and a ramp is floor, but the side of a box is not
+MAX_LEVEL_DEG = 30.0
 MIN_DOWN_DEG = 2.0  #: angle below the horizon of a ray that can meet the floor
 
 
@@ -107,6 +110,16 @@ def largest_plane(lines: Any, values: Any, known: Any, is_possible: Any) -> tupl
         plane = _solved(normal + ridge, weighted @ values + ridge @ plane)
     agree = known & (abs(plane @ lines - values) < 1)
     return plane, agree & is_possible(plane[:, None])
+
+
+def is_level(normals: Any, down: Any) -> Any:
+    """(N,) bool, whether surfaces with these normals (N, 3) may be part of the floor.
+
+    Args:
+        normals: unit vectors towards the camera; NaN is False.
+        down: (3,) unit vector perpendicular to the floor.
+    """
+    return normals @ down < -math.cos(math.radians(MAX_LEVEL_DEG))
 
 
 def library(values: Any) -> Any:

@@ -64,8 +64,12 @@ def test_a_row_has_source_licence_and_size(name):
 
 
 # 'confidence' is of predictions: `test_a_preset_predicts_every_pixel_of_any_frame`; 'max_depth' is
-# read for all families at once: `test_a_largest_depth_of_its_own_scales_all_depth`
-@pytest.mark.parametrize('ability', sorted({*ABILITIES} - {'confidence', 'max_depth'}))
+# read for all families at once: `test_a_largest_depth_of_its_own_scales_all_depth`; 'normals' not
+# every network of its family has
+ELSEWHERE = {'confidence', 'max_depth', 'normals'}
+
+
+@pytest.mark.parametrize('ability', sorted({*ABILITIES} - ELSEWHERE))
 def test_a_row_names_the_parameters_that_its_family_reads(ability):
     for preset in PRESETS.values():
         folder = Path(models.__file__).parent / preset.family
@@ -104,6 +108,13 @@ def test_a_preset_predicts_every_pixel_of_any_frame(loaded):
         described = preset.family != 'onnx' or bool(settings.onnx.confidence)
         has_confidence = 'confidence' in preset.takes and described
         assert (prediction.confidence is not None) == has_confidence
+        assert (prediction.normals is not None) == ('normals' in preset.takes)
+        if prediction.normals is not None:
+            assert prediction.normals.shape == (height, width, 3)
+            lengths = prediction.normals.norm(dim=2)
+            torch.testing.assert_close(
+                lengths, torch.where(prediction.values.isnan(), torch.nan, 1.0), equal_nan=True
+            )
         for extra in (prediction.confidence, prediction.sky):
             assert extra is None or extra.shape == (height, width)
 

@@ -5,12 +5,23 @@ import numpy as np
 import pytest
 import torch
 from parity import PARITY, Fixture
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from depth_ros.models.moge.camera import focal_and_shift, shift_of_known
+from depth_ros.models.moge import camera
 
 FOCAL = Fixture(PARITY / 'moge2_focal.npz')
 #: the published solver stops early: at a relative gain of 1e-3
 EARLY = 2e-3
+
+
+def shift_of_known(points, mask, intrinsics):
+    few = camera.samples(torch.cat((points, mask[None])))
+    return camera.shift_of_known(few[:3], few[3] > 0, tuple(mask.shape), intrinsics)
+
+
+def focal_and_shift(points, mask):
+    few = camera.samples(torch.cat((points, mask[None])))
+    return camera.focal_and_shift(few[:3], few[3] > 0, tuple(mask.shape))
 
 
 def case(name):
@@ -112,3 +123,17 @@ def test_points_that_are_not_finite_do_not_count():
     points[2, mask.nonzero()[7, 0], mask.nonzero()[7, 1]] = torch.inf
     found = [float(x) for x in focal_and_shift(points, torch.ones_like(mask))]
     assert found == pytest.approx(expected, rel=1e-3)
+
+
+def test_nothing_waits_for_a_gpu():
+    camera.clear_cache()
+    try:
+        with FakeTensorMode():  # refuses to read what a GPU has not finished
+            points = torch.empty((3, 48, 64), device='cuda')
+            mask = torch.ones((48, 64), dtype=torch.bool, device='cuda')
+            assert shift_of_known(points, mask, (50.0, 50.0, 31.5, 23.5)).device.type == 'cuda'
+            focal, _ = focal_and_shift(points, mask)
+            with pytest.raises(DataDependentOutputException):
+                float(focal)
+    finally:
+        camera.clear_cache()

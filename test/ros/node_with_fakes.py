@@ -35,7 +35,7 @@ class Fake:
         size = frame.camera.size
         # red in 0..255 is the depth in decimetres: the output identifies the input frame
         values = frame.rgb[..., 0].to(torch.float32) / 10 + 0.5
-        confidence = sky = focal_px = None
+        confidence = sky = focal_px = normals = None
         if self.variant.startswith('slow'):
             time.sleep(float(self.variant.removeprefix('slow')))
         elif self.variant == 'gated':
@@ -63,9 +63,16 @@ class Fake:
             values = values / torch.sqrt(1 + x**2 + y**2)
         elif self.variant == 'confident':
             confidence = frame.rgb[..., 1].to(torch.float32)
+        elif (
+            self.variant == 'normal'
+        ):  # towards the camera, as far to the left as the image is red
+            across = frame.rgb[..., 0].to(torch.float32) / 300
+            down = torch.zeros_like(across)
+            normals = torch.stack((-across, down, -(1 - across**2).sqrt()), dim=-1)
+            normals[0] = torch.nan
         if self.kind is Kind.CANONICAL:
             focal_px = (300.0, 300.0)
-        return Prediction(values, self.kind, focal_px, confidence, sky)
+        return Prediction(values, self.kind, focal_px, confidence, sky, normals)
 
 
 @dataclass
@@ -129,6 +136,7 @@ def register():
     ):  # fmt: skip
         add(variant, variant, Kind.METRIC)
     add('confident', 'confident', Kind.METRIC, takes=frozenset({'confidence'}))
+    add('normal', 'normal', Kind.METRIC, takes=frozenset({'normals'}))
     add('eye', 'eye', Kind.CANONICAL, estimates_camera=True)
     add('two_eyes', 'two_eyes', Kind.SCALE_INVARIANT, max_views=4)
     for kind in Kind:

@@ -127,6 +127,28 @@ def test_confidence_is_published_and_masks(node, source, collect):
     np.testing.assert_array_equal(np.isnan(z), rgb[..., 1] < 100)
 
 
+def test_normals_are_published_to_those_who_subscribe(node, source, collect):
+    node(model='fake_normal')
+    normals, depths = collect(Image, 'depth/normals'), collect(Image, 'depth/image')
+    rgb = noise(CAM)
+    found, depth = source.answer([normals, depths], CAM, rgb)
+    assert found.header == depth.header
+    assert (found.encoding, found.width, found.height) == ('32FC3', CAM.width, CAM.height)
+    assert found.step == 12 * CAM.width and not found.is_bigendian
+    vectors = np.frombuffer(found.data, np.float32).reshape(*CAM.size, 3)
+    assert np.isnan(vectors[0]).all()
+    np.testing.assert_allclose(vectors[1:, :, 0], rgb[1:, :, 0] / -300.0, rtol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(vectors[1:], axis=-1), 1, rtol=1e-6)
+
+
+def test_a_network_without_normals_publishes_none(node, source, collect):
+    node()
+    normals, depths = collect(Image, 'depth/normals'), collect(Image, 'depth/image')
+    for _ in range(3):
+        source.answer(depths, CAM)
+    assert not normals
+
+
 def test_canonical_depth_follows_the_focal_length(node, source, collect):
     node(model='fake_canonical')
     depths, rgb = collect(Image, 'depth/image'), noise(CAM)

@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ from depth_ros.models.batched_model import BatchedModel, Maps
 from depth_ros.models.dinov2 import PATCH
 from depth_ros.models.interface import ModelOptions, Preset
 from depth_ros.models.loading import load_network
-from depth_ros.models.moge.camera import focal_and_shift, shift_of_known
+from depth_ros.models.moge.camera import focal_and_shift, samples, shift_of_known
 from depth_ros.models.moge.checkpoint import load_checkpoint, stated_config
 from depth_ros.models.moge.config import Config
 from depth_ros.models.moge.network import MoGe
@@ -44,7 +45,11 @@ def load(preset: Preset, options: ModelOptions) -> MoGeModel:
     """
     if 0 < options.input_size < PATCH:
         raise ConfigError(f'input_size is {options.input_size}; the minimum is {PATCH}, one patch')
-    network = load_network(lambda: MoGe(Config.of(preset)), load_checkpoint, preset, options)
+
+    def build() -> MoGe:
+        return MoGe(Config.of(preset), normals=options.normals)
+
+    network = load_network(build, load_checkpoint, preset, options)
     if options.without_weights and options.weights is not None:
         network.configure(stated_config(preset, options.weights))
     return MoGeModel(network, options)
@@ -65,20 +70,18 @@ def with_shape(rgb: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.cat((rgb, *planes), dim=1)
 
 
-def points_and_mask(raw: Tensor, mask: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Points and mask at the pixels of the image.
+def points_and_mask(raw: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Points and mask from the outputs of the network, after these are resized.
 
     Args:
         raw: (3, h, w) float32, points as `network.MoGe.forward` gives them.
         mask: (h, w) float32, likewise.
-        size: (H, W).
 
     Returns:
-        x y z (3, H, W) float32, up to scale and shift; and (H, W) bool.
+        x y z (3, h, w) float32, up to scale and shift; and (h, w) bool.
     """
-    values = resize_bilinear(torch.cat((raw, mask[None])), size)
-    z = values[2].exp()
-    return torch.stack((values[0] * z, values[1] * z, z)), values[3] > 0
+    z = raw[2].exp()
+    return torch.stack((raw[0] * z, raw[1] * z, z)), mask > 0
 
 
 def depth_of(
@@ -94,9 +97,31 @@ def depth_of(
     Returns:
         (H, W) float32 [m], NaN where the network gives no point.
     """
-    points, mask = points_and_mask(maps[0], maps[1], size)
-    z = points[2] + shift_of_known(points, mask, intrinsics).float()
-    return torch.where(mask & (z > 0), z * maps[2].exp(), torch.nan)
+    values = resize_bilinear(torch.cat((maps[0], maps[1][None])), size)
+    few = samples(values)
+    shift = shift_of_known(*points_and_mask(few[:3], few[3]), size, intrinsics)
+    z = values[2].exp() + shift.float()
+    return torch.where((values[3] > 0) & (z > 0), z * maps[2].exp(), torch.nan)
+
+
+def normals_of(raw: Tensor, depth: Tensor) -> Tensor:
+    """Surface normals from the output of the network for one image.
+
+    Args:
+        raw: (3, h, w) float32, of any length.
+        depth: (H, W) float32, NaN where there is none.
+
+    Returns:
+        (H, W, 3) float32, as `Prediction.normals`.
+    """
+    height, width = depth.shape
+    vectors = resize_bilinear(raw, (height, width))
+    # in few passes over the memory, and the last one to the layout of an image
+    length = vectors.square().sum(dim=0).sqrt_().clamp_(min=1e-12)
+    length = torch.where(depth.isnan(), torch.nan, length)
+    if depth.device.type == 'cpu':
+        return torch.from_numpy(cv2.merge([*(vectors / length).numpy()]))
+    return (vectors / length).permute(1, 2, 0).contiguous()
 
 
 class MoGeModel(BatchedModel):
@@ -130,8 +155,9 @@ class MoGeModel(BatchedModel):
         """
         h, w = rgb.shape[:2]
         maps = (self.engine or self.network)(self._input(rgb)[None])
-        points, mask = points_and_mask(maps[0][0], maps[1][0], (h, w))
-        focal = float(focal_and_shift(points, mask)[0]) * math.hypot(h, w) / 2
+        few = samples(resize_bilinear(torch.cat((maps[0][0], maps[1])), (h, w)))
+        relative, _ = focal_and_shift(*points_and_mask(few[:3], few[3]), (h, w))
+        focal = float(relative) * math.hypot(h, w) / 2
         if not 0 < focal < math.inf:
             raise InferenceError(
                 f'the network finds no camera for the image: its focal length would be {focal:g} '
@@ -154,7 +180,9 @@ class MoGeModel(BatchedModel):
         """Convert the maps of `network.MoGe.forward` to depth [m], (H, W) float32."""
         camera = frame.camera
         intrinsics = camera.fx, camera.fy, camera.cx, camera.cy
-        return Prediction(depth_of(maps, camera.size, intrinsics), self.kind)
+        depth = depth_of(maps, camera.size, intrinsics)
+        normals = normals_of(maps[3], depth) if len(maps) > 3 else None
+        return Prediction(depth, self.kind, normals=normals)
 
     def onnx_form(self, size: tuple[int, int]) -> OnnxForm:
         """The network with everything after it, for images of (H, W); NaN where no point is."""

@@ -15,6 +15,7 @@ not depend on the values, nothing waits for a GPU, and all sums are float64.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -28,24 +29,32 @@ NEAREST, FARTHEST = 1e-5, 1e4
 REFINEMENTS = 16  #: Newton steps; 8 are enough where the function is smooth
 
 
-def shift_of_known(points: Tensor, mask: Tensor, intrinsics: Sequence[float | Tensor]) -> Tensor:
+def samples(values: Tensor) -> Tensor:
+    """The pixels that are compared: (C, H, W) -> (C, SAMPLES, SAMPLES)."""
+    rows, columns = _places(values.shape[1], values.shape[2], str(values.device))
+    return values[:, rows[:, None], columns]
+
+
+def shift_of_known(
+    points: Tensor, mask: Tensor, size: tuple[int, int], intrinsics: Sequence[float | Tensor]
+) -> Tensor:
     """Shift of the points of a known camera.
 
     Args:
-        points: (3, H, W) float32, x y z, on any device.
-        mask: (H, W) bool, pixels with a point.
-        intrinsics: fx fy cx cy [px] of H x W px, without distortion; as in `Camera`.
+        points: (3, SAMPLES, SAMPLES) float32, x y z, as `samples` has them; on any device.
+        mask: (SAMPLES, SAMPLES) bool, those with a point.
+        size: (H, W) of the image.
+        intrinsics: fx fy cx cy [px] of the image, without distortion; as in `Camera`.
 
     Returns:
         () float64, 0 if fewer than two samples have a point.
     """
-    x, y, z, there, v, u = _samples(points, mask)
     fx, fy, cx, cy = intrinsics
-    rays = (u - cx) / fx, (v - cy) / fy
-    return _Fit(x, y, z, there, *rays).shift(focal_known=True)
+    v, u = _pixels(size, points.device)
+    return _Fit(points, mask, (u - cx) / fx, (v - cy) / fy).shift(focal_known=True)
 
 
-def focal_and_shift(points: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def focal_and_shift(points: Tensor, mask: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Focal length and shift of the points of an unknown camera with square pixels.
 
     Its principal point is the middle of the image.
@@ -53,15 +62,16 @@ def focal_and_shift(points: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         points: as `shift_of_known`.
         mask: as `shift_of_known`.
+        size: (H, W) of the image.
 
     Returns:
         () float64 each: focal length in half diagonals of the image, and shift; 1 and 0 if fewer
         than two samples have a point.
     """
-    height, width = mask.shape
-    x, y, z, there, v, u = _samples(points, mask)
-    half = (height**2 + width**2) ** 0.5 / 2
-    fit = _Fit(x, y, z, there, (u - (width - 1) / 2) / half, (v - (height - 1) / 2) / half)
+    height, width = size
+    half = math.hypot(height, width) / 2
+    v, u = _pixels(size, points.device)
+    fit = _Fit(points, mask, (u - (width - 1) / 2) / half, (v - (height - 1) / 2) / half)
     shift = fit.shift(focal_known=False)
     return fit.focal(shift), shift
 
@@ -70,17 +80,17 @@ class _Fit:
     """Sums over the samples as functions of the shift.
 
     Args:
-        x: (N,) float64.
-        y: (N,) float64.
-        z: (N,) float64.
-        there: (N,) bool, samples that count.
-        across: (N,) float64, where each is seen, along x.
-        down: (N,) float64, along y.
+        points: (3, SAMPLES, SAMPLES) float32.
+        mask: (SAMPLES, SAMPLES) bool, samples that count if they are finite.
+        across: (SAMPLES,) float64, where each column is seen, along x.
+        down: (SAMPLES,) float64, where each row is seen, along y.
     """
 
-    def __init__(
-        self, x: Tensor, y: Tensor, z: Tensor, there: Tensor, across: Tensor, down: Tensor
-    ) -> None:
+    def __init__(self, points: Tensor, mask: Tensor, across: Tensor, down: Tensor) -> None:
+        x, y, z = points.flatten(1).double()  # (N,)
+        there = mask.flatten() & points.isfinite().all(dim=0).flatten()
+        across = across.expand(SAMPLES, -1).flatten()
+        down = down[:, None].expand(-1, SAMPLES).flatten()
         self.z = torch.where(there, z, torch.inf)  # infinitely far: 1 / (z + s) is 0
         squares = torch.where(there, x * x + y * y, 0.0)
         products = torch.where(there, x * across + y * down, 0.0)
@@ -133,11 +143,17 @@ class _Fit:
         return torch.where(self.count < 2, 1.0, ratio)
 
 
+def clear_cache() -> None:
+    """Free the cached grids."""
+    _grid.cache_clear()
+    _places.cache_clear()
+
+
 @lru_cache(maxsize=8)
 def _grid(device: str) -> Tensor:
     """(STEPS,) float64."""
-    low, high = (torch.tensor(x, dtype=torch.float64).log() for x in (NEAREST, FARTHEST))
-    return torch.linspace(float(low), float(high), STEPS, dtype=torch.float64).exp().to(device)
+    ends = math.log10(NEAREST), math.log10(FARTHEST)
+    return torch.logspace(*ends, STEPS, dtype=torch.float64).to(device)
 
 
 @lru_cache(maxsize=64)
@@ -147,11 +163,7 @@ def _places(height: int, width: int, device: str) -> tuple[Tensor, Tensor]:
     return rows.to(device), columns.to(device)
 
 
-def _samples(points: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-    """x, y, z (N,) float64, (N,) bool whether there is a point, and row and column of each."""
-    rows, columns = _places(*mask.shape, str(mask.device))
-    x, y, z = points[:, rows[:, None], columns].flatten(1).double()
-    v = rows.double()[:, None].expand(-1, SAMPLES).flatten()
-    u = columns.double().expand(SAMPLES, -1).flatten()
-    there = mask[rows[:, None], columns].flatten() & z.isfinite() & x.isfinite() & y.isfinite()
-    return x, y, z, there, v, u
+def _pixels(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the samples [px], (SAMPLES,) float64 each."""
+    rows, columns = _places(*size, str(device))
+    return rows.double(), columns.double()

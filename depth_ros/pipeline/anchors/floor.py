@@ -16,7 +16,7 @@ from torch import Tensor
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ScaleError
 from depth_ros.core.types import Anchors, Floor, Kind
-from depth_ros.pipeline.floor import grid, is_along, largest_plane
+from depth_ros.pipeline.floor import grid, is_along, is_level, largest_plane
 
 LOWEST = 0.5  #: part of the image in which the plane is looked for
 TOLERANCE = 0.03  #: largest difference from the plane, as a fraction of the grid's inverse depths
@@ -26,7 +26,9 @@ MAX_TILT_DEG = 10.0
 TILT_SIGMA_DEG = 0.5  #: standard deviation of the floor's known direction
 
 
-def from_floor(values: Tensor, kind: Kind, camera: Camera, floor: Floor) -> Anchors:
+def from_floor(
+    values: Tensor, kind: Kind, camera: Camera, floor: Floor, normals: Tensor | None = None
+) -> Anchors:
     """Depth of the pixels that show the floor.
 
     Args:
@@ -34,6 +36,8 @@ def from_floor(values: Tensor, kind: Kind, camera: Camera, floor: Floor) -> Anch
         kind: meaning of `values`.
         camera: of `values`, undistorted.
         floor: height and direction.
+        normals: (H, W, 3) float32, as in `Prediction`; or None. With them only level surfaces may
+            be floor.
 
     Returns:
         The pixels of a grid that lie on the floor.
@@ -49,6 +53,8 @@ def from_floor(values: Tensor, kind: Kind, camera: Camera, floor: Floor) -> Anch
     known = np.isfinite(inverse) & below
     if kind is not Kind.AFFINE_INVERSE:
         known &= inverse > 0
+    if normals is not None:
+        known &= is_level(normals[rows, columns].cpu().numpy(), floor.down)
     # an unknown shift of the inverse depth changes the third number of a plane
     compared = slice(0, 2 if kind is Kind.AFFINE_INVERSE else 3)
 

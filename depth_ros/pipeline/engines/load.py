@@ -238,6 +238,7 @@ def _description(name: str, options: ModelOptions) -> dict[str, Any]:
         'model': name,
         'weights_sha256': checksum(weights, 'sha256') if weights else '',
         'max_depth': options.max_depth,
+        'normals': options.normals,
         'torch': torch.__version__,
         'depth_ros': depth_ros.__version__,
         'machine': platform.machine(),

@@ -72,7 +72,7 @@ class Filters:
         else:
             self._temporal.clear()
         z = smoothed(z, filters.median)
-        return without_flying_pixels(z, filters.edges), z
+        return without_flying_pixels(z, filters.edges, prediction.normals, frame.camera), z
 
 
 def _seen(z: Tensor, seen: Tensor | None) -> Tensor:

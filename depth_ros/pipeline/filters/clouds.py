@@ -19,7 +19,9 @@ def surfaces(depth: DepthMap, points: Points, stride: int) -> DepthMap:
     """The depth map of what a cloud of every `stride`-th column and row has points of."""
     if points.ground == 'keep' or depth.floor is None:
         return depth
-    z = without_ground(depth.z, depth.camera, depth.floor, points.ground_height, stride)
+    z = without_ground(
+        depth.z, depth.camera, depth.floor, points.ground_height, stride, depth.normals
+    )
     return replace(depth, z=z)
 
 

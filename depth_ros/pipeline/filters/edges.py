@@ -4,7 +4,9 @@
 Networks blur the edges of depth, and the pixels of the blur are on neither surface. Such a pixel
 is between its neighbours on both sides, more than `step` away from each. A plane seen at a grazing
 angle, such as a floor, looks the same from near, but it goes on: a pixel stays if the slope to its
-neighbours is, within a quarter, that over `REACH` pixels to both sides.
+neighbours is, within a quarter, that over `REACH` pixels to both sides. Where the network
+estimates normals, it also stays if its normal explains the slope (`slant`): so do the sides of
+round and small objects, which do not go on that far.
 
 All comparisons are of log depth, which makes them relative, in units of 1 / `SCALE`: 16-bit
 integers take a CPU a third of the time of float32. A plane is straight in inverse depth; in log
@@ -21,7 +23,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from depth_ros.core.camera import Camera
 from depth_ros.pipeline.filters.mark import with_nan
+from depth_ros.pipeline.filters.slant import slanted, slanted_at
 
 REACH = 8  #: pixels to each side over which a plane goes on, of an image of `WIDTH`
 #: images are compared at about this width: networks blur wider images more, as seen in pixels
@@ -40,22 +44,33 @@ _BORDERS = (
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
-def without_flying_pixels(z: Tensor, step: float) -> Tensor:
+def without_flying_pixels(
+    z: Tensor, step: float, normals: Tensor | None = None, camera: Camera | None = None
+) -> Tensor:
     """Mark flying pixels.
 
     Args:
         z: (H, W) float32 [m], positive or NaN. +Inf is a surface behind all others; NaN is
             unknown, and its neighbours stay.
         step: relative difference of depth to the neighbours on both sides; 0 marks nothing.
+        normals: (H, W, 3) float32, as in `Prediction`; or None.
+        camera: of `z`, undistorted; needed for `normals`.
 
     Returns:
         (H, W) float32, a copy with NaN for flying pixels; `z` itself if step is 0.
     """
     if step <= 0:
         return z
+    reach = _stride(z.shape[1])
     if z.device.type != 'cpu':
-        return torch.where(_flying_by_torch(z, step), torch.nan, z)
-    return torch.from_numpy(with_nan(z.numpy(), _flying_by_opencv(z.numpy(), step)))
+        flying = _flying_by_torch(z, step)
+        if normals is not None and camera is not None:
+            flying &= ~slanted(z, normals, camera, step, reach)
+        return torch.where(flying, torch.nan, z)
+    values, marks = z.numpy(), _flying_by_opencv(z.numpy(), step)
+    if normals is not None and camera is not None:
+        marks[slanted_at(marks, values, normals.numpy(), camera, step, reach)] = False
+    return torch.from_numpy(with_nan(values, marks))
 
 
 def _units(step: float) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor
 from depth_ros.core.camera import Camera
 from depth_ros.core.geometry import rays
 from depth_ros.core.types import Floor
-from depth_ros.pipeline.floor import grid, is_along, largest_plane, library
+from depth_ros.pipeline.floor import grid, is_along, is_level, largest_plane, library
 
 LOWEST = 0.4  #: part of the image in which the plane is looked for
 AGREES = 0.05  #: relative difference of depth of a pixel on the floor
@@ -29,7 +29,12 @@ MAX_FACTOR = 1.5  #: between the height of the plane and that of the mounting
 
 
 def without_ground(
-    z: Tensor, camera: Camera, floor: Floor, above: float, stride: int = 1
+    z: Tensor,
+    camera: Camera,
+    floor: Floor,
+    above: float,
+    stride: int = 1,
+    normals: Tensor | None = None,
 ) -> Tensor:
     """Mark the pixels of the floor.
 
@@ -39,6 +44,8 @@ def without_ground(
         floor: height and direction.
         above: height above and below the plane up to which a point is floor [m].
         stride: mark every n-th row and column only; the others are not used.
+        normals: (H, W, 3) float32, as in `Prediction`; or None. With them the floor is looked for
+            among level surfaces only, so that it is also found between boxes and furniture.
 
     Returns:
         (H, W) float32, NaN on the floor; `z` as it is where no floor is found. Nothing waits for a
@@ -46,7 +53,8 @@ def without_ground(
     """
     on_cpu = z.device.type == 'cpu'
     values: Any = z.numpy() if on_cpu else z
-    plane, is_floor = _plane(values, camera, floor)
+    known: Any = normals.numpy() if on_cpu and normals is not None else normals
+    plane, is_floor = _plane(values, camera, floor, known)
     if on_cpu and not is_floor:
         return z
     x, y = (ray.numpy() if on_cpu else ray for ray in rays(camera, str(z.device)))
@@ -63,7 +71,7 @@ def without_ground(
     return marked  # type: ignore[no-any-return]
 
 
-def _plane(z: Any, camera: Camera, floor: Floor) -> tuple[Any, Any]:
+def _plane(z: Any, camera: Camera, floor: Floor, normals: Any = None) -> tuple[Any, Any]:
     """The plane (3,) with n . ray = 1 / z on the floor, and () bool whether it is one."""
     lib = library(z)
     u, v, ray, below = grid(camera, floor, LOWEST)
@@ -75,6 +83,8 @@ def _plane(z: Any, camera: Camera, floor: Floor) -> tuple[Any, Any]:
         )
     depth = z[v, u]
     known = lib.isfinite(depth) & below
+    if normals is not None:
+        known = known & is_level(normals[v, u], down)
     one = lib.ones_like(depth)
     lines = ray * (lib.where(known, depth, one) / AGREES)
 

@@ -74,6 +74,7 @@ class Outputs:
         'points_clearing': PointCloud2,
         'depth/colorized': Image,
         'depth/confidence': Image,
+        'depth/normals': Image,
     }
 
     def __init__(self, node: LifecycleNode, settings: Settings, prefix: str = '') -> None:
@@ -184,6 +185,8 @@ class Outputs:
             yield self._image('depth/colorized', header, rgb, 'rgb8')
         if depth.confidence is not None and 'depth/confidence' in wanted:
             yield self._image('depth/confidence', header, depth.confidence, '32FC1')
+        if depth.normals is not None and 'depth/normals' in wanted:
+            yield self._image('depth/normals', header, depth.normals, '32FC3')
         if COMPRESSED in wanted:  # last: it is compressed when the others have been sent
             yield self._compressed(depth, header, settings)
 
