@@ -237,6 +237,9 @@ class Pipeline:
         if scale is not None:
             z = scale(z, prediction, frame, snapshot.settings.scaling)
         z, free_z = (filters or Filters())(z, prediction, frame, snapshot.settings, seen)
+        normals = prediction.normals
+        if normals is not None and seen is not None:
+            normals = torch.where(seen[..., None], normals, torch.nan)
         return DepthMap(
             z,
             frame.camera,
@@ -247,7 +250,7 @@ class Pipeline:
             free_z=free_z,
             floor=frame.floor or given_floor(snapshot.settings.floor),
             anchors=scale.anchors if scale is not None else None,
-            normals=prediction.normals,
+            normals=normals,
         )
 
 
