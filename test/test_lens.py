@@ -60,6 +60,21 @@ def test_rays_of_an_equidistant_lens_are_those_of_opencv():
     np.testing.assert_allclose(np.stack((u, v), 1), drawn, atol=1e-6)
 
 
+@pytest.mark.parametrize('count', [4, 5, 8, 12, 14])
+def test_rays_of_polynomials_are_those_of_opencv(count):
+    rng = np.random.default_rng(count)
+    d = tuple(rng.uniform(-0.05, 0.05, count))
+    lens = Camera(320, 240, 220, 215, 158, 122, 'rational_polynomial', d)
+    points = rng.uniform(-0.7, 0.7, (50, 2))
+    rays = np.concatenate((points, np.ones((50, 1))), 1)
+    k = np.array([[220, 0, 158], [0, 215, 122], [0, 0, 1]], float)
+    drawn = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), k, np.array(d))[0][:, 0]
+    u, v = project(rays, lens)
+    np.testing.assert_allclose(np.stack((u, v), 1), drawn, atol=1e-9)
+    found = unproject(u, v, lens)
+    np.testing.assert_allclose(found / found[:, 2:], rays, atol=1e-8)
+
+
 def test_fov_and_double_sphere_are_those_of_their_papers():
     ray = np.array([0.4, -0.7, 0.5])
     # Devernay and Faugeras: r_d = atan(2 r tan(w / 2)) / w

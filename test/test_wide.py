@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A wide lens seen as several pinholes: distances of known scenes, along all rays."""
 
+import json
 import math
 
 import cv2
@@ -321,6 +322,26 @@ def test_a_voxel_holds_points_on_one_side_of_the_camera_only():
     assert thinning(growing, around=True)(points).tolist() == [False, True, True, True, True]
     points[:, 2] *= 10
     assert thinning(growing, around=True)(points).sum() == 4
+
+
+@pytest.mark.parametrize('fov', [60.0, 90.0])
+def test_the_tiles_of_a_real_picture_are_the_picture(data, fov):
+    folder = data / 'images' / 'euroc_v101_micro'
+    k = json.loads((folder / 'intrinsics.json').read_text())
+    camera = Camera(
+        k['width'], k['height'], k['fx'], k['fy'], k['cx'], k['cy'],
+        'plumb_bob', tuple(k['distortion']),
+    )  # fmt: skip
+    picture = torch.from_numpy(cv2.imread(str(folder / 'rgb.png')))
+    found = tables(camera, fov, 180.0, 'cpu')
+    assert len(found.tiles) == {60.0: 5, 90.0: 3}[fov]
+    maps = [table.source.image(picture)[..., 0].float() for table in found.tiles]
+    again = merge.mean(maps, found)
+    difference = (again - picture[..., 0].float()).abs()
+    # each is resampled twice, and the details of the picture are as fine as its pixels
+    blurred = torch.from_numpy(cv2.GaussianBlur(picture.numpy(), (3, 3), 0))[..., 0].float()
+    assert difference.mean() < (blurred - picture[..., 0]).abs().mean()
+    assert not torch.isnan(again).any()
 
 
 def test_the_tiles_of_several_cameras_are_one_batch():

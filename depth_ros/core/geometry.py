@@ -33,7 +33,7 @@ MIN_COVERED, MIN_SHOWN = 0.1, 0.01
 FEW_COVERED, FEW_SHOWN = 0.75, 0.1
 #: cached cameras with distortion; 1920x1080 takes 31 MB, and a zooming camera is always a new one
 TABLES = 8
-_CV2_SIDE = 2**15  #: `cv2.remap` takes sides below it
+CV2_SIDE = 2**15  #: `cv2.remap` takes sides below it
 
 
 @lru_cache(maxsize=32)
@@ -146,7 +146,7 @@ def undistort(frame: Frame, target: Camera | None = None) -> tuple[Frame, Tensor
     check_undistortion(camera)
     on_cpu = frame.rgb.device.type == 'cpu'
     # OpenCV takes a quarter to a half of torch's time on a CPU
-    remap = _by_opencv if on_cpu and max(camera.size) < _CV2_SIDE else _by_torch
+    remap = _by_opencv if on_cpu and max(camera.size) < CV2_SIDE else _by_torch
     target = camera.undistorted() if target is None else target
     rgb = remap(frame.rgb, camera, target)
     valid = _valid(camera, target, str(frame.rgb.device))

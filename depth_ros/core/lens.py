@@ -336,7 +336,35 @@ def _invert(coefficients: Floats, distorted: Floats, camera: Camera) -> Floats:
 
 
 def _distort(coefficients: Floats, points: Floats) -> Floats:
-    """Distort normalised image points (N, 2) as OpenCV does."""
+    """Distort normalised image points (N, 2) as OpenCV does.
+
+    Args:
+        coefficients: k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4 and two angles of a tilted sensor; those
+            at the end may be left out.
+        points: tangents of the rays.
+    """
+    d = np.zeros(14)
+    d[: len(coefficients)] = coefficients
+    if d[12:].any():
+        return _distort_tilted(coefficients, points)
+    # a sixth of the time of cv2.projectPoints
+    x, y = points[:, 0], points[:, 1]
+    with np.errstate(over='ignore', invalid='ignore', divide='ignore'):
+        square = x * x + y * y
+        radial = (1 + square * (d[0] + square * (d[1] + square * d[4]))) / (
+            1 + square * (d[5] + square * (d[6] + square * d[7]))
+        )
+        across = 2 * x * y
+        out = np.empty_like(points)
+        out[:, 0] = x * radial + d[2] * across + d[3] * (square + 2 * x * x)
+        out[:, 1] = y * radial + d[2] * (square + 2 * y * y) + d[3] * across
+        if d[8:12].any():
+            out[:, 0] += square * (d[8] + square * d[9])
+            out[:, 1] += square * (d[10] + square * d[11])
+    return out
+
+
+def _distort_tilted(coefficients: Floats, points: Floats) -> Floats:
     points3 = np.concatenate((points, np.ones_like(points[:, :1])), 1)[:, None]
     zero = np.zeros(3)
     image = cv2.projectPoints(points3, zero, zero, np.eye(3), coefficients)[0]

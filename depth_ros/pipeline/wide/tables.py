@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from depth_ros.core.camera import Camera
+from depth_ros.core.geometry import CV2_SIDE
 from depth_ros.core.lens import pixel_grid, project
 from depth_ros.pipeline.wide.layout import Tile, layout
 
@@ -37,7 +38,7 @@ class Sampling:
 
     Args:
         grid: (1, h, w, 2) float32 for `grid_sample` with align_corners.
-        fixed_point: the same for `cv2.remap`; None on a GPU.
+        fixed_point: the same for `cv2.remap`, which is faster; None where that cannot be used.
     """
 
     grid: Tensor
@@ -46,11 +47,15 @@ class Sampling:
     @classmethod
     def of(cls, u: Floats, v: Floats, size: tuple[int, int], device: torch.device) -> Sampling:
         """From columns and rows (h, w) [px] in an image of `size` (height, width)."""
-        x, y = (np.nan_to_num(axis, nan=0.0).astype(np.float32) for axis in (u, v))
         height, width = size
+        # what is far outside has no pixel either, and no number that overflows
+        x, y = (
+            np.nan_to_num(axis, nan=0.0).clip(-side, 2 * side).astype(np.float32)
+            for axis, side in ((u, width), (v, height))
+        )
         grid = np.stack((2 * x / max(width - 1, 1) - 1, 2 * y / max(height - 1, 1) - 1), -1)
-        on_cpu = device.type == 'cpu'
-        fixed: Any = cv2.convertMaps(x, y, cv2.CV_16SC2) if on_cpu else None
+        by_opencv = device.type == 'cpu' and max(size) < CV2_SIDE
+        fixed: Any = cv2.convertMaps(x, y, cv2.CV_16SC2) if by_opencv else None
         return cls(torch.from_numpy(grid)[None].to(device), fixed)
 
     def image(self, rgb: Tensor) -> Tensor:
