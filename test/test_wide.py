@@ -100,6 +100,42 @@ def test_a_camera_that_one_tile_shows_has_one():
     assert 55 < tile.camera.hfov_deg < 65
 
 
+def test_a_crop_beside_the_axis_has_the_tiles_that_show_it():
+    crop = LENS.cropped(150, 20, 90, 120)  # from 24 to 94 deg to the right
+    rays = pixel_grid(crop)
+    used = rays[..., 2] >= math.cos(math.radians(94))
+    weight = np.max([tile.weight(rays) for tile in layout(crop, 60.0, 94.0)], axis=0)
+    assert weight[used].min() > 1e-3
+    found = tables(crop, 60.0, 94.0, 'cpu')  # every tile shows something
+    assert all(float(table.weight.max()) > 0.1 for table in found.tiles)
+    settings = settings_of(undistort__tile_fov=60.0, undistort__depth_image='lens')
+    black = torch.zeros((*crop.size, 3), dtype=torch.uint8)
+    depth = Pipeline(Oracle(room, crop, settings.undistort), settings)(Frame(black, crop))
+    assert_right(depth.lens.ranges.numpy(), room(rays), smooth(room, rays) & used)
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 8), (8, 1), (2, 2)])
+def test_an_image_of_a_few_pixels_has_tiles(size):
+    for model, d in (('', ()), ('equidistant', (0.0,) * 4)):
+        camera = Camera(*size, 4.0, 4.0, (size[0] - 1) / 2, (size[1] - 1) / 2, model, d)
+        depth = depth_of(room, camera)
+        # tiles of a few pixels as well
+        np.testing.assert_allclose(depth.lens.ranges, room(pixel_grid(camera)), rtol=0.15)
+
+
+def test_a_camera_without_distortion_has_the_same_depth_as_without_tiles():
+    camera = Camera(160, 120, 120.0, 122.0, 77.0, 61.0)
+    depth = depth_of(room, camera, undistort__max_angle=180.0)
+    rays = pixel_grid(camera)
+    assert depth.camera == camera
+    assert_right(depth.z.numpy(), room(rays) * rays[..., 2], smooth(room, rays))
+
+
+def test_an_angle_without_rays_is_refused():
+    with pytest.raises(CameraError, match=r'within 10 deg of its axis: make undistort\.max_angle'):
+        layout(LENS.cropped(200, 0, 40, 40), 90.0, 10.0)
+
+
 def test_more_tiles_than_make_sense_are_refused():
     with pytest.raises(CameraError, match=r'undistort\.tile_fov is 50: more than 24'):
         layout(fisheye(320, 320, 300), 50.0)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which virtual pinholes, the tiles, see together all that a wide lens sees.
 
-The first looks along the optical axis. The others stand in rings around it: so many that every
-ray of the lens is in a tile, and as few as the search finds. Tiles that add nothing are left out.
+The first looks along the optical axis, if that is in the image. The others stand in rings around
+it: so many that every ray of the lens is in a tile, and as few as the search finds. Tiles that add
+nothing are left out.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ USED = 0.94
 #: of a tile that looks steeply up or down, about which no yaw is defined [deg]
 STEEP_DEG = 70.0
 MIN_SIDE = 16  #: of a tile [px]
+LEAST = 0.001  #: tangent of half of a tile's field of view; an image may have one pixel
 MOST = 24  #: tiles; more would take longer than anything gains
 
 
@@ -66,7 +68,7 @@ class Tile:
 
 @lru_cache(maxsize=8)
 def layout(camera: Camera, tile_fov_deg: float, max_angle_deg: float = 180.0) -> tuple[Tile, ...]:
-    """The tiles of a lens, the one along its axis first; cached.
+    """The tiles of a lens, the one next to its axis first; cached.
 
     Args:
         camera: of any distortion model, or none.
@@ -80,22 +82,23 @@ def layout(camera: Camera, tile_fov_deg: float, max_angle_deg: float = 180.0) ->
     seen = rays[:, 2] >= math.cos(math.radians(max_angle_deg))  # NaN is not
     if seen.mean() < 0.01:
         raise CameraError(
-            f'the {camera.distortion_model} coefficients '
-            f'{", ".join(f"{d:g}" for d in camera.distortion)} are wrong: less than 1 % of the '
-            'image has a viewing ray. Calibrate the camera (camera_calibration)'
+            f'less than 1 % of the image of this {camera.distortion_model} lens has a viewing ray '
+            f'within {max_angle_deg:g} deg of its axis: make undistort.max_angle larger, or '
+            'calibrate the camera (camera_calibration)'
         )
     rays = rays[seen]
     half = math.tan(math.radians(tile_fov_deg) / 2)
     front = np.eye(3)
     if _covered(front, rays, half).all():
-        needed = np.abs(rays[:, :2] / rays[:, 2:]).max() / USED
-        return (_tile(camera, front, float(needed)),)
+        needed = float(np.abs(rays[:, :2] / rays[:, 2:]).max()) / USED
+        return (_tile(camera, front, max(needed, LEAST)),)
     best: tuple[tuple[int, float], list[Floats]] | None = None
     for candidates in _rings(rays, tile_fov_deg):
         inside = np.stack([_covered(R, rays, half) for R in candidates])
         if not inside.any(0).all():
             continue
-        kept = _needed(candidates, inside)
+        # one that shows nothing is left out, too: the axis of a cropped image may be outside
+        kept = [k for k in _needed(candidates, inside) if inside[k].any()]
         # few tiles, and of as few as possible those whose edges are least used
         margin = np.stack([_margin(candidates[k], rays) for k in kept]).min(0).max()
         cost = len(kept), float(margin)

@@ -30,6 +30,7 @@ COMPARED = 0.01
 #: beyond the border of the image, where a tile still has depth: pixels at the border are between
 #: pixels of the tile on both sides of it [px]
 MARGIN = 2.0
+ROUNDING = 1e-3  #: of pixels at the border [px]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,7 +201,8 @@ def pinhole_sampling(
     """
     rays = pixel_grid(target)
     u, v = project(rays, camera)
-    seen = (u >= 0) & (u <= camera.width - 1) & (v >= 0) & (v <= camera.height - 1)
+    seen = (u >= -ROUNDING) & (u <= camera.width - 1 + ROUNDING)
+    seen &= (v >= -ROUNDING) & (v <= camera.height - 1 + ROUNDING)
     on = torch.device(device)
     return (
         Sampling.of(u, v, camera.size, on),
