@@ -34,7 +34,7 @@ KEPT = {
         ),
         'posed3': ('posed3', {**ANY_VIEW, 'depth_aligned': 8}),
     },
-    'da3_pose': {case: (case, {'': 1}) for case in ('align2', 'align3', 'align5')},
+    'da3_pose': {f'align{count}': (f'align{count}', {'': 1}) for count in (2, 3, 5, 12)},
     'depth_pro': {'picture': ('main', {'': 16, 'network_input': 32, 'encoding4': 2})},
     'dust3r-224_linear': {'main': ('main', {'': 4, 'input1': 1, 'input2': 1})},
     'dust3r-512_dpt': {

@@ -9,7 +9,8 @@ import pytest
 from parity import PARITY, Fixture
 
 from depth_ros.core.types import Pose
-from depth_ros.pipeline.two_views.baseline import BaselineScale, position_scale
+from depth_ros.pipeline.two_views.alignment import position_scale
+from depth_ros.pipeline.two_views.baseline import BaselineScale
 
 RNG = np.random.default_rng(5)
 
@@ -91,7 +92,7 @@ def test_a_memory_of_one_uses_each_pair_alone():
     assert scale.update([pose((0.1, 0, 0))], [0.5]) == pytest.approx(5)
 
 
-@pytest.mark.parametrize('case', ['align2', 'align3', 'align5'])
+@pytest.mark.parametrize('case', ['align2', 'align3', 'align5', 'align12'])
 def test_the_factor_between_positions_is_the_published_one(case):
     arrays = Fixture(PARITY / 'da3_pose.npz').arrays
     estimated, known = (
@@ -110,6 +111,13 @@ def test_positions_on_a_line_have_a_factor():
     # as of a robot that drives straight on: noise to the sides does not change it
     noisy = moved + RNG.normal(0, 1e-3, moved.shape)
     assert position_scale(noisy, way) == pytest.approx(2.5, rel=0.01)
+
+
+def test_of_many_positions_wrong_ones_are_left_out():
+    way = np.cumsum(RNG.normal(size=(16, 3)), 0)
+    moved = 2.5 * way @ turned(np.eye(4), 70)[:3, :3].T + RNG.normal(0, 1e-3, way.shape)
+    moved[[3, 8]] += (4.0, -3.0, 5.0)
+    assert position_scale(moved, way) == pytest.approx(2.5, rel=1e-3)
 
 
 def test_mirrored_positions_are_no_rotation():

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.types import Kind, Pose, Prediction
+from depth_ros.pipeline.two_views.alignment import position_scale
 
 #: the scale is applied by `depth_ros.pipeline.two_views.views`
 ACCEPTS = frozenset({Kind.SCALE_INVARIANT})
@@ -28,26 +29,6 @@ log = logging.getLogger(__name__)
 def to_metres(prediction: Prediction, camera: Camera) -> Tensor:
     """The prediction, (H, W) float32, still to be multiplied by `BaselineScale.scale`."""
     return prediction.values
-
-
-def position_scale(estimated: NDArray[np.float64], known: NDArray[np.float64]) -> float:
-    """Factor c of the similarity that moves known positions closest to estimated ones.
-
-    Args:
-        estimated: (V, 3), V >= 2.
-        known: (V, 3), not all at one place.
-
-    Returns:
-        c >= 0 that minimises sum |estimated - (c R known + t)|^2 over rotations R and shifts t. It
-        needs the singular values only, so it is also defined for positions on a line, of which R
-        is not unique; for two it is the ratio of their distances.
-
-    Source: Umeyama 1991, Least-squares estimation of transformation parameters.
-    """
-    p, g = estimated - estimated.mean(0), known - known.mean(0)
-    u, d, v = np.linalg.svd(p.T @ g)
-    d[2] *= np.sign(np.linalg.det(u) * np.linalg.det(v))
-    return float(d.sum() / (g**2).sum())
 
 
 class BaselineScale:
