@@ -16,7 +16,7 @@ from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Kind, Prediction
 from depth_ros.models import PRESETS, ModelOptions, Preset
 from depth_ros.parameters.settings import Onnx, Settings
-from depth_ros.pipeline.build import build
+from depth_ros.pipeline.build import build, try_views
 from depth_ros.pipeline.device import choose_device, choose_precision
 from depth_ros.pipeline.engines import Target
 from depth_ros.pipeline.engines.compare import compare
@@ -95,6 +95,16 @@ def test_what_has_no_metres_is_refused_before_anything_is_downloaded(monkeypatch
     with pytest.raises(ConfigError, match='its output is not metric') as error:
         build(Settings(model=model, accept_licence=True))
     assert remedy in str(error.value)
+
+
+def test_more_views_than_a_gpu_has_memory_for_are_refused():
+    class Full:
+        def predict_views(self, frames, known=None):
+            raise torch.cuda.OutOfMemoryError('CUDA out of memory')
+
+    frames = [trial_frame(torch.device('cpu'), 64, 48)] * 9
+    with pytest.raises(ConfigError, match='two_views.views is 9, but cpu has no'):
+        try_views(Full(), frames)
 
 
 def test_two_views_need_calibrated_cameras():

@@ -3,6 +3,7 @@
 
 import contextlib
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,10 +11,12 @@ import torch
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError, InferenceError, ScaleError
 from depth_ros.core.types import Frame, Kind, MultiView, Pose, Prediction
+from depth_ros.models.depth_anything.agreement import compared
 from depth_ros.parameters.layers import with_values
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.two_views.views import EarlierFrame, SecondCamera
+from depth_ros.sim.world import path, random_scene, render
 
 CAM = Camera(64, 48, 60.0, 60.0, 31.5, 23.5)
 S = 10**9
@@ -259,3 +262,48 @@ def test_a_method_that_changes_during_a_pair_does_not_mix_with_the_other(to_cons
     np.testing.assert_allclose(z, metres[to_constant], rtol=1e-5)
     z = run(stereo, frame(0), frame(12), 0.12).z
     np.testing.assert_allclose(z, metres[not to_constant], rtol=1e-5)
+
+
+class Rendered:
+    """Knows depth and poses of a scene with some noise, in a unit that changes with each run."""
+
+    kind = Kind.SCALE_INVARIANT
+    scale_memory = 1
+
+    def __init__(self, depths, T_first_other, units):
+        self.depths, self.T_first_other, self.units = depths, T_first_other, iter(units)
+        self.noise = torch.Generator().manual_seed(0)
+
+    def predict_views(self, frames, known=None):
+        unit = next(self.units)
+        first, *others = (
+            z / unit * torch.exp(0.02 * torch.randn(z.shape, generator=self.noise))
+            for z in self.depths
+        )
+        sure = torch.ones(first.shape)
+        poses = []
+        for z, T in zip(others, self.T_first_other, strict=True):
+            scaled = T.copy()
+            scaled[:3, 3] /= unit
+            poses.append(compared(scaled, (first, CAM), (z, CAM), sure))
+        return MultiView(first, sure, tuple(poses))
+
+
+@pytest.mark.parametrize('seed', [0, 2, 6])
+def test_a_scene_is_at_its_distance_in_whatever_unit_the_network_has(seed):
+    scene, way = random_scene(seed), path(random_scene(seed), seed)
+    cameras = [way(t).double().numpy() for t in (1.0, 2.0)]
+    depths = [render(scene, CAM, torch.tensor(T).float()).z for T in cameras]
+    depths = [torch.where(torch.isfinite(z), z, 100.0) for z in depths]
+    T = np.linalg.inv(cameras[0]) @ cameras[1]
+    stereo = views('stereo', Rendered(depths, [T], (0.1, 3.0, 1.0)))
+    for factor in (1, 1, 2):  # that is twice as far away, if the cameras are
+        known = T.copy()
+        known[:3, 3] *= factor
+        depth = run(stereo, frame(), frame(), known)
+        np.testing.assert_allclose(depth.z, factor * depths[0], rtol=0.1)
+        assert depth.pose.inliers > 0.8
+    known[:3, :3] = cv2.Rodrigues(np.array([0, 0.5, 0]))[0] @ T[:3, :3]
+    stereo.model.units = iter([1.0])
+    run(stereo, frame(), frame(), known)
+    assert 'estimated axes are turned by 29 deg' in stereo.scale.refused

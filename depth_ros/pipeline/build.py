@@ -151,7 +151,7 @@ def build(
         pipeline.depth_map(prediction, frame, pipeline.snapshot).ensure_finite()
         trial_s = time.monotonic() - started_s
         if settings.two_views.mode != 'off' and isinstance(model, TakesViews):
-            _try_views(model, [frame] * settings.two_views.at_once)
+            try_views(model, [frame] * settings.two_views.at_once)
     choices = Choices(
         model=settings.model,
         chosen_by=chosen_by,
@@ -168,7 +168,7 @@ def build(
     return pipeline, choices
 
 
-def _try_views(model: TakesViews, frames: list[Frame]) -> None:
+def try_views(model: TakesViews, frames: list[Frame]) -> None:
     """Run the network on as many views as it will get.
 
     Raises:
