@@ -103,7 +103,7 @@ def test_more_views_than_a_gpu_has_memory_for_are_refused():
             raise torch.cuda.OutOfMemoryError('CUDA out of memory')
 
     frames = [trial_frame(torch.device('cpu'), 64, 48)] * 9
-    with pytest.raises(ConfigError, match='two_views.views is 9, but cpu has no'):
+    with pytest.raises(ConfigError, match='views is 9, but cpu has no memory for so many'):
         try_views(Full(), frames)
 
 
