@@ -349,6 +349,28 @@ def test_pixels_with_low_confidence_are_nan():
     assert depth.confidence.shape == depth.z.shape and float(depth.confidence[120, 120]) > 4
 
 
+@pytest.mark.parametrize('image', ['lens', 'pinhole'])
+def test_normals_are_those_of_the_frame_of_the_lens(image):
+    class Ball(Oracle):
+        """The camera is in the middle of a ball, whose normals point at it; a hole has none."""
+
+        def _predicted(self, frame, k):
+            found = super()._predicted(frame, k)
+            normals = -torch.from_numpy(pixel_grid(frame.camera).astype(np.float32))
+            if k == 0:
+                normals[:20, :20] = torch.nan
+            return Prediction(found.values, found.kind, normals=normals)
+
+    settings = settings_of(undistort__depth_image=image)
+    ball = Ball(lambda rays: np.full(rays.shape[:-1], 2.0), LENS, settings.undistort)
+    depth = Pipeline(ball, settings)(Frame(BLACK, LENS))
+    rays = pixel_grid(depth.camera)
+    seen = rays[..., 2] > math.cos(math.radians(94))
+    assert depth.normals.shape == (240, 240, 3)
+    np.testing.assert_allclose(depth.normals.numpy()[seen], -rays[seen], atol=2e-3)
+    assert torch.isnan(depth.normals[torch.from_numpy(~seen)]).all()
+
+
 def test_a_voxel_holds_points_on_one_side_of_the_camera_only():
     points = torch.zeros(5, 4)
     points[:, 2] = torch.tensor([-3.05, -3.02, -0.5, 0.52, 3.0])

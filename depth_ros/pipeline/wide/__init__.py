@@ -156,15 +156,20 @@ class WideView:
             ranges = merge.blended([z for z, _ in found], factors, self.tables)
         sure = [p.confidence for p in predictions if p.confidence is not None]
         confidence = merge.mean(sure, self.tables) if len(sure) == len(self.tiles) else None
+        slants = [p.normals for p in predictions if p.normals is not None]
+        normals = None
+        if len(slants) == len(self.tiles):
+            normals = merge.mean_direction(slants, self.tables)
         known = torch.isfinite(free_ranges) | (free_ranges == torch.inf)
-        return self._published(ranges, free_ranges, confidence, known.any(), settings)
+        depth = self._published(ranges, free_ranges, confidence, normals, settings)
+        return replace(depth, has_finite=known.any())
 
     def _published(
         self,
         ranges: Tensor,
         free_ranges: Tensor,
         confidence: Tensor | None,
-        has_finite: Tensor,
+        normals: Tensor | None,
         settings: Settings,
     ) -> DepthMap:
         near, far = settings.range.min, settings.range.max or torch.inf
@@ -179,5 +184,9 @@ class WideView:
             camera, rgb = target, sampling.image(rgb)
             if confidence is not None:
                 confidence = torch.where(seen, sampling.maps(confidence[None])[0], torch.nan)
-        z = limited(z, near, far)
-        return DepthMap(z, camera, rgb, confidence, has_finite=has_finite, lens=lens)
+            if normals is not None:
+                normals = merge.resampled_direction(normals, sampling)
+                normals = torch.where(seen[..., None], normals, torch.nan)
+        if normals is not None:
+            normals = normals.contiguous()
+        return DepthMap(limited(z, near, far), camera, rgb, confidence, lens=lens, normals=normals)

@@ -123,6 +123,30 @@ def mean(maps: Sequence[Tensor], tables: Tables) -> Tensor:
     return total / weights
 
 
+def mean_direction(maps: Sequence[Tensor], tables: Tables) -> Tensor:
+    """Unit vectors (s, s, 3) in the frames of the tiles, as those of the lens, (H, W, 3).
+
+    NaN has no weight, and remains where no tile has anything else.
+    """
+    total = torch.zeros(3, *tables.ray_z.shape, device=tables.ray_z.device)
+    for vectors, table in zip(maps, tables.tiles, strict=True):
+        own = torch.nan_to_num(vectors) @ table.R_lens_tile.T
+        at = table.place.maps(own.permute(2, 0, 1).contiguous())
+        total[:, table.rows, table.columns] += table.weight * at
+    return _unit(total)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """(3, H, W) as (H, W, 3) of length 1; NaN for 0."""
+    length = vectors.norm(dim=0)
+    return torch.where(length > 1e-6, vectors / length, torch.nan).permute(1, 2, 0)
+
+
+def resampled_direction(vectors: Tensor, sampling: Sampling) -> Tensor:
+    """Unit vectors (H, W, 3) at other pixels, (h, w, 3)."""
+    return _unit(sampling.maps(torch.nan_to_num(vectors).permute(2, 0, 1).contiguous()))
+
+
 def resampled(ranges: Tensor, sampling: Sampling) -> Tensor:
     """Distances at other pixels, (h, w), interpolated as in `blended`."""
     inverse, known = _inverse(ranges)

@@ -83,6 +83,7 @@ class TileTable:
 
     Args:
         tile: it.
+        R_lens_tile: (3, 3) float32, that of the tile, on the device.
         source: where its pixels are in the image of the lens.
         seen: (s, s) bool, whether they are there.
         rows: of the image of the lens, that its rectangle has.
@@ -94,6 +95,7 @@ class TileTable:
     """
 
     tile: Tile
+    R_lens_tile: Tensor
     source: Sampling
     seen: Tensor
     rows: slice
@@ -167,6 +169,7 @@ def _table(
     cosine, x, y = tile.depth_and_tangents(rays[rows, columns])
     return TileTable(
         tile,
+        torch.from_numpy(tile.R_lens_tile.astype(np.float32)).to(on),
         Sampling.of(u, v, camera.size, on),
         torch.from_numpy(seen).to(on),
         rows,
