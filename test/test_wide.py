@@ -15,9 +15,10 @@ from depth_ros.core.camera import Camera
 from depth_ros.core.errors import CameraError, ConfigError, InferenceError
 from depth_ros.core.lens import pinhole, pixel_grid, project
 from depth_ros.core.types import Frame, Kind, Prediction
-from depth_ros.models import TakesBatches
-from depth_ros.parameters.layers import with_values
+from depth_ros.models import PRESETS, TakesBatches
+from depth_ros.parameters.layers import layered, with_values
 from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.abilities import check_abilities
 from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.filters.clouds import thinning
 from depth_ros.pipeline.filters.free_space import free_space
@@ -442,6 +443,15 @@ def test_what_needs_one_pinhole_is_refused_with_the_reason(values, said):
     settings = with_values(Settings(), {**WIDE, **values})
     with pytest.raises(ConfigError, match=f"undistort.projection is 'wide'.*{said}"):
         Pipeline(Oracle(room, LENS, settings.undistort), settings)
+
+
+def test_tiles_that_a_network_of_one_camera_sees_in_part_are_refused():
+    name = 'fastdepth_nyu'
+    values = {**layered({'model': name, **WIDE}, name), 'undistort.tile_fov': 60.0}
+    with pytest.raises(ConfigError, match=r'depth for 59 x 46 deg only.*set it to 50 or less'):
+        check_abilities(with_values(Settings(), values), PRESETS[name])
+    fits = with_values(Settings(), {**values, 'undistort.tile_fov': 50.0})
+    check_abilities(fits, PRESETS[name])
 
 
 def test_networks_of_inverse_depth_with_a_shift_are_refused():

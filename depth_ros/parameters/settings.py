@@ -76,7 +76,7 @@ class Undistort:
         'wide: field of view of each of the pinholes [deg]. Fewer are needed if it is larger; '
         'networks are trained with 50 to 80.',
         'The network takes too long (100 to 110), or is inaccurate for such wide images (75).',
-        low=50.0,
+        low=40.0,
         high=130.0,
         only_with=('undistort.projection', 'wide'),
     )

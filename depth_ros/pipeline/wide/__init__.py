@@ -3,12 +3,13 @@
 
 A pinhole cannot show 180 degrees, and networks know pinholes only. So the image is rendered as
 several overlapping pinholes, the tiles, that look in different directions (`layout`). The network
-sees them as one batch. Each has filters of its own; then their depths are brought back to the rays
-of the lens, and blended (`merge`).
+sees them as one batch. Each tile has separate filters; then their depths are brought back to the
+rays of the lens, and blended (`merge`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -30,6 +31,8 @@ from depth_ros.pipeline.wide.tables import Tables, clear_cache, pinhole_sampling
 __all__ = ['WIDE', 'WideView', 'check_wide', 'clear_cache', 'tiles_of']
 
 WIDE = 'wide'
+#: tiles overlap, so a network may see so much less than a tile
+SEEN = 1.1
 
 
 def check_wide(settings: Settings, kind: Kind | None) -> None:
@@ -66,12 +69,28 @@ def check_wide(settings: Settings, kind: Kind | None) -> None:
         'model': (
             kind is Kind.AFFINE_INVERSE,
             'the network is affine_inverse: each tile has its own unknown factor and shift, which '
-            'overlaps cannot tell apart where they show one distance. Take a metric preset',
+            'overlaps cannot separate where they show one distance. Take a metric preset',
         ),
     }
     for name, (found, reason) in reasons.items():
         if found:
             raise ConfigError(f"undistort.projection is 'wide' and {name} does not fit: {reason}")
+    _check_training_camera(settings)
+
+
+def _check_training_camera(settings: Settings) -> None:
+    """Refuse tiles of which a network of a single camera would leave the edges without depth."""
+    focals, sides = settings.onnx.training_camera[:2], settings.onnx.input_size
+    if not all(focals) or not all(sides):
+        return
+    fields = [2 * math.degrees(math.atan(s / 2 / f)) for s, f in zip(sides, focals, strict=True)]
+    most = math.floor(SEEN * min(fields))
+    if settings.undistort.tile_fov > most:
+        raise ConfigError(
+            f'undistort.tile_fov is {settings.undistort.tile_fov:g}, but the network has depth '
+            f'for {fields[0]:.0f} x {fields[1]:.0f} deg only (onnx.training_camera), so there '
+            f'would be gaps between the tiles: set it to {most} or less'
+        )
 
 
 def tiles_of(camera: Camera, settings: Undistort) -> tuple[Tile, ...]:
