@@ -37,6 +37,8 @@ EXTRAS = {
     'report': ['plotly>=5.9'],
     # what our networks are compared with
     'bench': ['onnxscript', 'rosbags>=0.11', 'transformers>=5'],
+    # any network for depth of the Hugging Face hub
+    'transformers': ['transformers>=5'],
     # the documentation as a site
     'docs': ['mkdocs-material'],
     'test': [
@@ -51,7 +53,7 @@ EXTRAS = {
     ],
 }
 #: not part of [all]: large, or for the developers
-HEAVY = ('bench', 'docs', 'openvino', 'ray', 'view')
+HEAVY = ('bench', 'docs', 'openvino', 'ray', 'transformers', 'view')
 ALL = [name for extra, names in EXTRAS.items() if extra not in HEAVY for name in names]
 
 setup(

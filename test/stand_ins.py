@@ -83,8 +83,102 @@ def write_onnx(path):
     return path
 
 
+def write_transformers(folder, type_='glpn', seed=0, **values):
+    """A network of transformers with few random weights, and its image processor, in `folder`."""
+    library = pytest.importorskip('transformers', reason='pip install .[transformers]')
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        config = library.AutoConfig.for_model(type_, **{**TINY[type_], **values})
+        network = library.MODEL_FOR_DEPTH_ESTIMATION_MAPPING[type(config)](config).eval()
+        for parameter in network.parameters():  # larger than initial ones, which show little
+            if parameter.ndim > 1:
+                torch.nn.init.kaiming_normal_(parameter)
+        for name, buffer in network.named_buffers():
+            if name.endswith('running_var'):  # as after training
+                buffer.uniform_(0.5, 2.0)
+    network.save_pretrained(folder)
+    (folder / 'preprocessor_config.json').write_text(json.dumps(PROCESSORS[type_]))
+    return folder / 'model.safetensors'
+
+
+_DINO = {
+    'model_type': 'dinov2', 'hidden_size': 12, 'num_hidden_layers': 4, 'num_attention_heads': 2,
+    'image_size': 70, 'patch_size': 14, 'out_features': ['stage1', 'stage2', 'stage3', 'stage4'],
+    'apply_layernorm': True, 'reshape_hidden_states': False,
+}  # fmt: skip
+_BEIT = {
+    'model_type': 'beit', 'hidden_size': 12, 'num_hidden_layers': 4, 'num_attention_heads': 2,
+    'intermediate_size': 16, 'image_size': 64, 'patch_size': 16, 'reshape_hidden_states': False,
+    'use_relative_position_bias': True, 'out_features': ['stage1', 'stage2', 'stage3', 'stage4'],
+}  # fmt: skip
+_PRO = {
+    'model_type': 'dinov2', 'hidden_size': 8, 'num_hidden_layers': 4, 'patch_size': 16,
+    'num_attention_heads': 2, 'image_size': 384,
+}  # fmt: skip
+#: type -> values of a small configuration
+TINY = {
+    'glpn': {
+        'hidden_sizes': [8, 8, 16, 16], 'depths': [1, 1, 1, 1],
+        'num_attention_heads': [1, 1, 2, 2], 'decoder_hidden_size': 8,
+    },
+    'depth_anything': {
+        'backbone_config': _DINO, 'reassemble_hidden_size': 12, 'patch_size': 14,
+        'neck_hidden_sizes': [8, 8, 8, 8], 'fusion_hidden_size': 8, 'head_hidden_size': 8,
+    },
+    'zoedepth': {
+        'backbone_config': _BEIT, 'reassemble_factors': [4, 2, 1, 0.5],
+        'neck_hidden_sizes': [8, 8, 8, 8], 'fusion_hidden_size': 8, 'num_relative_features': 4,
+        'bottleneck_features': 8, 'bin_embedding_dim': 8, 'num_attractors': [4, 2, 2, 1],
+        'num_patch_transformer_layers': 4, 'patch_transformer_hidden_size': 128,
+        'patch_transformer_intermediate_size': 16, 'patch_transformer_num_attention_heads': 2,
+        'bin_configurations': [
+            {'n_bins': 8, 'min_depth': 0.001, 'max_depth': 10.0, 'name': 'nyu'},
+            {'n_bins': 8, 'min_depth': 0.001, 'max_depth': 80.0, 'name': 'kitti'},
+        ],
+    },
+    'depth_pro': {
+        'fusion_hidden_size': 8, 'patch_size': 384, 'scaled_images_feature_dims': [8, 8, 8],
+        'intermediate_feature_dims': [8, 8], 'intermediate_hook_ids': [3, 1],
+        'image_model_config': _PRO, 'patch_model_config': _PRO, 'fov_model_config': _PRO,
+    },
+    'dpt': {
+        'hidden_size': 12, 'num_hidden_layers': 4, 'num_attention_heads': 2,
+        'intermediate_size': 16, 'image_size': 64, 'patch_size': 16,
+        'backbone_out_indices': [0, 1, 2, 3], 'neck_hidden_sizes': [8, 8, 8, 8],
+        'fusion_hidden_size': 8, 'is_hybrid': False,
+    },
+}  # fmt: skip
+_HALF = [0.5, 0.5, 0.5]
+PROCESSORS = {
+    'glpn': {'image_processor_type': 'GLPNImageProcessor', 'size_divisor': 32, 'do_resize': True},
+    'depth_anything': {
+        'image_processor_type': 'DPTImageProcessor', 'do_resize': True, 'resample': 3,
+        'size': {'height': 70, 'width': 70}, 'keep_aspect_ratio': True, 'ensure_multiple_of': 14,
+        'do_rescale': True, 'do_normalize': True,
+        'image_mean': [0.485, 0.456, 0.406], 'image_std': [0.229, 0.224, 0.225],
+    },
+    'zoedepth': {
+        'image_processor_type': 'ZoeDepthImageProcessor', 'do_resize': True, 'do_pad': True,
+        'size': {'height': 64, 'width': 64}, 'keep_aspect_ratio': True, 'ensure_multiple_of': 16,
+        'do_rescale': True, 'do_normalize': True, 'image_mean': _HALF, 'image_std': _HALF,
+    },
+    'depth_pro': {
+        'image_processor_type': 'DepthProImageProcessor', 'do_resize': True, 'resample': 2,
+        'size': {'height': 1536, 'width': 1536}, 'do_rescale': True, 'do_normalize': True,
+        'image_mean': _HALF, 'image_std': _HALF,
+    },
+    'dpt': {
+        'image_processor_type': 'DPTImageProcessor', 'do_resize': True, 'resample': 3,
+        'size': {'height': 64, 'width': 64}, 'do_rescale': True, 'do_normalize': True,
+        'image_mean': _HALF, 'image_std': _HALF,
+    },
+}  # fmt: skip
+
+
 def write(preset, folder):
     """A file of the preset's published kind in `folder`; what a user sets weights to."""
+    if preset.family == 'transformers':
+        return write_transformers(folder)
     if preset.family == 'onnx':
         return write_onnx(folder / 'stand-in.onnx')
     layout = layout_of(preset)

@@ -38,6 +38,7 @@ def test_every_parameter_is_read_somewhere():
         'colorized': {'colors'},
         'compressed_depth': {'compressed'},
         'onnx': {'description'},
+        'transformers': {'described', '_described', 'transformers'},
         'two_views': {'settings', 'two_views'},
         'anchors': {'anchors', 'settings'},
         **{f'anchors.{name}': {'own'} for name in ('points', 'scan', 'range', 'depth')},

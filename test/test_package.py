@@ -99,7 +99,9 @@ def requirements(described, *without):
 
 def test_the_lowest_versions_are_those_that_are_tested(described):
     wanted = {}
-    for requirement in requirements(described, 'bench', 'docs', 'openvino', 'ray', 'view'):
+    for requirement in requirements(
+        described, 'bench', 'docs', 'openvino', 'ray', 'transformers', 'view'
+    ):
         for bound in requirement.specifier:
             assert bound.operator == '>=', requirement
             wanted[canonicalize_name(requirement.name)] = Version(bound.version)

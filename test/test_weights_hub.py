@@ -23,6 +23,7 @@ SOURCE = PRESETS['depth_anything_v2_small'].source
 UNCHECKED = dataclasses.replace(SOURCE, sha256='')
 #: The client writes, and takes up again, in pieces of 10 MiB.
 PIECE = constants.DOWNLOAD_CHUNK_SIZE
+COMMIT = '0' * 40  #: the only one of each repository, which main is
 CUT = PIECE + 1000  # where a connection breaks
 CONTENT = bytes(range(256)) * ((PIECE + 1_000_000) // 256)
 resumes = pytest.mark.skipif(
@@ -41,13 +42,16 @@ class Hub(http.server.BaseHTTPRequestHandler):
     asked: ClassVar[list[str | None]] = []
 
     def answer(self, most=None):
-        repo, _, name = unquote(self.path).lstrip('/').partition('/resolve/main/')
+        repo, _, rest = unquote(self.path).lstrip('/').partition('/resolve/')
+        revision, _, name = rest.partition('/')
         content = self.files.get(f'{repo}/{name}')
         refusal = {
             'no/repo': (401, 'RepoNotFound'),
             'gone/repo': (404, 'RepoNotFound'),
             'closed/repo': (403, 'GatedRepo'),
         }.get(repo)
+        if revision not in ('main', COMMIT):
+            refusal = 404, 'RevisionNotFound'
         if content is None or refusal:
             status, code = refusal or (404, 'EntryNotFound')
             self.send_response(status)
@@ -57,7 +61,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
             start = self.range_start()
             self.send_response(206 if start else 200)
             self.send_header('ETag', f'"{hashlib.sha256(content).hexdigest()}"')
-            self.send_header('X-Repo-Commit', '0' * 40)
+            self.send_header('X-Repo-Commit', COMMIT)
             content = content[start:][:most]
         self.send_header('Content-Length', str(len(content)))
         self.end_headers()

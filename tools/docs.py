@@ -72,6 +72,10 @@ PREFIXES = {
     'points': ('Point cloud', 'See [Navigation](navigation.md).'),
     'colorized': ('Colour image', ''),
     'compressed_depth': ('Compressed depth', 'See [Topics](topics.md#over-wi-fi).'),
+    'transformers': (
+        'Networks of the Hugging Face hub',
+        'See [Networks of the hub](networks.md#networks-of-the-hub).',
+    ),
     'onnx': ('Your own network', 'See [Your own network](networks.md#your-own-network).'),
 }
 _YAML_HEAD = """\
@@ -176,7 +180,7 @@ def presets_table(results: Path) -> str:
     ]
     for name, preset in PRESETS.items():
         meaning = described_kind(preset)
-        kind = meaning.value.replace('_', '-') if meaning else '`onnx.kind`'
+        kind = meaning.value.replace('_', '-') if meaning else f'`{preset.family}.kind`'
         source = preset.source
         where = f'[{source.repo}](https://huggingface.co/{source.repo})' if source.repo else ''
         if source.url:

@@ -43,12 +43,15 @@ def download(repo: str, source: Source, licence_accepted: bool = False) -> Path:
     names = [source.file]
     if not is_published:
         names = list(dict.fromkeys(filter(None, (source.file, f'model{source.suffixes[0]}'))))
-    path = _find_first(repo, names, is_published, cached=True)
-    if path is None:
+    revision = source.revision if is_published else ''
+    path = find_first(repo, names, is_published, cached=True, revision=revision)
+    if path is None or not all(path.with_name(name).is_file() for name in source.beside):
         check_licence(source, licence_accepted)  # also for other people's versions of the weights
-        _check_connection(repo, names)
+        check_connection(repo, names)
         log.info('downloading %s from %s; licence: %s', names[0], repo, source.licence)
-        path = _find_first(repo, names, is_published, cached=False)
+        path = find_first(repo, names, is_published, cached=False, revision=revision)
+        for name in source.beside:
+            find_first(repo, [name], is_published, cached=False, revision=revision)
     if path is None:
         raise WeightsError(
             f'{repo} has no {" and no ".join(names)}; set weights to a downloaded file'
@@ -79,8 +82,21 @@ def check_licence(source: Source, accepted: bool) -> None:
         )
 
 
-def _find_first(repo: str, names: list[str], is_published: bool, cached: bool) -> Path | None:
-    """The first of `names` that exists in the cache or repository; None if there is none."""
+def find_first(
+    repo: str, names: list[str], is_published: bool, *, cached: bool, revision: str = ''
+) -> Path | None:
+    """The first of some files that exists in the cache or repository; None if there is none.
+
+    Args:
+        repo: hub id, or that of a folder in a space.
+        names: of the files.
+        is_published: the repository is that of the preset, not one that the user named.
+        cached: only look into the cache.
+        revision: commit, branch or tag; '' for the newest.
+
+    Raises:
+        WeightsError: the repository does not exist, is not accessible or cannot be reached.
+    """
     try:
         from huggingface_hub import errors, hf_hub_download
     except ImportError as error:
@@ -94,11 +110,20 @@ def _find_first(repo: str, names: list[str], is_published: bool, cached: bool) -
     for name in names:
         try:
             path = hf_hub_download(
-                repo_id, name, repo_type=repo_type, subfolder=folder, local_files_only=cached
+                repo_id,
+                name,
+                repo_type=repo_type,
+                subfolder=folder,
+                local_files_only=cached,
+                revision=revision or None,
             )
         except errors.GatedRepoError as error:
             raise WeightsError(
                 f'{repo}: accept the licence on the hub and run hf auth login, or {remedy}'
+            ) from error
+        except errors.RevisionNotFoundError as error:
+            raise WeightsError(
+                f'{repo} has no revision {revision!r}: give a commit, branch or tag of it'
             ) from error
         except errors.RepositoryNotFoundError as error:
             nor = '' if is_published else f', and {Path(repo).absolute()} is no file either'
@@ -127,7 +152,7 @@ def _find_first(repo: str, names: list[str], is_published: bool, cached: bool) -
     return None
 
 
-def _check_connection(repo: str, names: list[str], timeout_s: float = 5.0) -> None:
+def check_connection(repo: str, names: list[str], timeout_s: float = 5.0) -> None:
     """Refuse at once what the hub's client tries for half a minute.
 
     Raises:

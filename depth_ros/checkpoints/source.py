@@ -24,6 +24,8 @@ class Source:
         packaged: path of weights that are installed with depth_ros, else None.
         needed: False for presets without a network.
         suffixes: suffixes of files that may be checkpoints of the preset.
+        revision: commit, branch or tag of `repo`; '' for its newest.
+        beside: further files of `repo` that belong into the folder of `file`.
     """
 
     preset: str
@@ -38,6 +40,8 @@ class Source:
     packaged: Path | None = None
     needed: bool = True
     suffixes: tuple[str, ...] = ('.safetensors', '.pth', '.pt', '.bin', '.ckpt')
+    revision: str = ''
+    beside: tuple[str, ...] = ()
 
     @property
     def published(self) -> str:

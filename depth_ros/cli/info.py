@@ -94,7 +94,7 @@ def print_preset(preset: Preset) -> None:
     restricted = '; restricts use: accept_licence' if source.restricted else ''
     lines = {
         'preset': preset.name,
-        'values': preset.kind.value if preset.kind else 'by onnx.kind',
+        'values': preset.kind.value if preset.kind else f'by {preset.family}.kind',
         'weights': table.row(preset.name, preset)[-1]
         + (f', {source.file}' if source.file else ''),
         'size': f'{source.megabytes} MB' if source.megabytes else '',
@@ -130,7 +130,7 @@ def presets_that_load(path: Path) -> tuple[list[str], list[str]]:
     fitting, reasons = [], []
     logging.disable(logging.WARNING)  # assumptions about the variant, as all are tried
     for name, preset in PRESETS.items():
-        if not preset.source.needed or preset.family == 'onnx':
+        if not preset.source.needed or preset.family in ('onnx', 'transformers'):
             continue
         try:
             models.load(name, ModelOptions(weights=find_weights(str(path), preset.source)))

@@ -65,7 +65,7 @@ def add_command(commands: Any) -> None:
 def row(name: str, preset: Preset) -> tuple[str, ...]:
     """One preset as strings, in the order of `COLUMNS`."""
     meaning = described_kind(preset)
-    kind = meaning.value.replace('_', '-') if meaning else 'onnx.kind'
+    kind = meaning.value.replace('_', '-') if meaning else f'{preset.family}.kind'
     source = preset.source
     where = source.repo or source.url or ('your file' if source.needed else 'none needed')
     where = 'in the package' if source.packaged else where

@@ -15,7 +15,7 @@ from depth_ros.models.interface import (
     TakesBatches,
     TakesViews,
 )
-from depth_ros.models.loading import check_libraries, load
+from depth_ros.models.loading import check_libraries, load, source_of
 from depth_ros.models.presets import PRESETS, get, networks_with, presets_where
 
 __all__ = [
@@ -31,4 +31,5 @@ __all__ = [
     'load',
     'networks_with',
     'presets_where',
+    'source_of',
 ]

@@ -17,7 +17,7 @@ from torch import Tensor
 from depth_ros.checkpoints.source import Source
 from depth_ros.core.camera import Camera
 from depth_ros.core.types import Frame, Kind, MultiView, Prediction
-from depth_ros.parameters.settings import Onnx
+from depth_ros.parameters.settings import Onnx, Transformers
 
 
 class DepthModel(Protocol):
@@ -92,6 +92,7 @@ class ModelOptions:
         max_tokens: largest number of patches of a transformer.
         tile_batch: tiles of an image in one batch, Depth Pro only; 0 depends on the device.
         onnx: description of the network, family `onnx` only.
+        transformers: the same, family `transformers` only.
         estimate_camera: also load the layers that `EstimatesCamera` needs.
         views: how many views are predicted at once; with more than one, also load the layers that
             `TakesViews` needs.
@@ -109,6 +110,7 @@ class ModelOptions:
     max_tokens: int = 5000
     tile_batch: int = 0
     onnx: Onnx = field(default_factory=Onnx)
+    transformers: Transformers = field(default_factory=Transformers)
     estimate_camera: bool = False
     views: int = 1
     normals: bool = True
@@ -149,7 +151,7 @@ class Preset:
         name: value of the parameter `model`.
         family: folder under depth_ros/models.
         variant: name of the variant within the family.
-        kind: meaning of its predictions; None if `onnx.kind` defines it.
+        kind: meaning of its predictions; None if a parameter or the file defines it.
         source: published weights.
         paper: address of the paper.
         max_depth: largest depth the network can predict [m]; 0 if unlimited.

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import torch
 
+from depth_ros.checkpoints.source import Source
 from depth_ros.core.errors import ConfigError
 from depth_ros.models import mkldnn_linear
 from depth_ros.models.interface import DepthModel, ModelOptions, Preset
@@ -49,6 +50,22 @@ def check_libraries(preset: Preset, weights: str) -> None:
     """
     family = import_module(f'depth_ros.models.{preset.family}')
     getattr(family, 'check_libraries', lambda *_: None)(preset, weights)
+
+
+def source_of(preset: Preset, weights: str, revision: str) -> Source:
+    """Where the weights come from, and their licence.
+
+    Args:
+        preset: of the network.
+        weights: the parameter.
+        revision: the parameter `transformers.revision`.
+
+    Raises:
+        WeightsError: a family asks the hub for it, and finds no network there.
+    """
+    family = import_module(f'depth_ros.models.{preset.family}')
+    find: Callable[[Preset, str, str], Source] | None = getattr(family, 'source_of', None)
+    return find(preset, weights, revision) if find else preset.source
 
 
 def load_network(

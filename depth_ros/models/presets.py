@@ -252,6 +252,12 @@ def _fastdepth() -> Preset:
     )
 
 
+def _transformers() -> Preset:
+    source = Source('transformers', 'that of the model card', suffixes=('.safetensors',))
+    takes = frozenset({'transformers'})
+    return Preset('transformers', 'transformers', 'any', None, source, takes=takes)
+
+
 def _nano() -> Preset:
     file = Path(__file__).parent / 'nano' / 'nano.safetensors'
     return Preset(
@@ -319,6 +325,7 @@ _ROWS = (
     _dust3r('512_dpt'),
     _onnx('onnx', 'that of your network'),
     _fastdepth(),
+    _transformers(),
     _nano(),
     _flat('wall'),
     _flat('ground'),

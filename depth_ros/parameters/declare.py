@@ -20,6 +20,7 @@ ABILITIES = (
     'max_depth',
     'tile_batch',
     'onnx',
+    'transformers',
 )
 
 

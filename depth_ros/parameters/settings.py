@@ -623,6 +623,36 @@ class Onnx:
 
 
 @dataclass(frozen=True, slots=True)
+class Transformers:
+    """Description of a network of the library transformers (model transformers)."""
+
+    kind: str = setting(
+        '',
+        'Meaning of the output: metres, metres for a canonical focal length, depth up to a '
+        'factor, or inverse depth up to factor and shift. Empty: known by the type of the '
+        'network.',
+        'The error says that it is not known; the model card has it.',
+        choices=('', 'metric', 'canonical', 'scale_invariant', 'affine_inverse'),
+        needs='transformers',
+    )
+    canonical_focal: float = setting(
+        0.0,
+        'Canonical networks: focal length for which the output is in metres [px at the size of '
+        'the output].',
+        'transformers.kind is canonical.',
+        low=0.0,
+        high=1e5,
+        needs='transformers',
+    )
+    revision: str = setting(
+        '',
+        'Commit, branch or tag of the repository on the hub. Empty: the newest.',
+        'The network must not change; the log has the commit.',
+        needs='transformers',
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All parameters of depth_node."""
 
@@ -794,6 +824,7 @@ class Settings:
     colorized: Colorized = field(default_factory=Colorized)
     compressed_depth: CompressedDepth = field(default_factory=CompressedDepth)
     onnx: Onnx = field(default_factory=Onnx)
+    transformers: Transformers = field(default_factory=Transformers)
     image_reliability: str = setting(
         'auto',
         'QoS of the image subscription. auto: reliable if all publishers are, else best effort.',

@@ -116,7 +116,8 @@ def build(
         torch.set_num_threads(settings.threads)
     # an image is decoded in under a millisecond; waking other threads takes longer
     cv2.setNumThreads(1)
-    path = find_weights(settings.weights, preset.source, settings.accept_licence)
+    source = models.source_of(preset, settings.weights, settings.transformers.revision)
+    path = find_weights(settings.weights, source, settings.accept_licence)
     options = ModelOptions(
         weights=path,
         device=device,
@@ -125,6 +126,7 @@ def build(
         max_tokens=settings.max_tokens,
         tile_batch=settings.tile_batch,
         onnx=settings.onnx,
+        transformers=settings.transformers,
         estimate_camera=settings.intrinsics == 'estimated',
         views=settings.two_views.at_once,
         normals=settings.normals,
@@ -141,7 +143,7 @@ def build(
             settings.model, options, possible, frame, cuda_graphs=graphs, live=live
         )
     if preset.advice:
-        log.info('%s (%s): %s', settings.model, preset.source.licence, preset.advice)
+        log.info('%s (%s): %s', settings.model, source.licence, preset.advice)
     model, target = loaded.model, loaded.target
     pipeline = Pipeline(model, settings, device)
     # the first run allocates and compiles: better now than with a frame, and a broken one shows
@@ -162,7 +164,7 @@ def build(
         engine=loaded.engine,
         target=target,
         weights=str(path) if path else 'none needed',
-        licence=preset.source.licence,
+        licence=source.licence,
         trial_s=trial_s,
     )
     return pipeline, choices

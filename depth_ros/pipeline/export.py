@@ -161,6 +161,11 @@ def refuse(preset: Preset) -> None:
     """
     if preset.family == 'onnx':
         raise ConfigError(f'{preset.name} is a file already, and is run as it is')
+    if preset.family == 'transformers':
+        raise ConfigError(
+            f'{preset.name} runs a network of the library transformers, which has its own export; '
+            'run that file with model onnx'
+        )
     if not preset.source.needed:
         raise ConfigError(f'{preset.name} has no network: it computes its depth from the camera')
     if preset.family == 'dust3r':

@@ -29,7 +29,7 @@ HEAVY = [pytest.param(n, marks=pytest.mark.slow) for n in PRESETS if n not in SM
 
 
 #: Families whose networks take one frame at a time.
-NO_ONNX_FORM = ('dust3r', 'flat', 'onnx')
+NO_ONNX_FORM = ('dust3r', 'flat', 'onnx', 'transformers')
 ONE_AT_A_TIME = ('dust3r', 'flat', 'onnx')
 
 

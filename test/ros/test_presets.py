@@ -34,6 +34,7 @@ QUICK = (
     'glpdepth_nyu',
     'moge2_vits_normal',
     'fastdepth_nyu',
+    'transformers',
     'nano',
     'flat_wall',
     'flat_ground',
@@ -68,6 +69,8 @@ def values_of(tmp_path):
             given['input_size'] = SIDES[preset.family]
         if preset.family == 'onnx':
             pytest.importorskip('onnxruntime', reason='pip install .[onnx]')
+        if preset.family == 'transformers':
+            pytest.importorskip('transformers', reason='pip install .[transformers]')
         if preset.source.needed and not preset.source.packaged:
             given['weights'] = str(write(preset, tmp_path))
         return given

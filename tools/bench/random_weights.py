@@ -57,7 +57,7 @@ def networks(names: tuple[str, ...] = ()) -> dict[str, list[str]]:
     """
     groups: dict[Any, list[str]] = {}
     for name, preset in PRESETS.items():
-        if preset.family not in ('onnx', 'flat'):
+        if preset.family not in ('onnx', 'transformers', 'flat'):
             groups.setdefault(_layers(name, preset), []).append(name)
     return {same[0]: same for same in groups.values() if not names or set(names) & set(same)}
 

@@ -87,7 +87,9 @@ class Choice:
         kind = None
         if name != 'auto':
             preset = models.get(name)
-            kind = preset.kind or (Kind(settings.onnx.kind) if settings.onnx.kind else None)
+            of_hub = 'transformers' in preset.takes
+            stated = settings.transformers.kind if of_hub else settings.onnx.kind
+            kind = preset.kind or (Kind(stated) if stated else None)
         has_metres = True
         if kind in (Kind.SCALE_INVARIANT, Kind.AFFINE_INVERSE) and not any(
             n in values for n in _SCALING
