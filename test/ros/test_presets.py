@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from graph import FRAME, NodeProcess, camera, depth_of, noise, points_of
+from graph import FRAME, NodeProcess, camera, depth_of, image, noise, points_of
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from stand_ins import write
 from test_errors import refused
@@ -137,6 +137,37 @@ def test_a_preset_publishes_the_metres_of_its_network(
     rgb = noise(CAM)
     z = check(*source.answer(outputs, CAM, rgb, tries=60))
     np.testing.assert_allclose(z, expected(values, rgb), rtol=1e-3)
+
+
+def test_moge2_publishes_the_camera_that_it_estimates_and_normals(
+    node, source, collect, graph, values_of
+):
+    values = values_of('moge2_vits_normal')
+    settings = with_values(Settings(), values)
+    options = ModelOptions(weights=Path(settings.weights), input_size=settings.input_size)
+    model = models.load(settings.model, options)
+    node(**named(values), intrinsics='estimated')
+    outputs = [collect(Image, 'depth/image'), collect(CameraInfo, 'depth/camera_info')]
+    outputs += [collect(Image, 'depth/normals')]
+    rgb = noise(CAM)
+    graph.wait(source.images.get_subscription_count, 'the node to subscribe')
+    source.stamp_ns += 10**9
+    source.images.publish(image(rgb, source.stamp_ns))
+    depth, described, normals = (
+        graph.wait(lambda got=got: got.stamped(source.stamp_ns), 'an output') for got in outputs
+    )
+    pixels = torch.from_numpy(rgb)
+    estimated = model.estimate_camera(pixels)
+    np.testing.assert_allclose(
+        np.array(described.k)[[0, 2, 4, 5]],
+        [estimated.fx, estimated.cx, estimated.fy, estimated.cy],
+        rtol=1e-4,
+    )
+    expected = model.predict(Frame(pixels, estimated))
+    np.testing.assert_allclose(depth_of(depth), expected.values.numpy(), rtol=1e-3)
+    assert normals.header == depth.header and normals.encoding == '32FC3'
+    found = np.frombuffer(normals.data, np.float32).reshape(*CAM.size, 3)
+    np.testing.assert_allclose(found, expected.normals.numpy(), atol=1e-3)
 
 
 @pytest.mark.slow
