@@ -15,7 +15,7 @@ from depth_ros.checkpoints.source import Source
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Kind, Prediction
 from depth_ros.models import PRESETS, ModelOptions, Preset
-from depth_ros.parameters.settings import Onnx, Settings
+from depth_ros.parameters.settings import Onnx, Settings, Undistort
 from depth_ros.pipeline.build import build, try_views
 from depth_ros.pipeline.device import choose_device, choose_precision
 from depth_ros.pipeline.engines import Target
@@ -34,6 +34,19 @@ def test_build_reports_its_choices():
         'model flat_wall (metric, scaling as_is; chosen by the caller) by torch '
     )
     assert 'licence: Apache-2.0' in str(choices)
+
+
+@pytest.mark.parametrize(('projection', 'size'), [('pinhole', (640, 480)), ('wide', (480, 480))])
+def test_the_trial_has_the_shape_of_what_the_network_will_see(monkeypatch, projection, size):
+    sizes = []
+
+    def tried(device, width, height):
+        sizes.append((width, height))
+        return trial_frame(device, width, height)
+
+    monkeypatch.setattr('depth_ros.pipeline.build.trial_frame', tried)
+    build(Settings(model='flat_wall', undistort=Undistort(projection=projection)))
+    assert sizes == [size]
 
 
 def test_nano_names_a_better_network(caplog):

@@ -28,6 +28,7 @@ from depth_ros.pipeline.engines.in_torch import load_in
 from depth_ros.pipeline.engines.load import load_fastest
 from depth_ros.pipeline.engines.targets import targets
 from depth_ros.pipeline.trial_frame import USUAL_SIZE, trial_frame
+from depth_ros.pipeline.wide import WIDE
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,10 @@ def build(
     )
     plain = len(possible) == 1 and possible[0].engine == TORCH
     size = None if plain and possible[0].precision == 'fp32' else camera_size()
-    frame = trial_frame(device, *(size or USUAL_SIZE))
+    size = size or USUAL_SIZE
+    if settings.undistort.projection == WIDE:
+        size = (min(size), min(size))  # engines prepare for one input size, and tiles are square
+    frame = trial_frame(device, *size)
     graphs = settings.cuda_graphs
     if plain:
         loaded = load_in(possible[0], settings.model, options, frame, cuda_graphs=graphs)
