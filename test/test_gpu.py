@@ -21,6 +21,7 @@ from depth_ros.pipeline.build import build
 from depth_ros.pipeline.depth_pipeline import Pipeline
 from depth_ros.pipeline.engines.cuda_graphs import use_cuda_graph
 from depth_ros.pipeline.filters import Filters
+from depth_ros.pipeline.filters.clouds import surfaces
 from depth_ros.pipeline.trial_frame import trial_frame
 from depth_ros.ros.outputs.message_buffer import MessageBuffer
 from tools.bench import random_weights, stages
@@ -97,8 +98,9 @@ def test_lenses_are_undistorted_alike(device):
 def test_a_wide_lens_has_the_same_rays(device):
     f = 240 / math.radians(190)
     camera = Camera(240, 240, f, f, 119.5, 119.5, 'equidistant', (0.0,) * 4)
-    wide = {'undistort.projection': 'wide', 'undistort.max_angle': 94.0}
-    settings = with_values(Settings(), {**wide, 'filters.edges': 0.01})
+    wide = {'undistort.projection': 'wide', 'undistort.max_angle': 94.0, 'filters.edges': 0.01}
+    floor = {'points.ground': 'drop', 'floor.height': 1.4}
+    settings = with_values(Settings(), {**wide, **floor})
     image = trial_frame(CPU, 240, 240).rgb
     found = []
     for on in (CPU, device):
@@ -108,6 +110,8 @@ def test_a_wide_lens_has_the_same_rays(device):
     assert float((torch.isfinite(here) != torch.isfinite(there)).float().mean()) < 1e-3
     both = torch.isfinite(here) & torch.isfinite(there)
     assert float((there[both] / here[both] - 1).abs().max()) < 1e-3
+    kept = [surfaces(depth, settings.points, 1).lens.ranges.cpu() for depth in found]
+    assert float((torch.isnan(kept[0]) != torch.isnan(kept[1])).float().mean()) < 1e-3
     clouds = [encode.cloud(depth).cpu()[both] for depth in found]
     torch.testing.assert_close(clouds[1][:, :3], clouds[0][:, :3], rtol=1e-3, atol=1e-3)
 

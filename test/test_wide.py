@@ -20,7 +20,7 @@ from depth_ros.parameters.layers import layered, with_values
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.abilities import check_abilities
 from depth_ros.pipeline.depth_pipeline import Pipeline
-from depth_ros.pipeline.filters.clouds import thinning
+from depth_ros.pipeline.filters.clouds import surfaces, thinning
 from depth_ros.pipeline.filters.free_space import free_space
 from depth_ros.pipeline.wide import merge
 from depth_ros.pipeline.wide.layout import layout
@@ -372,6 +372,35 @@ def test_normals_are_those_of_the_frame_of_the_lens(image):
     assert torch.isnan(depth.normals[torch.from_numpy(~seen)]).all()
 
 
+@pytest.mark.parametrize(('pitch', 'mounted'), [(0.0, 1.4), (20.0, 1.3), (90.0, 1.5)])
+def test_the_floor_all_around_is_dropped_and_nothing_else(pitch, mounted):
+    """Of a camera that looks ahead, down a little, and straight down, 1.4 m above the floor."""
+    turn = math.radians(-pitch)
+    c, s = math.cos(turn), math.sin(turn)
+    R_room_camera = np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+
+    def scene(rays):
+        return room(rays @ R_room_camera.T)
+
+    values = {'points__ground': 'drop', 'floor__height': mounted, 'floor__pitch': pitch}
+    depth = depth_of(scene, **values)
+    settings = settings_of(**values)
+    kept = surfaces(depth, settings.points, 1).lens.ranges.numpy()
+    rays = pixel_grid(LENS) @ R_room_camera.T
+    before = depth.lens.ranges.numpy()
+    height = before * rays[..., 1]  # below the camera
+    floor, above = np.abs(height - 1.4) < 0.03, height < 1.28
+    assert floor.sum() > 2000 and above.sum() > 2000
+    assert np.isnan(kept[floor]).all()
+    np.testing.assert_array_equal(kept[above], before[above])
+
+
+def test_where_no_floor_is_found_all_points_stay():
+    depth = depth_of(room, points__ground='drop', floor__height=4.0)
+    kept = surfaces(depth, settings_of(points__ground='drop').points, 1)
+    assert torch.equal(torch.isnan(kept.lens.ranges), torch.isnan(depth.lens.ranges))
+
+
 def test_a_voxel_holds_points_on_one_side_of_the_camera_only():
     points = torch.zeros(5, 4)
     points[:, 2] = torch.tensor([-3.05, -3.02, -0.5, 0.52, 3.0])
@@ -434,7 +463,6 @@ def test_a_prediction_of_another_size_is_an_error():
     ('values', 'said'),
     [
         ({'anchors.sources': ['scan']}, 'anchors are pixels of one pinhole'),
-        ({'points.ground': 'drop', 'floor.height': 1.0}, 'the floor is looked for in the image'),
         ({'two_views.mode': 'stereo'}, 'two views are compared as two pinholes'),
         ({'intrinsics': 'estimated'}, 'an estimated camera is a pinhole'),
     ],

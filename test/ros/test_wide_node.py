@@ -74,10 +74,3 @@ def test_depth_of_a_wide_camera_is_published_for_its_pinhole(node, source, colle
     u, v = project(rays, EQUIDISTANT)
     nearest = points_of(cloud)[np.rint(v).astype(int), np.rint(u).astype(int), :3]
     assert np.abs(z / rays[..., 2] / np.linalg.norm(nearest, axis=-1) - 1).mean() < 0.02
-
-
-def test_a_live_change_that_wide_cannot_have_is_refused(node, source, collect):
-    running = node(**WIDE, floor__height=1.0)
-    (reason,) = running.set(points__ground='drop')
-    assert 'the floor is looked for in the image of one pinhole' in reason
-    source.answer(collect(PointCloud2, 'points'), EQUIDISTANT, picture())

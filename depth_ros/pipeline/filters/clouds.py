@@ -11,7 +11,7 @@ from torch import Tensor
 
 from depth_ros.core.types import DepthMap
 from depth_ros.parameters.settings import Points
-from depth_ros.pipeline.filters.ground import without_ground
+from depth_ros.pipeline.filters.ground import without_ground, without_ground_around
 from depth_ros.pipeline.filters.voxel import is_kept
 
 
@@ -19,6 +19,9 @@ def surfaces(depth: DepthMap, points: Points, stride: int) -> DepthMap:
     """The depth map of what a cloud of every `stride`-th column and row has points of."""
     if points.ground == 'keep' or depth.floor is None:
         return depth
+    if (lens := depth.lens) is not None:
+        ranges = without_ground_around(lens, depth.floor, points.ground_height, stride)
+        return replace(depth, lens=replace(lens, ranges=ranges))
     z = without_ground(
         depth.z, depth.camera, depth.floor, points.ground_height, stride, depth.normals
     )

@@ -23,6 +23,7 @@ from depth_ros.core.types import DepthMap, Frame, Kind, LensDepth, Prediction
 from depth_ros.parameters.settings import Range, Settings, Undistort
 from depth_ros.pipeline.filters import Filters
 from depth_ros.pipeline.filters.range import limited
+from depth_ros.pipeline.floor import given_floor
 from depth_ros.pipeline.scaling import Scaling
 from depth_ros.pipeline.wide import merge
 from depth_ros.pipeline.wide.layout import Tile, layout
@@ -61,10 +62,6 @@ def check_wide(settings: Settings, kind: Kind | None) -> None:
             settings.intrinsics == 'estimated',
             'an estimated camera is a pinhole: calibrate the camera and set intrinsics to '
             "'camera_info'",
-        ),
-        'points.ground': (
-            settings.points.ground == 'drop',
-            "the floor is looked for in the image of one pinhole: set points.ground to 'keep'",
         ),
         'model': (
             kind is Kind.AFFINE_INVERSE,
@@ -181,7 +178,8 @@ class WideView:
             normals = merge.mean_direction(slants, self.tables)
         known = torch.isfinite(free_ranges) | (free_ranges == torch.inf)
         depth = self._published(ranges, free_ranges, confidence, normals, settings)
-        return replace(depth, has_finite=known.any())
+        floor = self.frame.floor or given_floor(settings.floor)
+        return replace(depth, has_finite=known.any(), floor=floor)
 
     def _published(
         self,
