@@ -27,6 +27,7 @@ from depth_ros.models import PRESETS, ModelOptions
 V2, V3, NANO = 'depth_anything_v2_small', 'depth_anything_v3_small', 'nano'
 BINS, PRO, DUST3R = 'depth_anything_v1_metric_indoor_large', 'depth_pro', 'dust3r_512_dpt'
 INDOOR = 'depth_anything_v2_metric_indoor_small'
+MOGE = 'moge2_vits_normal'
 GLP, MONO, MONO_50 = 'glpdepth_nyu', 'monodepth2_mono_640x192', 'monodepth2_mono_resnet50_640x192'
 #: One of each kind of network -> the layout of its published file.
 LAYOUT_OF = {
@@ -36,6 +37,7 @@ LAYOUT_OF = {
     PRO: 'depth_pro',
     DUST3R: 'dust3r-512_dpt',
     GLP: 'glp',
+    MOGE: 'moge2-vits-normal',
     MONO: 'monodepth2-640x192',
     MONO_50: 'monodepth2-r50_640x192',
 }
@@ -205,7 +207,7 @@ def test_rubbish_is_refused_by_name_with_a_remedy_and_never_run(folder, kind, na
     refused(name, file)
 
 
-@pytest.mark.parametrize('name', [V2, GLP, DUST3R, PRO])
+@pytest.mark.parametrize('name', [V2, GLP, DUST3R, MOGE, PRO])
 @pytest.mark.parametrize(
     'kind', ['random bytes', 'a zip of text', 'code, a shell', 'a bare tensor']
 )
@@ -241,7 +243,7 @@ def test_the_same_code_runs_where_nothing_guards_it(folder, kind):
     assert TRAP.exists()
 
 
-@pytest.mark.parametrize('name', [V2, MONO, GLP, DUST3R, PRO, NANO])
+@pytest.mark.parametrize('name', [V2, MONO, GLP, DUST3R, MOGE, PRO, NANO])
 def test_a_folder_without_a_checkpoint_is_refused(folder, name):
     (folder / 'x.txt').touch()
     refused(name, folder)
@@ -319,12 +321,12 @@ def test_a_header_whose_length_looks_like_text_is_read(folder):
         assert torch.equal(read_checkpoint(file)['a'], STATE['a'])
 
 
-@pytest.mark.parametrize('name', [V2, MONO, MONO_50])
+@pytest.mark.parametrize('name', [V2, MOGE, MONO, MONO_50])
 def test_the_published_tensors_are_taken(folder, published, name):
     assert load(name, file_of(name, folder, published(name)))
 
 
-@pytest.mark.parametrize('name', [V2, MONO, NANO])
+@pytest.mark.parametrize('name', [V2, MOGE, MONO, NANO])
 def test_a_checkpoint_of_another_network_is_refused(folder, published, name):
     for other in LAYOUT_OF:
         if other == name or {other, name} == {MONO, MONO_50}:
@@ -401,7 +403,7 @@ KINDS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize('name', [V2, MONO])
+@pytest.mark.parametrize('name', [V2, MOGE, MONO])
 @pytest.mark.parametrize('kind', KINDS)
 def test_one_odd_tensor_among_many_is_refused(folder, published, name, kind):
     state = published(name)
@@ -415,12 +417,12 @@ def test_one_odd_tensor_among_many_is_refused(folder, published, name, kind):
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_an_odd_token_is_refused_though_the_size_is_read_from_it(folder, published, kind):
-    key = 'pretrained.cls_token'
-    state = published(V2)
-    refused(V2, file_of(V2, folder, {**state, key: odd(kind)(state[key])}))
+    for name, key in ((V2, 'pretrained.cls_token'), (MOGE, 'encoder.backbone.cls_token')):
+        state = published(name)
+        refused(name, file_of(name, folder, {**state, key: odd(kind)(state[key])}))
 
 
-@pytest.mark.parametrize('name', [V2, GLP, MONO, DUST3R])
+@pytest.mark.parametrize('name', [V2, GLP, MOGE, MONO, DUST3R])
 @pytest.mark.parametrize('change', ['missing', 'unexpected'])
 def test_a_tensor_too_few_or_too_many_is_named(folder, published, name, change):
     state = published(name)
