@@ -34,6 +34,9 @@ def test_models_prints_a_row_for_every_preset(capsys):
 
 
 def test_models_can_be_narrowed(capsys):
+    assert main(['models', 'hypersim']) == 0
+    shown = capsys.readouterr().out
+    assert '60 x 47 deg (Hypersim)' in shown and 'nano' not in shown
     assert main(['models', 'metric', 'indoor']) == 0
     rows = capsys.readouterr().out.splitlines()[1:]
     assert rows and all('indoor' in r for r in rows)

@@ -101,6 +101,23 @@ def test_metres_points_and_intrinsics_are_those_of_run(recording, tmp_path):
         assert median == pytest.approx(np.median(z[k][np.isfinite(z[k])]))
 
 
+def test_the_raw_image_of_a_lens_is_shown_without_a_pinhole(recording, tmp_path):
+    pytest.importorskip('rosbags', reason='rosbags is not installed')
+    from bag_writer import Written
+
+    with Written(tmp_path / 'fish') as bag:
+        bag.image('/image', 1, 'camera')
+        bag.info('/camera_info', 1, 'camera', fx=20.0, d=[0.0] * 4, model='equidistant')
+    file = tmp_path / 'x.rrd'
+    command = ['view', str(tmp_path / 'fish'), '--model', 'flat_wall', '--save', str(file)]
+    command += ['-p', 'undistort.projection:=wide', '-p', 'points.stride:=1']
+    assert main([*command, '-p', 'undistort.depth_image:=lens']) == 0
+    rrd = recording.Rrd(file)
+    assert '/fish/camera' not in rrd.entities and len(rrd.depth('/fish/camera/depth')) == 1
+    (points,) = rrd.points('/fish/points')
+    assert len(points) == 64 * 48 and (points[:, 2] < 0).any()
+
+
 @pytest.mark.parametrize('name', ['kitchen_7scenes_mcap', 'tum_desk_sqlite3'])
 def test_a_bag_has_the_stamps_of_its_images(recording, data, tmp_path, name):
     pytest.importorskip('rosbags', reason='rosbags is not installed')

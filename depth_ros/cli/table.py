@@ -28,6 +28,7 @@ COLUMNS = (
     'MB',
     'M parameters',
     'input',
+    'trained with',
     'licence',
     'source',
 )
@@ -73,8 +74,10 @@ def row(name: str, preset: Preset) -> tuple[str, ...]:
     known = facts().get(name)
     parameters = f'{known.parameters / 1e6:.3g}' if known else ''
     shape = '{}x{}'.format(*known.input) if known else ''
+    trained = str(preset.trained or '')
     return (
-        name, preset.family, kind, _METRES[meaning], size, parameters, shape, source.licence, where
+        name, preset.family, kind, _METRES[meaning], size, parameters, shape, trained,
+        source.licence, where,
     )  # fmt: skip
 
 
