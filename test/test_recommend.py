@@ -118,6 +118,12 @@ def test_networks_without_metres_are_recommended_only_if_asked_for():
     assert relative.why_not(Needs(metres=False), GPU) == ''
 
 
+def test_two_views_need_a_network_that_takes_them():
+    text = recommend.recommend(Needs(two_views=True, commercial=True, scene='indoors'), GPU)
+    assert names(text) == ['depth_anything_v3_base', 'depth_anything_v3_small']
+    assert 'metres from the known distance of the views' in text
+
+
 def test_nothing_fits():
     assert 'No preset fits' in recommend.recommend(Needs(rate_hz=1e6), CPU)
 

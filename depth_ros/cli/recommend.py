@@ -43,6 +43,7 @@ class Needs:
         scene: indoors, outdoors or any.
         metres: the depth must be in metres.
         commercial: the licence of the weights must not forbid any use.
+        two_views: it must take two views, whose known distance gives metres.
         rate_hz: images per second.
         memory_gb: that the network may take [GB]; 0 for that of the machine.
     """
@@ -50,6 +51,7 @@ class Needs:
     scene: str = 'any'
     metres: bool = True
     commercial: bool = False
+    two_views: bool = False
     rate_hz: float = 1.0
     memory_gb: float = 0.0
 
@@ -128,10 +130,17 @@ class Candidate:
                 return scene
         return 'any'
 
+    def time_s(self, needs: Needs) -> float:
+        """For one run [s]; of two views each takes as long."""
+        return 2 * self.seconds if needs.two_views else self.seconds
+
     def why_not(self, needs: Needs, machine: Machine) -> str:
         """Why it cannot be taken; '' if it can."""
         kind = described_kind(self.preset)
-        if needs.metres and kind not in (Kind.METRIC, Kind.CANONICAL):
+        if needs.two_views and self.preset.max_views < 2:
+            return 'takes one view only'
+        has_metres = kind in (Kind.METRIC, Kind.CANONICAL) or needs.two_views
+        if needs.metres and not has_metres:
             return 'no metres without a scale source'
         if needs.commercial and self.preset.source.restricted:
             return f'licence: {self.preset.source.licence}'
@@ -140,8 +149,8 @@ class Candidate:
         limit_gb = needs.memory_gb or machine.memory_gb
         if self.memory_gb > limit_gb:
             return f'takes about {_bytes(self.memory_gb)} of memory'
-        if needs.rate_hz * self.seconds > 1:
-            return f'takes about {_duration(self.seconds)} for an image'
+        if needs.rate_hz * self.time_s(needs) > 1:
+            return f'takes about {_duration(self.time_s(needs))} for an image'
         return ''
 
     @property
@@ -152,17 +161,19 @@ class Candidate:
         calibrated = self.preset.kind is Kind.CANONICAL
         return bool(year), calibrated, year, self.known.gflop
 
-    @property
-    def reasons(self) -> list[str]:
+    def reasons(self, needs: Needs) -> list[str]:
         """Why it is recommended, and what it costs."""
         kind = described_kind(self.preset)
         metres = {
             Kind.CANONICAL: 'metres from your calibration',
             Kind.METRIC: 'metres as its training cameras had them: check them with yours',
         }.get(kind, 'no metres: it needs a scale source (docs/metres.md)')  # type: ignore[arg-type]
+        if needs.two_views:
+            metres = 'metres from the known distance of the views (docs/two-views.md)'
         scene = 'any scene' if self.scene == 'any' else f'for scenes {self.scene}'
         source = self.preset.source
-        rate = f'about {_duration(self.seconds)} for an image of 640x480'
+        what = 'two images' if needs.two_views else 'an image'
+        rate = f'about {_duration(self.time_s(needs))} for {what} of 640x480'
         published = PUBLISHED.get(self.preset.name)
         return [
             f'{metres}; {scene}',
@@ -201,7 +212,7 @@ def recommend(needs: Needs, machine: Machine) -> str:
             good.append(one)
     for number, one in enumerate(good[:COUNT], 1):
         lines += ['', f'{number}. {one.preset.name}']
-        lines += [textwrap.indent(textwrap.fill(text, 92), '   ') for text in one.reasons]
+        lines += [textwrap.indent(textwrap.fill(text, 92), '   ') for text in one.reasons(needs)]
     if not good:
         lines += ['', 'No preset fits. Ask for less, or take a faster machine.']
     if refused:

@@ -59,6 +59,10 @@ def add_command(commands: Any) -> None:
         '--relative', action='store_true',
         help='also networks without metres, as a scale source gives them (docs/metres.md)',
     )  # fmt: skip
+    needs.add_argument(
+        '--two-views', action='store_true',
+        help='a stereo pair, or odometry, whose distances give metres (docs/two-views.md)',
+    )  # fmt: skip
     needs.add_argument('--device', help='auto, cpu or cuda:N [auto]')
     parser.set_defaults(execute=execute)
 
@@ -95,13 +99,14 @@ def execute(args: argparse.Namespace) -> None:
             args.scene or 'any',
             metres=not args.relative,
             commercial=args.commercial,
+            two_views=args.two_views,
             rate_hz=args.rate or 1.0,
             memory_gb=args.memory or 0.0,
         )
         print(recommend.recommend(needs, recommend.Machine.measure(args.device or 'auto')))
         return
-    names = ('scene', 'rate', 'memory', 'commercial', 'relative', 'device')
-    if unused := [f'--{name}' for name in names if getattr(args, name)]:
+    names = ('scene', 'rate', 'memory', 'commercial', 'relative', 'two_views', 'device')
+    if unused := [f'--{name.replace("_", "-")}' for name in names if getattr(args, name)]:
         raise ConfigError(f'{" and ".join(unused)} is a need: add --recommend')
     rows = [COLUMNS, *(row(name, preset) for name, preset in PRESETS.items())]
     words = [word.casefold() for word in args.words]
