@@ -15,6 +15,7 @@ from depth_ros.checkpoints.read import read_checkpoint
 from depth_ros.cli import table
 from depth_ros.core.errors import DepthRosError, WeightsError
 from depth_ros.models import PRESETS, ModelOptions, Preset
+from depth_ros.models.facts import described_kind
 from depth_ros.models.onnx.by_openvino import SUFFIXES
 from depth_ros.models.onnx.file import DESCRIPTION, LICENCE, PRESET, open_file
 from depth_ros.models.onnx.session import listed
@@ -91,12 +92,13 @@ def print_network(path: Path) -> None:
 def print_preset(preset: Preset) -> None:
     """Print what a user of a preset must know."""
     source = preset.source
+    kind = described_kind(preset)
     restricted = '; restricts use: accept_licence' if source.restricted else ''
     lines = {
         'preset': preset.name,
-        'values': preset.kind.value if preset.kind else f'by {preset.family}.kind',
+        'values': kind.value if kind else f'by {preset.family}.kind',
         'weights': table.row(preset.name, preset)[-1]
-        + (f', {source.file}' if source.file else ''),
+        + (f', {source.file}' if source.file and (source.repo or source.is_zip) else ''),
         'size': f'{source.megabytes} MB' if source.megabytes else '',
         'licence': source.licence + restricted,
         'range': f'up to {preset.max_depth:g} m' if preset.max_depth else '',

@@ -16,6 +16,7 @@ import torch
 from tflite_writer import INT8, UINT8, Tensor, mean_of_channels
 
 from depth_ros import models
+from depth_ros.cli import main
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError, WeightsError
 from depth_ros.core.types import Frame
@@ -188,6 +189,7 @@ import sys
 from pathlib import Path
 import torch
 from depth_ros import models
+from depth_ros.cli import main
 from depth_ros.core.camera import Camera
 from depth_ros.core.types import Frame
 from depth_ros.models import ModelOptions
@@ -200,6 +202,23 @@ assert (model.predict(frame).values == before).all()
 """
     process = subprocess.run([sys.executable, '-c', script, path], capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
+
+
+def test_info_lists_ports_and_quantisation(tmp_path, capsys):
+    path = mean_of_channels(tmp_path / 'n.tflite', BYTES, COARSE)
+    assert main(['info', str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert 'image tensor(uint8) [1, 48, 64, 3], scale 0.00392157, zero point 0' in shown
+    assert 'depth tensor(int8) [1, 48, 64, 1], scale 0.05, zero point -100' in shown
+    assert main(['info', str(write_ir(tmp_path / 'n.xml'))]) == 0
+    assert 'image tensor(float) [1, 3, 48, 64]' in capsys.readouterr().out
+
+
+def test_info_of_the_preset_says_where_its_file_is(capsys):
+    assert main(['info', 'fastdepth_nyu']) == 0
+    shown = capsys.readouterr().out
+    assert 'values    metric' in shown and 'licence   MIT' in shown
+    assert f'weights   {PRESETS["fastdepth_nyu"].source.url}\n' in shown
 
 
 def test_another_device_is_refused(tmp_path):
