@@ -23,7 +23,7 @@ from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.device import choose_device, describe
 from depth_ros.pipeline.engines.targets import cpu_name
 
-#: speed of a network over that of a matrix product; 0.58 to 1.0 in benchmarks/results
+#: speed of a network over that of a matrix product; 0.58 to 1.0 in benchmarks/results, 0.1 of nano
 EFFICIENCY = 0.6
 #: memory of a process that runs a network over that of its weights; 1.9 to 3 in benchmarks/results
 MEMORY = 2.5
