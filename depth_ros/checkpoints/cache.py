@@ -8,12 +8,14 @@ import json
 import logging
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from depth_ros.core.errors import WeightsError
 
 log = logging.getLogger(__name__)
+PART = '.part'  #: end of the names of what is being written
 CHECKSUMS = 'checksums.json'  #: in the folder of downloads
 #: a file that was changed later than this before its checksum can change again without a new time
 SETTLED_S = 2.0
@@ -33,6 +35,17 @@ def cache_directory() -> Path:
             f'there is no folder for downloads ({error}): set DEPTH_ROS_CACHE to one that can be '
             'written'
         ) from error
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON file so that other processes see it as a whole.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    part = path.with_name(f'{path.name}.{os.getpid()}{PART}')
+    part.write_text(f'{json.dumps(values, indent=1, sort_keys=True)}\n')
+    os.replace(part, path)
 
 
 def checksum(path: Path, algorithm: str) -> str:
@@ -79,10 +92,8 @@ def _read(memory: Path) -> dict[str, Any]:
 
 
 def _write(memory: Path, values: dict[str, Any]) -> None:
-    part = memory.with_name(f'{memory.name}.{os.getpid()}.part')
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(values, indent=1, sort_keys=True))
-        os.replace(part, memory)
+        write_json(memory, values)
     except OSError as error:
         log.debug('checksums are not kept: %s', error)

@@ -8,17 +8,16 @@ import fcntl
 import http.client
 import logging
 import os
-import socket
 import urllib.error
 import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies
+from urllib.parse import unquote
 
 from depth_ros.checkpoints.cache import cache_directory, checksum
+from depth_ros.checkpoints.connection import try_connection
 from depth_ros.core.errors import WeightsError
 
 log = logging.getLogger(__name__)
@@ -121,18 +120,14 @@ def _is_intact(archive: Path) -> bool:
         return False
 
 
-def _check_connection(url: str, timeout_s: float = 5.0) -> None:
+def _check_connection(url: str) -> None:
     """Refuse at once what would be waited for, where packets are dropped.
 
     Raises:
         WeightsError: no connection to the server can be opened.
     """
-    if getproxies():  # the client knows what to do with them
-        return
-    server = urlsplit(url)
-    port = server.port or {'https': 443, 'http': 80}[server.scheme]
     try:
-        socket.create_connection((server.hostname or '', port), timeout_s).close()
+        try_connection(url)
     except OSError as error:
         raise WeightsError(
             f'{url} cannot be reached ({error}); download it elsewhere and set weights:=<path>'

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import logging
 import re
-import socket
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from depth_ros.checkpoints.cache import checksum
+from depth_ros.checkpoints.connection import try_connection
 from depth_ros.checkpoints.source import Source
 from depth_ros.core.errors import WeightsError
 
@@ -152,7 +151,7 @@ def find_first(
     return None
 
 
-def check_connection(repo: str, names: list[str], timeout_s: float = 5.0) -> None:
+def check_connection(repo: str, names: list[str]) -> None:
     """Refuse at once what the hub's client tries for half a minute.
 
     Raises:
@@ -160,16 +159,14 @@ def check_connection(repo: str, names: list[str], timeout_s: float = 5.0) -> Non
     """
     from huggingface_hub import constants
 
-    if constants.HF_HUB_OFFLINE or getproxies():  # the client knows what to do with either
+    if constants.HF_HUB_OFFLINE:  # the client knows what to do
         return
-    hub = urlsplit(constants.ENDPOINT)
-    port = hub.port or {'https': 443, 'http': 80}[hub.scheme]
     try:
-        socket.create_connection((hub.hostname or '', port), timeout_s).close()
+        try_connection(constants.ENDPOINT)
     except OSError as error:
         raise WeightsError(
-            f'{repo}: cannot reach the hub ({hub.netloc}: {error}), and its cache lacks '
-            f'{" and ".join(names)}; {_by_hand(repo, names)}'
+            f'{repo}: cannot reach the hub ({urlsplit(constants.ENDPOINT).netloc}: {error}), and '
+            f'its cache lacks {" and ".join(names)}; {_by_hand(repo, names)}'
         ) from error
 
 

@@ -3,10 +3,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 Quaternion = NDArray[np.float64]  # (4,) x y z w, unit length
+
+
+def angle_deg(R: NDArray[np.float64]) -> float:
+    """Angle of a rotation matrix (3, 3) [deg]."""
+    cosine = (float(np.trace(R)) - 1) / 2
+    return math.degrees(math.acos(min(1.0, max(-1.0, cosine))))
 
 
 def rotation_from_quaternion(q: Quaternion) -> NDArray[np.float64]:

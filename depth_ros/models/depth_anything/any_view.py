@@ -258,7 +258,7 @@ class AnyView(DepthAnything):
             x: (B, 3, h, w) normalised RGB.
             camera: (B, 1, C), in the place of the class token of each; the first is that of the
                 reference view.
-            joint: the images are views of one scene, otherwise each is of its own.
+            joint: the images are views of one scene, otherwise each shows another scene.
             rule: chooses the reference view; None for the first.
 
         Returns:

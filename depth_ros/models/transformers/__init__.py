@@ -132,7 +132,7 @@ class TransformersModel(BatchedModel):
         return Prediction(values if is_inverse else values.clamp(min=0), self.kind, focal_px=focal)
 
     def _resized(self, output: Tensor, size: tuple[int, int]) -> Tensor:
-        if self._is_depth_pro:  # its processor also inverts, with limits of its own
+        if self._is_depth_pro:  # its processor also inverts, with other limits
             resize = nn.functional.interpolate
             return resize(output[None, None], size, mode='bilinear')[0, 0]
         given: dict[str, Any] = {'target_sizes': [size]}

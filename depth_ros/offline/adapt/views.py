@@ -12,6 +12,7 @@ from torch import Tensor
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import CameraError
+from depth_ros.core.rotations import angle_deg
 from depth_ros.pipeline.two_views.keyframes import relative_pose
 from depth_ros.pipeline.two_views.poses import Pose4x4
 
@@ -50,12 +51,6 @@ class View:
             )
 
 
-def turn_deg(T: Pose4x4) -> float:
-    """Angle of the rotation of a pose [deg]."""
-    cosine = (np.trace(T[:3, :3]) - 1) / 2
-    return math.degrees(math.acos(min(1.0, max(-1.0, float(cosine)))))
-
-
 def partners(views: Sequence[View], depth_m: float) -> dict[int, tuple[int, ...]]:
     """Views that each view can be compared with, those with the best parallax first.
 
@@ -73,7 +68,10 @@ def partners(views: Sequence[View], depth_m: float) -> dict[int, tuple[int, ...]
         for other, partner in enumerate(views):
             T = relative_pose(view.T_world_camera, partner.T_world_camera)
             parallax = float(np.linalg.norm(T[:3, 3])) / depth_m
-            fits = LEAST_PARALLAX <= parallax <= MOST_PARALLAX and turn_deg(T) <= MOST_TURN_DEG
+            fits = (
+                LEAST_PARALLAX <= parallax <= MOST_PARALLAX
+                and angle_deg(T[:3, :3]) <= MOST_TURN_DEG
+            )
             if other != k and fits:
                 rated.append((abs(math.log(parallax / WANTED_PARALLAX)), other))
         if rated:

@@ -30,13 +30,6 @@ class Warped:
     seen: Tensor
 
 
-def matrix(camera: Camera) -> Tensor:
-    """K of a pinhole, (3, 3) float32 [px]."""
-    return torch.tensor(
-        [[camera.fx, 0.0, camera.cx], [0.0, camera.fy, camera.cy], [0.0, 0.0, 1.0]]
-    )
-
-
 def rays(camera: Camera) -> Tensor:
     """Rays of the pixels with z = 1, (3, h * w) float32, row by row."""
     v, u = torch.meshgrid(

@@ -14,13 +14,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from depth_ros.checkpoints.cache import PART, write_json
 from depth_ros.core.errors import ConfigError
 from depth_ros.pipeline.engines import NETWORK
 
@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 DESCRIPTION = 'description.json'
 MEASURED = 'measured.json'
 FILES = 'files.json'  #: sizes of the files beside it
-PART = '.part'  #: end of the names of what is being written
 HOUR_S = 3600
 UNUSED_S = 90 * 24 * HOUR_S  #: after which the folder of a network is removed
 
@@ -47,7 +46,7 @@ def folder_for(root: Path, description: Mapping[str, Any]) -> Path:
     folder = root / 'engines' / hashlib.sha256(text.encode()).hexdigest()[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / DESCRIPTION, description)
+        write_json(folder / DESCRIPTION, description)
     except OSError as error:
         raise ConfigError(
             f'{folder} cannot be written ({error.strerror}), and exported networks are kept '
@@ -89,14 +88,14 @@ def write_measured(folder: Path, key: str, values: Mapping[str, Any]) -> None:
             before = dict(json.loads(path.read_text()))
         except (OSError, ValueError, TypeError):
             before = {}
-        _write(path, before | {key: dict(values)})
+        write_json(path, before | {key: dict(values)})
     except OSError as error:
         log.warning('%s cannot be written (%s): the next start measures again', path, error)
 
 
 def list_files(folder: Path) -> None:
     """Note the sizes of all files for an input size."""
-    _write(folder / FILES, _sizes(folder))
+    write_json(folder / FILES, _sizes(folder))
 
 
 def is_whole(folder: Path) -> bool:
@@ -118,13 +117,6 @@ def _sizes(folder: Path) -> dict[str, int]:
         for name, path in inner
         if str(name) != FILES and not any(part.endswith(PART) for part in name.parts)
     }
-
-
-def _write(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a JSON file so that other processes see it as a whole."""
-    part = path.with_name(f'{path.name}.{os.getpid()}{PART}')
-    part.write_text(f'{json.dumps(values, indent=1, sort_keys=True)}\n')
-    os.replace(part, path)
 
 
 def _remove_unused(root: Path) -> None:

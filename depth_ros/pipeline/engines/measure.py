@@ -89,7 +89,7 @@ def measure(request: Request, limit_s: float) -> Outcome:
         now = replace(request, targets=[request.targets[k] for k in order])
         answers: list[dict[str, Any]] = []
         reason = _ask(now, end_s - time.monotonic(), partial(_take, outcome, order, answers))
-        done = {order[told['target']] for told in answers}
+        done = {order[answer['target']] for answer in answers}
         left = [k for k in left if k not in done]
         if reason:
             k = next((order[n] for n in order_of(now.targets) if order[n] not in done), -1)
@@ -103,7 +103,7 @@ def measure(request: Request, limit_s: float) -> Outcome:
 
 
 def _take(
-    outcome: Outcome, order: list[int], answers: list[dict[str, Any]], told: dict[str, Any]
+    outcome: Outcome, order: list[int], answers: list[dict[str, Any]], answer: dict[str, Any]
 ) -> None:
     """Note an answer of the process, and keep it if it is about a target.
 
@@ -111,19 +111,19 @@ def _take(
         outcome: completed.
         order: number of a target in the process -> in `outcome`.
         answers: about targets.
-        told: see `trial.answer`.
+        answer: see `trial.answer`.
     """
-    if 'refused' in told:
-        raise getattr(errors, told['refused'])(told['because'])
-    if 'exported_s' in told:
-        log.info('network exported in %.1f s', told['exported_s'])
+    if 'refused' in answer:
+        raise getattr(errors, answer['refused'])(answer['because'])
+    if 'exported_s' in answer:
+        log.info('network exported in %.1f s', answer['exported_s'])
         return
-    answers.append(told)
-    one = outcome.all[order[told['target']]]
-    one.ms, one.difference = told.get('ms', 0.0), told.get('difference', 0.0)
-    one.failed = told.get('failed', '')
-    if 'best' in told:
-        outcome.best = order[told['best']]
+    answers.append(answer)
+    one = outcome.all[order[answer['target']]]
+    one.ms, one.difference = answer.get('ms', 0.0), answer.get('difference', 0.0)
+    one.failed = answer.get('failed', '')
+    if 'best' in answer:
+        outcome.best = order[answer['best']]
     (log.warning if one.failed else log.info)('%s', one)
 
 
@@ -155,10 +155,10 @@ def _ask(request: Request, limit_s: float, take: Callable[[dict[str, Any]], None
                 pickle.dump(request, process.stdin)
                 process.stdin.flush()
             for line in process.stdout:
-                told = json.loads(line)
-                if 'done' in told:  # another process may still have the pipe
+                answer = json.loads(line)
+                if 'done' in answer:  # another process may still have the pipe
                     return ''
-                take(told)
+                take(answer)
             process.wait()
         finally:  # also if this process is to end
             timer.cancel()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from depth_ros.core.camera import Camera
+from depth_ros.core.rotations import angle_deg
 from depth_ros.core.types import Kind, Pose, Prediction
 from depth_ros.pipeline.two_views.alignment import position_scale
 
@@ -138,7 +139,7 @@ class BaselineScale:
                     f'estimated direction is {angle:.0f} deg from the known one; '
                     f'the maximum is {self._max_angle_deg:g} deg'
                 )
-            turned = _angle_deg(known[:3, :3].T @ pose.T_first_second[:3, :3])
+            turned = angle_deg(known[:3, :3].T @ pose.T_first_second[:3, :3])
             if turned > self._max_rotation_deg:
                 return (
                     f'estimated axes are turned by {turned:.0f} deg from the known ones; '
@@ -156,10 +157,6 @@ def _scale_of(pairs: Sequence[tuple[Pose, NDArray[np.float64] | float]]) -> floa
     estimated = np.stack([origin, *(pose.T_first_second[:3, 3] for pose, _ in pairs)])
     metres = np.stack([origin, *(k[:3, 3] for _, k in pairs if isinstance(k, np.ndarray))])
     return 1 / position_scale(estimated, metres)
-
-
-def _angle_deg(rotation: NDArray[np.float64]) -> float:
-    return math.degrees(math.acos(min(max((float(np.trace(rotation)) - 1) / 2, -1.0), 1.0)))
 
 
 def _metres(known: NDArray[np.float64] | float) -> float:
