@@ -122,29 +122,37 @@ class Caller:
     """A client of a service.
 
     An answer is lost if the service does not know its reader yet. So a request is made again where
-    asking twice does no harm; before the first that cannot be, the two get time to meet.
+    asking twice does no harm. Where it does, a request that is always refused goes first: once it
+    is answered, the two know each other.
     """
-
-    MEET_S = 0.3
 
     def __init__(self, graph: Graph, kind, name: str) -> None:
         self.graph, self.kind, self.name = graph, kind, name
         self.client = graph.node.create_client(kind, name)
-        self.has_met = kind is not ChangeState
+        self.has_met = False
 
     def __call__(self, request, timeout: float = 60.0):
         assert self.client.wait_for_service(timeout), f'no service {self.name}'
+        if self.kind is not ChangeState:
+            return self._ask_again(request, timeout)
         if not self.has_met:
-            time.sleep(self.MEET_S)
+            nowhere = ChangeState.Request(transition=Transition(label='nowhere'))
+            assert not self._ask_again(nowhere, timeout).success
             self.has_met = True
-        for patience in (timeout,) if self.kind is ChangeState else (2.0, 10.0, timeout):
-            future = self.client.call_async(request)
+        return self._ask(request, timeout)
+
+    def _ask_again(self, request, timeout: float):
+        for patience in (2.0, 10.0):
             try:
-                self.graph.wait(future.done, f'answer of {self.name}', patience)
-                return future.result()
-            except AssertionError as error:
-                lost = error
-        raise lost
+                return self._ask(request, patience)
+            except AssertionError:
+                pass
+        return self._ask(request, timeout)
+
+    def _ask(self, request, timeout: float):
+        future = self.client.call_async(request)
+        self.graph.wait(future.done, f'answer of {self.name}', timeout)
+        return future.result()
 
     def close(self) -> None:
         self.graph.node.destroy_client(self.client)
@@ -215,7 +223,10 @@ class NodeProcess:
         name = f'/{self.name}/{service}'
         if service not in self._callers:
             self._callers[service] = Caller(self.graph, kind, name)
-        return self._callers[service](request)
+        try:
+            return self._callers[service](request)
+        except AssertionError as error:
+            raise AssertionError(f'{error}; the log is:\n{self.log}') from None
 
     @property
     def log(self) -> str:
