@@ -161,6 +161,7 @@ def test_the_files_are_those_of_a_local_run(cluster, tmp_path, capfd):
     assert ' ' in records['long']['worker'] and records['long']['sha256']
 
 
+@pytest.mark.slow
 def test_sensors_of_bags_are_used_as_in_a_local_run(cluster, tmp_path, capfd):
     there, local, out = tmp_path / 'in', tmp_path / 'local', tmp_path / 'out'
     for k in (1, 2):
@@ -206,6 +207,7 @@ def test_whole_videos_and_bags_and_what_is_done_again(cluster, tmp_path, capfd):
     assert left == hashes(fresh)
 
 
+@pytest.mark.slow
 def test_a_worker_is_killed_and_a_node_is_lost(cluster, bags, tmp_path, capfd):
     source, expected = bags
     out = tmp_path / 'out'
