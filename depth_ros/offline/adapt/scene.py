@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The views of one scene as a network and the comparison of images need them."""
+"""The views of a scene as a network and the comparison of images need them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ from depth_ros.core.resample import downscale
 from depth_ros.offline.adapt.student import Student
 from depth_ros.offline.adapt.views import View
 
-#: side of the images that are compared over that of the input of the network
+#: side of the images that are compared over that of the input of the network; but at most the
+#: side of the recorded images
 FINER = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """All views of a recording of one camera, on one device.
+    """All views of one camera, on one device.
 
     Args:
         rgb: (N, 3, H, W) float32 in 0..1.
         camera: pinhole of `rgb`.
-        poses: (N, 4, 4) float32, T_world_camera [m], of a world whose origin is the first view.
+        poses: (N, 4, 4) float32, T_world_camera [m], of a world whose origin is the first view
+            of its recording.
         input: camera of the input of the network.
     """
 
@@ -42,12 +44,15 @@ class Images:
         return len(self.rgb)
 
     @classmethod
-    def of(cls, views: Sequence[View], student: Student, device: torch.device) -> Images:
-        """Resize the views.
+    def of(
+        cls, recordings: Sequence[Sequence[View]], student: Student, device: torch.device
+    ) -> Images:
+        """Resize the views of recordings, one after the other.
 
         Raises:
             ConfigError: there are none, or they are of several cameras.
         """
+        views = [view for recording in recordings for view in recording]
         cameras = {view.camera for view in views}
         if len(cameras) != 1:
             shown = ', '.join(sorted(map(str, cameras))) or 'none'
@@ -57,32 +62,24 @@ class Images:
             )
         (camera,) = cameras
         height, width = student.size(camera)
-        size = FINER * height, FINER * width
+        finer = min(FINER, camera.height / height, camera.width / width)
+        size = round(finer * height), round(finer * width)
         rgb = [downscale(view.rgb, size).permute(2, 0, 1) / 255 for view in views]
-        first = np.linalg.inv(views[0].T_world_camera)  # float32 is exact near the origin only
-        poses = np.stack([first @ view.T_world_camera for view in views])
+        poses = []
+        for recording in recordings:
+            # float32 is exact near the origin only
+            first = np.linalg.inv(recording[0].T_world_camera)
+            poses += [first @ view.T_world_camera for view in recording]
         return cls(
             torch.stack(rgb).float().to(device),
             camera.resized(size[1], size[0]),
-            torch.from_numpy(poses).float().to(device),
+            torch.from_numpy(np.stack(poses)).float().to(device),
             camera.resized(width, height),
         )
 
-    def with_focal(self, factor: float) -> Images:
-        """The same images of a camera with another focal length."""
-        cameras = [
-            Camera(c.width, c.height, c.fx * factor, c.fy * factor, c.cx, c.cy)
-            for c in (self.camera, self.input)
-        ]
-        return Images(self.rgb, cameras[0], self.poses, cameras[1])
-
-    def inputs(self, numbers: Sequence[int]) -> Tensor:
-        """Images at the size of the input, (B, 3, h, w)."""
-        return shrunk(self.rgb[list(numbers)], self.input.size)
-
 
 def shrunk(rgb: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images at a size that divides theirs."""
+    """Images (B, 3, H, W) at a smaller size."""
     return F.interpolate(rgb, size, mode='area')
 
 

@@ -7,6 +7,7 @@ B batch; h x w pixels of the target, integer coordinates are pixel centres.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,14 +31,33 @@ class Warped:
     seen: Tensor
 
 
-def rays(camera: Camera) -> Tensor:
-    """Rays of the pixels with z = 1, (3, h * w) float32, row by row."""
+class Lens(NamedTuple):
+    """How a lens differs from the stated one; both have gradients.
+
+    Args:
+        focal: () factor on the stated focal length.
+        radial: () first coefficient of radial distortion, as k1 of plumb_bob.
+    """
+
+    focal: Tensor
+    radial: Tensor
+
+
+def rays(camera: Camera, lens: Lens | None = None) -> Tensor:
+    """Rays of the pixels with z = 1, (3, h * w) float32, row by row, of an ideal pinhole.
+
+    Args:
+        camera: as stated.
+        lens: whose focal length counts.
+    """
     v, u = torch.meshgrid(
         torch.arange(camera.height, dtype=torch.float32),
         torch.arange(camera.width, dtype=torch.float32),
         indexing='ij',
     )
     x, y = (u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy
+    if lens is not None:
+        x, y = x / lens.focal.to(x.device), y / lens.focal.to(x.device)
     return torch.stack((x, y, torch.ones_like(x))).flatten(1)
 
 
@@ -51,21 +71,29 @@ def rotation(turn: Tensor) -> Tensor:
     return eye + angle.sin() * cross + (1 - angle.cos()) * (cross @ cross)
 
 
-def turned(rgb: Tensor, camera: Camera, R_camera_view: Tensor, view: Camera) -> Warped:
-    """Images as cameras at the same place see them that look elsewhere.
+def turned(
+    rgb: Tensor, camera: Camera, R_camera_view: Tensor, view: Camera, lens: Lens | None = None
+) -> Warped:
+    """Images as ideal cameras at the same place see them that look elsewhere.
 
     Args:
         rgb: (B, 3, H, W) float32, of `camera`.
         camera: pinhole.
         R_camera_view: (B, 3, 3), maps directions of the other camera to `camera`.
-        view: intrinsics of the other camera.
+        view: stated intrinsics of the other camera.
+        lens: of all cameras; None for the stated one.
     """
-    points = R_camera_view @ rays(view).to(rgb.device)  # (B, 3, n)
-    return _sampled(rgb, points, camera, view.size)
+    points = R_camera_view @ rays(view, lens).to(rgb.device)  # (B, 3, n)
+    return _sampled(rgb, points, camera, view.size, lens)
 
 
 def warp(
-    rgb: Tensor, camera: Camera, points: Tensor, T_camera_points: Tensor, size: tuple[int, int]
+    rgb: Tensor,
+    camera: Camera,
+    points: Tensor,
+    T_camera_points: Tensor,
+    size: tuple[int, int],
+    lens: Lens | None = None,
 ) -> Warped:
     """Images of `camera` at the pixels of another camera.
 
@@ -75,18 +103,25 @@ def warp(
         points: (B, 3, h * w) [m], of the pixels of the other camera.
         T_camera_points: (B, 4, 4), maps points to the frame of `camera` [m].
         size: (h, w) of the other camera.
+        lens: of `camera`; None for the stated one.
     """
     moved = T_camera_points[:, :3, :3] @ points + T_camera_points[:, :3, 3:]
-    return _sampled(rgb, moved, camera, size)
+    return _sampled(rgb, moved, camera, size, lens)
 
 
-def _sampled(rgb: Tensor, points: Tensor, camera: Camera, size: tuple[int, int]) -> Warped:
+def _sampled(
+    rgb: Tensor, points: Tensor, camera: Camera, size: tuple[int, int], lens: Lens | None
+) -> Warped:
     # coordinates that are not finite end the process in the gradient of grid_sample
     finite = points.isfinite().all(1, keepdim=True)
     points = torch.where(finite, points, -1.0)  # behind the camera
     z = points[:, 2]
-    u = camera.fx * points[:, 0] / z.clamp(min=NEAREST_M) + camera.cx
-    v = camera.fy * points[:, 1] / z.clamp(min=NEAREST_M) + camera.cy
+    x, y = points[:, 0] / z.clamp(min=NEAREST_M), points[:, 1] / z.clamp(min=NEAREST_M)
+    if lens is not None:
+        # no real point is so far to the side; its fourth power must stay finite
+        grown = lens.focal * (1 + lens.radial * (x * x + y * y).clamp(max=4.0))
+        x, y = grown * x, grown * y
+    u, v = camera.fx * x + camera.cx, camera.fy * y + camera.cy
     grid = torch.stack(
         ((u + 0.5) / camera.width * 2 - 1, (v + 0.5) / camera.height * 2 - 1), dim=2
     ).reshape(len(points), *size, 2)

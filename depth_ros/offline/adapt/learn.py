@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The learning loop: images of a recording are moved into others, and depth that fits is learnt.
+
+The poses of the recording are corrected a little, too, as those of a robot are not exact. Images
+are turned by random angles, so that a few places of a recording do not become the only ones that
+the network knows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from depth_ros.offline.adapt.losses import combined, photometric, roughness
+from depth_ros.offline.adapt.scene import Images, enlarged, shrunk
+from depth_ros.offline.adapt.student import Student
+from depth_ros.offline.adapt.warp import Lens, rays, rotation, turned, warp
+
+WARM_UP = 20  #: steps in which the rates grow
+TYPICAL_RAD, TYPICAL_M = 0.02, 0.02  #: errors of poses that cost as much as `POSE_COST`
+POSE_COST = 1e-3
+POSE_RATE = 5e-4
+LENS_RATE = 1e-2
+DECAY = 1e-4  #: of weights
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a network learns.
+
+    Args:
+        steps: number of steps.
+        batch: images in a step.
+        sources: images that are moved into each.
+        rate: of Adam, for the network.
+        turn_deg: images are turned by up to this angle about each axis.
+        smoothness: weight of `losses.roughness`.
+        corrects_poses: poses learn, too.
+        masks: pixels that look the same without motion are left out.
+        seed: of the choice of images.
+    """
+
+    steps: int = 400
+    batch: int = 8
+    sources: int = 2
+    rate: float = 3e-4
+    turn_deg: float = 8.0
+    smoothness: float = 1e-3
+    corrects_poses: bool = True
+    masks: bool = True
+    seed: int = 0
+
+
+class Learner:
+    """A network and the poses of its images, while they learn.
+
+    Args:
+        images: all views.
+        partners: number of a view that is learnt from -> views that are moved into it.
+        student: the network, which is changed.
+        options: how.
+        finds_lens: focal length, distortion and a factor on all depth learn, too.
+
+    Attributes:
+        step: number of steps that are done.
+        corrections: (N, 6) rotation vector [rad] and translation [m] of each view, in its frame.
+        log_focal: () of the factor on the focal length; 0 unless `finds_lens`.
+        radial: () coefficient of radial distortion; 0 unless `finds_lens`.
+        errors: photometric error of each step.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        partners: Mapping[int, Sequence[int]],
+        student: Student,
+        options: Options,
+        *,
+        finds_lens: bool = False,
+    ) -> None:
+        self.images, self.partners, self.student = images, partners, student
+        self.options = options
+        self.finds_lens = finds_lens
+        self.step = 0
+        self.errors: list[float] = []
+        device = images.rgb.device
+        self.corrections = nn.Parameter(torch.zeros(len(images), 6, device=device))
+        self.log_focal, self.radial, self.log_depth = (
+            nn.Parameter(torch.zeros((), device=device), requires_grad=finds_lens)
+            for _ in range(3)
+        )
+        learns = [p for p in student.network.parameters() if p.requires_grad]
+        groups = [{'params': learns, 'lr': options.rate}]
+        if options.corrects_poses:
+            groups.append({'params': [self.corrections], 'lr': POSE_RATE})
+        if finds_lens:
+            lens = [self.log_focal, self.radial, self.log_depth]
+            groups.append({'params': lens, 'lr': LENS_RATE})
+        self._rates = [float(group['lr']) for group in groups]  # type: ignore[arg-type]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=DECAY)
+        self._random = torch.Generator().manual_seed(options.seed)
+
+    def run(self, steps: int) -> None:
+        """So many steps more, or up to the last one."""
+        for _ in range(min(steps, self.options.steps - self.step)):
+            rate = min(1.0, (self.step + 1) / WARM_UP)
+            rate *= 0.5 + 0.5 * math.cos(math.pi * self.step / self.options.steps)
+            for group, highest in zip(self.optimizer.param_groups, self._rates, strict=True):
+                group['lr'] = rate * highest
+            self.optimizer.zero_grad()
+            loss, error = self._loss(*self._chosen())
+            loss.backward()
+            self.optimizer.step()
+            self.errors.append(float(error))
+            self.step += 1
+
+    def _chosen(self) -> tuple[list[int], list[list[int]]]:
+        """Random targets, and sources of each: the s-th list has the s-th source of all."""
+        known = list(self.partners)
+        targets = [known[self._below(len(known))] for _ in range(self.options.batch)]
+        sources = [
+            [self.partners[t][self._below(len(self.partners[t]))] for t in targets]
+            for _ in range(self.options.sources)
+        ]
+        return targets, sources
+
+    def _below(self, end: int) -> int:
+        return int(torch.randint(end, (), generator=self._random))
+
+    def _loss(self, targets: list[int], sources: list[list[int]]) -> tuple[Tensor, Tensor]:
+        images, options = self.images, self.options
+        device = images.rgb.device
+        lens = Lens(self.log_focal.exp(), self.radial) if self.finds_lens else None
+        angles = torch.rand(len(targets), 3, generator=self._random) * 2 - 1
+        turn = rotation(angles.to(device) * math.radians(options.turn_deg))
+        view = turned(images.rgb[targets], images.camera, turn, images.camera, lens)
+        small = shrunk(view.rgb, images.input.size)
+        log_z = self.student.log_depth(small, images.input)
+        z = (enlarged(log_z, images.camera.size) + self.log_depth).exp().flatten(1)
+        points = turn @ (rays(images.camera, lens).to(device) * z[:, None])
+        poses = self.poses()
+        errors, seen, still = [], [], []
+        for chosen in sources:
+            T = torch.linalg.inv(poses[chosen]) @ poses[targets]
+            moved = warp(images.rgb[chosen], images.camera, points, T, images.camera.size, lens)
+            errors.append(photometric(moved.rgb, view.rgb))
+            seen.append(moved.seen & view.seen)
+            if options.masks:
+                with torch.no_grad():
+                    same = turned(images.rgb[chosen], images.camera, turn, images.camera, lens)
+                    still.append(photometric(same.rgb, view.rgb))
+        error = combined(
+            torch.stack(errors), torch.stack(seen), torch.stack(still) if still else None
+        )
+        cost = (self.corrections[:, :3] / TYPICAL_RAD).square().mean()
+        cost = cost + (self.corrections[:, 3:] / TYPICAL_M).square().mean()
+        rough = roughness(log_z, small)
+        return error + POSE_COST * cost + options.smoothness * rough, error.detach()
+
+    def poses(self) -> Tensor:
+        """Corrected poses, (N, 4, 4) [m]."""
+        R, t = rotation(self.corrections[:, :3]), self.corrections[:, 3:, None]
+        corrected = torch.cat((R, t), dim=2)
+        last = torch.zeros_like(corrected[:, :1])
+        last[:, :, 3] = 1.0
+        return self.images.poses @ torch.cat((corrected, last), dim=1)
