@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import bisect
+from collections.abc import Sequence
 from typing import Any
 
 #: a stamp older than the newest one by this much starts another run of a bag or simulation [ns]
@@ -20,3 +22,14 @@ def went_back(stamp_ns: int, newest_ns: int) -> bool:
     A smaller step is a message that others overtook. It is late, and nothing else changes.
     """
     return newest_ns - stamp_ns >= JUMP_NS
+
+
+def nearest(stamps_ns: Sequence[int], stamp_ns: int) -> int:
+    """The stamp closest to another; the earlier of two.
+
+    Args:
+        stamps_ns: sorted, at least one.
+        stamp_ns: the other.
+    """
+    after = bisect.bisect_left(stamps_ns, stamp_ns)
+    return min(stamps_ns[max(0, after - 1) : after + 1], key=lambda ns: abs(ns - stamp_ns))

@@ -13,7 +13,7 @@ from typing import Any
 
 from depth_ros.core.bit_depth import BitDepth
 from depth_ros.core.errors import CameraError, ConfigError, ImageError
-from depth_ros.core.stamps import nanoseconds
+from depth_ros.core.stamps import nanoseconds, nearest
 from depth_ros.messages.camera_info import Calibration, calibration_from, how_rectified, info_topic
 from depth_ros.messages.images import ENCODINGS, to_rgb
 from depth_ros.offline.bag_reader import decoded, messages, opened
@@ -191,14 +191,14 @@ class _Infos:
                 with suppress(ImageError):
                     message = decoded(bag, connection, raw)
                     self._by_stamp[nanoseconds(message.header.stamp)] = message
+        self._stamps_ns = sorted(self._by_stamp)
 
     def of(self, header: Any) -> Any:
         """Finds the camera of the image with this header: (width, height) -> `Calibration`."""
         stamp_ns = nanoseconds(header.stamp)
         info = self._by_stamp.get(stamp_ns)
         if info is None and self._by_stamp:
-            nearest = min(self._by_stamp, key=lambda ns: abs(ns - stamp_ns))
-            info = self._by_stamp[nearest]
+            info = self._by_stamp[nearest(self._stamps_ns, stamp_ns)]
 
         def calibration(width: int, height: int) -> Calibration:
             if info is None:

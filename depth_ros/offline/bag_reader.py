@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from depth_ros.core.errors import ConfigError, ImageError
+from depth_ros.core.stamps import nanoseconds
 
 
 @contextmanager
@@ -65,3 +66,27 @@ def decoded(bag: Any, connection: Any, raw: bytes) -> Any:
         return bag.deserialize(raw, connection.msgtype)
     except Exception as error:  # of the library
         raise ImageError(f'{connection.topic}: a message cannot be read ({error})') from error
+
+
+def again(bag: Any, connections: Sequence[Any], logged_ns: int, stamp_ns: int) -> Any:
+    """A message that was read before.
+
+    Args:
+        bag: of `opened`.
+        connections: of its topic.
+        logged_ns: time of recording [ns].
+        stamp_ns: of its header [ns].
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    try:
+        found = list(bag.messages(connections, start=logged_ns, stop=logged_ns + 1))
+    except Exception as error:  # of the library, of sqlite3 and of decompression
+        raise ImageError(f'{bag.paths[0]} is damaged here: {error}') from error
+    for connection, _, raw in found:
+        message = decoded(bag, connection, raw)
+        if nanoseconds(message.header.stamp) == stamp_ns:
+            return message
+    topic = connections[0].topic if connections else bag.paths[0]
+    raise ImageError(f'{topic}: a message cannot be found again; the bag changed')

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,22 @@ KEPT_S = 10.0  #: as tf2
 MAX_GAP_S = 10.0  #: between two transforms that are interpolated
 
 
-class BagTransforms:
-    """TF as `put` has been given it so far; see `messages.poses.Transforms`."""
+def _recent() -> PoseBuffer:
+    return PoseBuffer(KEPT_S, MAX_GAP_S)
 
-    def __init__(self) -> None:
+
+class BagTransforms:
+    """TF as `put` has been given it so far; see `messages.poses.Transforms`.
+
+    Args:
+        new: makes the buffer of a frame that moves.
+        only: frames whose transform to their parent is kept; None for all.
+    """
+
+    def __init__(
+        self, new: Callable[[], PoseBuffer] = _recent, only: Container[str] | None = None
+    ) -> None:
+        self._new, self._only = new, only
         self._parents: dict[str, str] = {}
         self._static: dict[str, Pose4x4] = {}
         self._moving: dict[str, PoseBuffer] = {}
@@ -40,6 +53,8 @@ class BagTransforms:
         """Keep the transforms of a tf2_msgs/TFMessage."""
         for transform in message.transforms:
             child = transform.child_frame_id.lstrip('/')
+            if self._only is not None and child not in self._only:
+                continue
             self._bad.pop(child, None)
             self._parents[child] = transform.header.frame_id.lstrip('/')
             try:
@@ -50,8 +65,9 @@ class BagTransforms:
             if static:
                 self._static[child] = T
             else:
-                poses = self._moving.setdefault(child, PoseBuffer(KEPT_S, MAX_GAP_S))
-                poses.add(nanoseconds(transform.header.stamp), T)
+                if child not in self._moving:
+                    self._moving[child] = self._new()
+                self._moving[child].add(nanoseconds(transform.header.stamp), T)
 
     def between(self, target: str, source: str, stamp_ns: int = 0) -> Pose4x4:
         """T_target_source, (4, 4) float64 [m].
@@ -65,19 +81,62 @@ class BagTransforms:
         Raises:
             ScaleError: TF does not connect the two.
         """
+        of_source, of_target = self._ways(target, source)
+        T_common_source = self._chain(of_source, stamp_ns)
+        T_common_target = self._chain(of_target, stamp_ns)
+        found: Pose4x4 = np.linalg.inv(T_common_target) @ T_common_source
+        return found
+
+    def interpolated(self, target: str, source: str, stamp_ns: int) -> Pose4x4 | None:
+        """T_target_source, (4, 4) float64 [m]; None where a transform is not known at that time.
+
+        Raises:
+            ScaleError: TF does not connect the two.
+        """
+        of_source, of_target = self._ways(target, source)
+        for child in (*of_source, *of_target):
+            moving = child not in self._static and child not in self._bad
+            if moving and self._moving[child].at(stamp_ns) is None:
+                return None
+        return self.between(target, source, max(1, stamp_ns))  # 0 means the latest
+
+    def route(self, target: str, source: str) -> list[str]:
+        """Frames whose transform to their parent `between` needs.
+
+        Raises:
+            ScaleError: TF does not connect the two.
+        """
+        of_source, of_target = self._ways(target, source)
+        return [*of_source, *of_target]
+
+    def above(self, frame: str) -> list[str]:
+        """The parent of a frame, its parent, and so on."""
+        return self._to_root(frame.lstrip('/'))[1:]
+
+    def frames(self) -> list[str]:
+        """All that are known, sorted."""
+        return sorted({*self._parents, *self._parents.values()})
+
+    def moving(self, frame: str) -> PoseBuffer | None:
+        """The poses of a frame in its parent; None for one that is static or not known."""
+        return None if frame in self._static else self._moving.get(frame)
+
+    def _ways(self, target: str, source: str) -> tuple[list[str], list[str]]:
+        """Frames below the common one, from the source and from the target.
+
+        Raises:
+            ScaleError: TF does not connect the two.
+        """
         target, source = target.lstrip('/'), source.lstrip('/')
         up_source, up_target = self._to_root(source), self._to_root(target)
         common = next((frame for frame in up_source if frame in up_target), None)
         if common is None or target == source:
-            known = ', '.join(sorted({*self._parents, *self._parents.values()})) or 'none'
+            known = ', '.join(self.frames()) or 'none'
             raise ScaleError(
                 f'the TF of the bag has no transform from {source!r} to {target!r}; its frames: '
                 f'{known}'
             )
-        T_common_source = self._chain(up_source[: up_source.index(common)], stamp_ns)
-        T_common_target = self._chain(up_target[: up_target.index(common)], stamp_ns)
-        found: Pose4x4 = np.linalg.inv(T_common_target) @ T_common_source
-        return found
+        return up_source[: up_source.index(common)], up_target[: up_target.index(common)]
 
     def _to_root(self, frame: str) -> list[str]:
         """The frame, its parent, and so on."""

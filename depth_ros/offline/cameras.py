@@ -12,6 +12,7 @@ import torch
 
 from depth_ros.core.camera import Camera, check_calibration
 from depth_ros.core.errors import CameraError
+from depth_ros.messages.camera_info import Calibration
 from depth_ros.models import EstimatesCamera
 from depth_ros.offline.image_file import ImageFile
 from depth_ros.offline.recorded import Recorded
@@ -75,6 +76,27 @@ class GivenCamera:
         return camera
 
 
+def find_camera(recorded: Recorded, image: ImageFile, given: GivenCamera) -> Calibration:
+    """The camera of an image: given by the user, else of the recording, else by EXIF data.
+
+    Returns:
+        With '' as source where the user has given it.
+
+    Raises:
+        CameraError: it is not known, or invalid.
+    """
+    height, width = image.rgb.shape[:2]
+    if recorded.calibration is not None and not given.values():
+        return recorded.calibration(width, height)
+    camera, source = given.of(image), ''
+    if given.fx is None and given.hfov is None:
+        source = (
+            f'field of view {camera.hfov_deg:.1f} x {camera.vfov_deg:.1f} deg: '
+            f'{image.focal_35mm:g} mm on 35 mm film by EXIF. If the photo was cropped, give --hfov'
+        )
+    return Calibration(camera, source, tuple(check_calibration(camera)))
+
+
 class Cameras:
     """Finds the camera of each image, and prints where it comes from, each only once.
 
@@ -109,20 +131,11 @@ class Cameras:
             )
         if self.pipeline.snapshot.settings.intrinsics == 'estimated':
             return self._estimated(recorded, rgb)
-        if recorded.calibration is not None and not self.given.values():
-            found = recorded.calibration(width, height)
+        found = find_camera(recorded, image, self.given)
+        if found.source:
             self._say(f'camera {found.camera}; {found.source}')
-            self._warn(found.doubts)
-            return found.camera
-        camera = self.given.of(image)
-        if self.given.fx is None and self.given.hfov is None:
-            self._say(
-                f'camera {camera}; field of view {camera.hfov_deg:.1f} x {camera.vfov_deg:.1f} '
-                f'deg: {image.focal_35mm:g} mm on 35 mm film by EXIF. If the photo was cropped, '
-                'give --hfov'
-            )
-        self._warn(check_calibration(camera))
-        return camera
+        self._warn(found.doubts)
+        return found.camera
 
     def _estimated(self, recorded: Recorded, rgb: torch.Tensor) -> Camera:
         assert isinstance(self.pipeline.model, EstimatesCamera)  # `build` refuses others

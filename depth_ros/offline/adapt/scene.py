@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from depth_ros.core.camera import Camera
@@ -30,7 +31,7 @@ class Images:
         rgb: (N, 3, H, W) float32 in 0..1.
         camera: pinhole of `rgb`.
         poses: (N, 4, 4) float32, T_world_camera [m], of a world whose origin is the first view
-            of its recording.
+            of its recording; NaN where it is not known.
         input: camera of the input of the network.
     """
 
@@ -45,14 +46,13 @@ class Images:
 
     @classmethod
     def of(
-        cls, recordings: Sequence[Sequence[View]], student: Student, device: torch.device
+        cls, views: Sequence[View], student: Student, device: torch.device
     ) -> Images:
-        """Resize the views of recordings, one after the other.
+        """Resize the views.
 
         Raises:
             ConfigError: there are none, or they are of several cameras.
         """
-        views = [view for recording in recordings for view in recording]
         cameras = {view.camera for view in views}
         if len(cameras) != 1:
             shown = ', '.join(sorted(map(str, cameras))) or 'none'
@@ -65,17 +65,25 @@ class Images:
         finer = min(FINER, camera.height / height, camera.width / width)
         size = round(finer * height), round(finer * width)
         rgb = [downscale(view.rgb, size).permute(2, 0, 1) / 255 for view in views]
-        poses = []
-        for recording in recordings:
-            # float32 is exact near the origin only
-            first = np.linalg.inv(recording[0].T_world_camera)
-            poses += [first @ view.T_world_camera for view in recording]
         return cls(
             torch.stack(rgb).float().to(device),
             camera.resized(size[1], size[0]),
-            torch.from_numpy(np.stack(poses)).float().to(device),
+            torch.from_numpy(near_origin(views)).float().to(device),
             camera.resized(width, height),
         )
+
+
+def near_origin(views: Sequence[View]) -> NDArray[np.float64]:
+    """Poses (N, 4, 4) from the first one of each recording: float32 is exact near 0 only."""
+    origins: dict[int, NDArray[np.float64]] = {}
+    poses = np.full((len(views), 4, 4), np.nan)
+    for k, view in enumerate(views):
+        if view.T_world_camera is not None:
+            T = view.T_world_camera
+            if view.recording not in origins:
+                origins[view.recording] = np.linalg.inv(T).astype(np.float64)
+            poses[k] = origins[view.recording] @ T
+    return poses
 
 
 def shrunk(rgb: Tensor, size: tuple[int, int]) -> Tensor:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ import numpy as np
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError, ImageError, ScaleError
 from depth_ros.core.geometry import undistort_depth
-from depth_ros.core.stamps import nanoseconds
+from depth_ros.core.stamps import nanoseconds, nearest
 from depth_ros.messages.camera_info import camera_from
 from depth_ros.messages.sensors import DEPTHS, cloud_points, depth_image
 from depth_ros.offline.bag import COMPRESSED, IMAGE, INFO, Bag
-from depth_ros.offline.bag_reader import decoded, messages, opened
+from depth_ros.offline.bag_reader import again, decoded, messages, opened
 from depth_ros.offline.bag_tf import TF, BagTransforms
 from depth_ros.offline.evaluation.measured import Depth, Measured, in_metres, resampled
 from depth_ros.offline.recorded import Selection
@@ -209,9 +208,7 @@ class _Truth:
 
     def next_to(self, stamp_ns: int) -> int:
         """Stamp of the depth closest to a time [ns]."""
-        after = bisect.bisect_left(self._stamps_ns, stamp_ns)
-        near = self._stamps_ns[max(0, after - 1) : after + 1]
-        return min(near, key=lambda ns: abs(ns - stamp_ns))
+        return nearest(self._stamps_ns, stamp_ns)
 
     def follow(self, logged_ns: int) -> None:
         """Read TF up to a little after a time of the bag [ns]."""
@@ -273,14 +270,7 @@ class _Truth:
         return camera_from(self._info, width, height, rectified=True)
 
     def _message(self, stamp_ns: int) -> Any:
-        logged_ns = self._logged_ns[stamp_ns]
-        for connection, _, raw in self._bag.messages(
-            self._connections, start=logged_ns, stop=logged_ns + 1
-        ):
-            message = decoded(self._bag, connection, raw)
-            if nanoseconds(message.header.stamp) == stamp_ns:
-                return message
-        raise ImageError(f'{self._of.topic}: a message cannot be found again; the bag changed')
+        return again(self._bag, self._connections, self._logged_ns[stamp_ns], stamp_ns)
 
 
 def _is_same(one: Camera, other: Camera) -> bool:

@@ -50,9 +50,9 @@ def scene(path: Path, name: str) -> Pictures | None:
     depths = sorted(path.glob('depth*.png'))
     if not depths:
         return None
-    camera, per_metre = _intrinsics(path, depths[0])
+    camera, per_metre = intrinsics(path, depths[0])
     plain = path / 'depth.png'
-    if any(_are_same(plain, depth) for depth in depths if depth != plain):
+    if any(are_same(plain, depth) for depth in depths if depth != plain):
         depths.remove(plain)  # one of the numbered images again
     pairs = []
     for depth in depths:
@@ -63,7 +63,7 @@ def scene(path: Path, name: str) -> Pictures | None:
         if image is None:
             raise ImageError(f'{depth} has no {stem}.png or {stem}.jpg beside it')
         pairs.append(Pair(image, depth, per_metre, camera))
-    poses = _trajectory(path / 'trajectory.log')
+    poses = trajectory(path / 'trajectory.log')
     if len(poses) == len(pairs) > 1:
         pairs = [
             Pair(p.image, p.depth, per_metre, camera, 0, T)
@@ -73,7 +73,7 @@ def scene(path: Path, name: str) -> Pictures | None:
     return Pictures(path, name, 'rgb, depth, intrinsics', tuple(pairs))
 
 
-def _are_same(one: Path, other: Path) -> bool:
+def are_same(one: Path, other: Path) -> bool:
     """Whether two files are there and have the same content."""
     if not one.is_file() or one.stat().st_size != other.stat().st_size:
         return False
@@ -93,7 +93,7 @@ def _size(image: Path) -> tuple[int, int]:
         raise ValueError(f'{image.name} is no image that can be read') from error
 
 
-def _intrinsics(path: Path, like: Path) -> tuple[Camera, float]:
+def intrinsics(path: Path, like: Path) -> tuple[Camera, float]:
     """Camera and depth_scale of intrinsics.json; without width and height those of an image.
 
     Raises:
@@ -119,7 +119,7 @@ def _intrinsics(path: Path, like: Path) -> tuple[Camera, float]:
     return camera, per_metre
 
 
-def _trajectory(path: Path) -> list[Pose4x4]:
+def trajectory(path: Path) -> list[Pose4x4]:
     """Poses T_world_camera of a trajectory of Open3D; none without such a file."""
     try:
         lines = path.read_text().split('\n')
@@ -190,7 +190,7 @@ def kitti_raw(path: Path, name: str) -> Pictures | None:
             raise ImageError(f'{truth} has no images: put KITTI raw, {wanted}, beside or above it')
         calibration = next((p for p in (images.parents[2], *images.parents[:2])
                             if (p / 'calib_cam_to_cam.txt').is_file()), None)  # fmt: skip
-        k = _rectified(calibration / 'calib_cam_to_cam.txt', camera[-2:]) if calibration else None
+        k = rectified(calibration / 'calib_cam_to_cam.txt', camera[-2:]) if calibration else None
         for depth in sorted(truth.glob('*.png')):
             image = next((images / f'{depth.stem}{e}' for e in IMAGES
                           if (images / f'{depth.stem}{e}').is_file()), None)  # fmt: skip
@@ -214,7 +214,7 @@ def _near(path: Path, wanted: str) -> Iterator[Path]:
         yield from (p / w for w in (wanted, short) for p in sorted(above.glob('*')) if p.is_dir())
 
 
-def _rectified(path: Path, camera: str) -> Camera:
+def rectified(path: Path, camera: str) -> Camera:
     """Rectified camera of a calib_cam_to_cam.txt of KITTI raw.
 
     Raises:
@@ -243,9 +243,9 @@ def tum(path: Path, name: str) -> Pictures | None:
     """
     if not (path / 'rgb.txt').is_file() or not (path / 'depth.txt').is_file():
         return None
-    images, depths = (_stamped(path / f'{kind}.txt') for kind in ('rgb', 'depth'))
-    camera, per_metre = _tum_camera(path, depths)
-    poses = _stamped(path / 'groundtruth.txt') if (path / 'groundtruth.txt').is_file() else {}
+    images, depths = (stamped(path / f'{kind}.txt') for kind in ('rgb', 'depth'))
+    camera, per_metre = tum_camera(path, depths)
+    poses = stamped(path / 'groundtruth.txt') if (path / 'groundtruth.txt').is_file() else {}
     of_depths, of_poses = sorted(depths), sorted(poses)
     pairs = []
     for stamp_ns, (file, *_) in sorted(images.items()):
@@ -253,7 +253,7 @@ def tum(path: Path, name: str) -> Pictures | None:
         if depth_ns is None:
             continue
         pose_ns = _nearest(of_poses, stamp_ns)
-        T = _tum_pose(poses[pose_ns]) if pose_ns is not None else None
+        T = tum_pose(poses[pose_ns]) if pose_ns is not None else None
         depth = path / depths[depth_ns][0]
         pairs.append(Pair(path / file, depth, per_metre, camera, stamp_ns, T))
     if not pairs:
@@ -261,7 +261,7 @@ def tum(path: Path, name: str) -> Pictures | None:
     return Pictures(path, name, 'TUM RGB-D', tuple(pairs), is_sequence=True)
 
 
-def _stamped(path: Path) -> dict[int, list[str]]:
+def stamped(path: Path) -> dict[int, list[str]]:
     """Stamp [ns] -> words, of a list of TUM RGB-D.
 
     Raises:
@@ -286,7 +286,8 @@ def _nearest(stamps_ns: list[int], stamp_ns: int) -> int | None:
     return min(near, key=lambda ns: abs(ns - stamp_ns), default=None)
 
 
-def _tum_pose(words: list[str]) -> Pose4x4 | None:
+def tum_pose(words: list[str]) -> Pose4x4 | None:
+    """Pose (4, 4) of x y z [m] qx qy qz qw; None if it is none."""
     try:
         x, y, z, *quaternion = (float(word) for word in words)
         return pose_from_quaternion(x, y, z, *quaternion)
@@ -294,10 +295,19 @@ def _tum_pose(words: list[str]) -> Pose4x4 | None:
         return None
 
 
-def _tum_camera(path: Path, depths: dict[int, list[str]]) -> tuple[Camera | None, float]:
+def tum_camera(path: Path, files: dict[int, list[str]]) -> tuple[Camera | None, float]:
+    """Camera of a sequence of TUM RGB-D, None if it is not known, and depth of 1 m.
+
+    Args:
+        path: of the sequence.
+        files: of `stamped`, images or depths.
+
+    Raises:
+        ImageError: intrinsics.json cannot be used.
+    """
     if (path / 'intrinsics.json').is_file():
-        like = path / next(iter(depths.values()), ['none'])[0]
-        return _intrinsics(path, like)
+        like = path / next(iter(files.values()), ['none'])[0]
+        return intrinsics(path, like)
     place = str(path.resolve())
     # the innermost name counts
     which = max(TUM_CAMERAS, key=place.rfind)

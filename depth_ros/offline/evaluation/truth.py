@@ -96,7 +96,7 @@ def _below(
 ) -> Iterator[Source | Unmeasured | str]:
     """Inputs in a path, or why it is none."""
     try:
-        if _is_bag(path):
+        if is_bag(path):
             yield BagTruth.open(path, name, topic, options)
             return
         if path.is_file():
@@ -116,7 +116,7 @@ def _below(
             one.is_symlink() and path.resolve().is_relative_to(one.resolve())
         ):
             continue  # hidden, or a folder above
-        if one.is_dir() or _is_bag(one):
+        if one.is_dir() or is_bag(one):
             yield from _below(one, f'{name}/{_name(one)}', topic, options)
     if any(p.suffix.lower() in PICTURES | VIDEOS and p.is_file() for p in inside):
         yield Unmeasured(path)
@@ -126,7 +126,8 @@ def _name(path: Path) -> str:
     return path.stem if path.is_file() else path.name
 
 
-def _is_bag(path: Path) -> bool:
+def is_bag(path: Path) -> bool:
+    """Whether a path is a bag: its folder, or a single file."""
     return (path.is_dir() and (path / 'metadata.yaml').is_file()) or (
         path.is_file() and path.suffix.lower() in bag.ENDINGS
     )

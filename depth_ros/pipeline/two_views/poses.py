@@ -19,6 +19,11 @@ from depth_ros.core.stamps import went_back
 
 Pose4x4 = NDArray[np.float64]  # (4, 4)
 
+FOREVER_S = 1e9
+#: of a `Track`: poses of more than 250 Hz take memory and are no more exact
+SOON_NS = 4_000_000
+STILL = 1e-6  #: difference of the elements of two poses that are the same
+
 
 def pose_from_quaternion(x: float, y: float, z: float, *quaternion: float) -> Pose4x4:
     """T_a_b from a translation and a quaternion, as in geometry_msgs.
@@ -57,6 +62,15 @@ def slerp(a: Quaternion, b: Quaternion, fraction: float) -> Quaternion:
         return a
     mixed: Quaternion = math.sin((1 - fraction) * angle) * a + math.sin(fraction * angle) * b
     return mixed / np.linalg.norm(mixed)
+
+
+def interpolated(a: Pose4x4, b: Pose4x4, fraction: float) -> Pose4x4:
+    """Pose between a (fraction 0) and b (1): position along a line, rotation by `slerp`."""
+    T = np.eye(4)
+    T[:3, 3] = (1 - fraction) * a[:3, 3] + fraction * b[:3, 3]
+    q_a, q_b = quaternion_from_rotation(a[:3, :3]), quaternion_from_rotation(b[:3, :3])
+    T[:3, :3] = rotation_from_quaternion(slerp(q_a, q_b, fraction))
+    return T
 
 
 class PoseBuffer:
@@ -113,12 +127,7 @@ class PoseBuffer:
         if to_ns - from_ns > self._max_gap_ns:
             return None
         fraction = (stamp_ns - from_ns) / (to_ns - from_ns)
-        a, b = self._poses[after - 1], self._poses[after]
-        T = np.eye(4)
-        T[:3, 3] = (1 - fraction) * a[:3, 3] + fraction * b[:3, 3]
-        q_a, q_b = quaternion_from_rotation(a[:3, :3]), quaternion_from_rotation(b[:3, :3])
-        T[:3, :3] = rotation_from_quaternion(slerp(q_a, q_b, fraction))
-        return T
+        return interpolated(self._poses[after - 1], self._poses[after], fraction)
 
     def nearest(self, stamp_ns: int) -> Pose4x4:
         """The pose (4, 4) next to a time [ns], of a buffer that is not empty; 0: the newest."""
@@ -126,3 +135,36 @@ class PoseBuffer:
         after = bisect.bisect_left(self._times_ns, stamp_ns)
         near = range(max(0, after - 1), min(after + 1, len(self._times_ns)))
         return self._poses[min(near, key=lambda k: abs(self._times_ns[k] - stamp_ns))]
+
+
+class Track(PoseBuffer):
+    """The poses of a whole recording, interpolated between two of them.
+
+    Where nothing moved, a gap of any length is none: some publish a pose only if it changes.
+
+    Args:
+        max_gap_s: maximum time between two different poses that are interpolated [s].
+    """
+
+    def __init__(self, max_gap_s: float = 0.5) -> None:
+        super().__init__(keep_s=FOREVER_S, max_gap_s=max_gap_s)
+
+    @property
+    def span_ns(self) -> tuple[int, int] | None:
+        """Time of the first and last pose [ns]; None if there is none."""
+        return (self._times_ns[0], self._times_ns[-1]) if self._times_ns else None
+
+    def add(self, stamp_ns: int, T: Pose4x4) -> None:
+        """Store a pose if it is newer than all others, and not so soon after the last one."""
+        newest_ns = self.newest_ns
+        if newest_ns is None or not 0 < stamp_ns - newest_ns < SOON_NS:
+            super().add(stamp_ns, T)
+
+    def at(self, stamp_ns: int) -> Pose4x4 | None:
+        """Interpolated pose (4, 4) at a time [ns]; None outside of the poses or in a gap."""
+        found = super().at(stamp_ns)
+        after = bisect.bisect_left(self._times_ns, stamp_ns)
+        if found is None and 0 < after < len(self._times_ns):
+            a, b = self._poses[after - 1 : after + 1]
+            return a if np.allclose(a, b, rtol=0, atol=STILL) else None
+        return found
