@@ -162,3 +162,32 @@ class Written:
             ),
             at_s,
         )  # fmt: skip
+
+
+class WrittenRos1(Written):
+    """A new bag of ROS 1."""
+
+    def __init__(self, path):
+        rosbags = pytest.importorskip('rosbags.rosbag1', reason='rosbags is not installed')
+        from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.store = get_typestore(Stores.ROS1_NOETIC)
+        tf = 'geometry_msgs/TransformStamped[] transforms'
+        self.store.register(get_types_from_msg(tf, 'tf2_msgs/msg/TFMessage'))
+        self.writer = rosbags.Writer(path)
+        self.topics = {}
+
+    def new(self, kind, **fields):
+        if kind == 'std_msgs/msg/Header':
+            fields['seq'] = 0
+        if kind == 'sensor_msgs/msg/CameraInfo':
+            fields = {name.upper() if name in 'dkrp' else name: v for name, v in fields.items()}
+        return super().new(kind, **fields)
+
+    def write(self, topic, message, at_s):
+        kind = message.__msgtype__
+        if topic not in self.topics:
+            self.topics[topic] = self.writer.add_connection(topic, kind, typestore=self.store)
+        data = self.store.serialize_ros1(message, kind)
+        self.writer.write(self.topics[topic], round(at_s * 1e9), data)

@@ -16,16 +16,14 @@ from depth_ros.core.errors import CameraError, ConfigError, ImageError
 from depth_ros.core.stamps import nanoseconds, nearest
 from depth_ros.messages.camera_info import Calibration, calibration_from, how_rectified, info_topic
 from depth_ros.messages.images import ENCODINGS, to_rgb
-from depth_ros.offline.bag_reader import decoded, messages, opened
+from depth_ros.offline.bag_reader import INFO, decoded, messages, opened
 from depth_ros.offline.bag_sensors import LOOKAHEAD_S, BagSensors
 from depth_ros.offline.image_file import ImageFile
 from depth_ros.offline.recorded import Recorded, Selection
 
 ENDINGS = frozenset({'.mcap', '.db3', '.bag'})
 JPEG = b'\xff\xd8'  #: begins each file of this format, which has 8 bits
-IMAGE, COMPRESSED, INFO = (
-    f'sensor_msgs/msg/{name}' for name in ('Image', 'CompressedImage', 'CameraInfo')
-)
+IMAGE, COMPRESSED = (f'sensor_msgs/msg/{name}' for name in ('Image', 'CompressedImage'))
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +184,15 @@ class _Infos:
         self._topic, self._rectified, self._because = topic, rectified, because
         self._by_stamp: dict[int, Any] = {}
         infos = [c for c in bag.connections if c.topic == topic]
+        distinct: dict[object, Any] = {}
         with suppress(ImageError):  # the images before the damage have their cameras
             for connection, _, raw in messages(bag, infos):
                 with suppress(ImageError):
                     message = decoded(bag, connection, raw)
-                    self._by_stamp[nanoseconds(message.header.stamp)] = message
+                    stamp = message.header.stamp
+                    # one of equal content is enough: an hour has 100 000
+                    message = distinct.setdefault(_content(message), message)
+                    self._by_stamp[nanoseconds(stamp)] = message
         self._stamps_ns = sorted(self._by_stamp)
 
     def of(self, header: Any) -> Any:
@@ -209,6 +211,15 @@ class _Infos:
             return calibration_from(info, width, height, self._rectified, self._because)
 
         return calibration
+
+
+def _content(info: Any) -> object:
+    """What a camera_info says of the camera."""
+    roi, matrices = info.roi, (info.d, info.k, info.p)
+    return (
+        info.width, info.height, info.distortion_model, *(tuple(m) for m in matrices),
+        info.binning_x, info.binning_y, roi.x_offset, roi.y_offset, roi.width, roi.height,
+    )  # fmt: skip
 
 
 def _fail(error: ImageError) -> ImageFile:

@@ -14,8 +14,8 @@ from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import DepthMap
 from depth_ros.messages.camera_info import fields_of
-from depth_ros.offline.bag import INFO, Bag
-from depth_ros.offline.bag_reader import messages, opened
+from depth_ros.offline.bag import Bag
+from depth_ros.offline.bag_reader import INFO, messages, opened
 from depth_ros.offline.files import cloud_of
 from depth_ros.offline.folder import part_of, replace_folder
 from depth_ros.offline.recorded import Recorded

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from depth_ros.core.errors import ConfigError, ImageError
 from depth_ros.core.stamps import nanoseconds
+
+INFO = 'sensor_msgs/msg/CameraInfo'
 
 
 @contextmanager
@@ -63,9 +67,13 @@ def decoded(bag: Any, connection: Any, raw: bytes) -> Any:
         ImageError: the data do not fit the type.
     """
     try:
-        return bag.deserialize(raw, connection.msgtype)
+        message = bag.deserialize(raw, connection.msgtype)
     except Exception as error:  # of the library
         raise ImageError(f'{connection.topic}: a message cannot be read ({error})') from error
+    if connection.msgtype == INFO and not hasattr(message, 'k'):  # ROS 1 has D, K, R and P
+        fields = {f.name.lower(): getattr(message, f.name) for f in dataclasses.fields(message)}
+        return SimpleNamespace(**fields)
+    return message
 
 
 def again(bag: Any, connections: Sequence[Any], logged_ns: int, stamp_ns: int) -> Any:

@@ -22,7 +22,7 @@ from depth_ros.messages.anchors import (
 from depth_ros.messages.camera_info import info_topic
 from depth_ros.messages.floor import FloorSource
 from depth_ros.messages.poses import OdometryPoses, PoseSource
-from depth_ros.offline.bag_reader import decoded
+from depth_ros.offline.bag_reader import INFO, decoded
 from depth_ros.offline.bag_tf import TF, BagTransforms
 from depth_ros.parameters.settings import Settings
 from depth_ros.pipeline.floor import needs_floor
@@ -36,7 +36,6 @@ TYPES: Mapping[str, str] = {
     'anchors/depth': 'sensor_msgs/msg/Image',
     ODOMETRY: 'nav_msgs/msg/Odometry',
 }
-INFO = 'sensor_msgs/msg/CameraInfo'
 KEPT = 20  #: messages of a sensor
 #: how much later than an image a measurement may be recorded that is next to it in time [s]
 LOOKAHEAD_S = 0.1

@@ -94,11 +94,12 @@ class BagTransforms:
             ScaleError: TF does not connect the two.
         """
         of_source, of_target = self._ways(target, source)
-        for child in (*of_source, *of_target):
-            moving = child not in self._static and child not in self._bad
-            if moving and self._moving[child].at(stamp_ns) is None:
-                return None
-        return self.between(target, source, max(1, stamp_ns))  # 0 means the latest
+        T_common_source = self._known(of_source, stamp_ns)
+        T_common_target = self._known(of_target, stamp_ns)
+        if T_common_source is None or T_common_target is None:
+            return None
+        found: Pose4x4 = np.linalg.inv(T_common_target) @ T_common_source
+        return found
 
     def route(self, target: str, source: str) -> list[str]:
         """Frames whose transform to their parent `between` needs.
@@ -116,6 +117,12 @@ class BagTransforms:
     def frames(self) -> list[str]:
         """All that are known, sorted."""
         return sorted({*self._parents, *self._parents.values()})
+
+    def reason(self, frame: str) -> str:
+        """Why not a single pose of a frame in its parent is known; '' if one is."""
+        if frame in self._static or frame in self._moving:
+            return ''
+        return f'TF of {frame!r}: {self._bad.get(frame, "it was not recorded")}'
 
     def moving(self, frame: str) -> PoseBuffer | None:
         """The poses of a frame in its parent; None for one that is static or not known."""
@@ -157,6 +164,18 @@ class BagTransforms:
             poses = self._moving[child]
             at = poses.at(stamp_ns) if stamp_ns else None
             T = (poses.nearest(stamp_ns) if at is None else at) @ T
+        return T
+
+    def _known(self, children: list[str], stamp_ns: int) -> Pose4x4 | None:
+        """Pose of the first frame in the parent of the last; None where one is not known."""
+        T = np.eye(4)
+        for child in children:
+            pose = self._static.get(child)
+            if pose is None and child in self._moving:
+                pose = self._moving[child].at(stamp_ns)
+            if pose is None:
+                return None
+            T = pose @ T
         return T
 
     def close(self) -> None:

@@ -28,12 +28,13 @@ class Options:
         topic: of the images of bags; '' for the only one.
         odometry: topic of a bag with poses, instead of TF; '' for TF, else the only
             nav_msgs/Odometry.
-        fixed_frame: of TF, which does not move; '' for the first of `posed_bag.FIXED_FRAMES`.
+        fixed_frame: of TF, which does not move; '' for the first of `bag_poses.FIXED_FRAMES`.
         pose_frame: frame whose poses the topic has; '' for its child_frame_id.
         camera_frame: optical frame of the images; '' for the frame_id of their headers.
         camera_pose: of the optical frame in the frame of the poses, x y z [m] qx qy qz qw; empty
             for TF.
-        trajectory: file of poses in the form of TUM RGB-D, for a folder; None for the one in it.
+        trajectory: file of poses in the form of TUM RGB-D, of the optical frame or `pose_frame`,
+            for a bag or a folder of that form; None for what they have themselves.
         camera: given by the user, which replaces that of a recording.
         rectification: the parameter of depth_node, for bags.
         selection: images that are looked at.

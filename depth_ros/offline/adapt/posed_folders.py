@@ -113,7 +113,7 @@ def tum(path: Path, name: str, options: Options) -> Source | None:
     lacks = f'there is no {" or ".join(TRAJECTORIES[:2])}, and no --trajectory'
     files = [(path / file, ns) for ns, file in sorted(images.items())]
     skipped: Counter[str] = Counter()
-    poses = None if poses_file is None else _track(poses_file, skipped)
+    poses = None if poses_file is None else PosesByTime(read_track(poses_file, skipped))
     return source_of(path, name, 'TUM RGB-D', files, camera, poses, lacks, skipped, options)
 
 
@@ -130,8 +130,8 @@ def _named_by_time(folder: Path) -> dict[int, str]:
     return found
 
 
-def _track(path: Path, skipped: Counter[str]) -> PosesByTime:
-    """Poses of a file in the form of TUM RGB-D.
+def read_track(path: Path, skipped: Counter[str]) -> Track:
+    """Poses of a file in the form of TUM RGB-D; lines that are no pose are counted.
 
     Raises:
         ImageError: a line has no stamp, or there is no such file.
@@ -147,7 +147,7 @@ def _track(path: Path, skipped: Counter[str]) -> PosesByTime:
             skipped[NOT_RIGID] += 1
         else:
             track.add(stamp_ns, T)
-    return PosesByTime(track)
+    return track
 
 
 def per_image(path: Path, name: str, options: Options) -> Source | None:

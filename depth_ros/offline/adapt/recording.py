@@ -71,10 +71,10 @@ class Recording:
         self.doubts: set[str] = set()
         self._seen: list[Seen] | None = None
         self.motion: Motion | None = None
-        self._usable = list(range(len(source.shots)))
+        self._poses: dict[int, Pose4x4] = {}
         if options.needs_poses:
-            self._usable, poses = self._posed()
-            self.motion = Motion.of(poses)
+            self._poses = self._posed()
+            self.motion = Motion.of(list(self._poses.values()))
             self.motion.check(str(self.path))
 
     @property
@@ -146,8 +146,8 @@ class Recording:
         lines += [f'{self.name}: skipped {n}: {why}' for why, n in sorted(self.skipped.items())]
         return lines + [f'{self.name}: warning: {doubt}' for doubt in sorted(self.doubts)]
 
-    def _posed(self) -> tuple[list[int], list[Pose4x4]]:
-        """Numbers of the images whose pose is known, and the poses.
+    def _posed(self) -> dict[int, Pose4x4]:
+        """Pose of each image that has one, by its number, in order of time.
 
         Raises:
             ConfigError: there are none.
@@ -156,13 +156,12 @@ class Recording:
             raise ConfigError(
                 f'{self.path} has no poses: {self.source.lacks}; add them, {WITHOUT}'
             )
-        both = [(k, self.pose(k)) for k in range(len(self.shots))]
-        known = [(k, T) for k, T in both if T is not None]
-        self.skipped[NO_POSE] += len(both) - len(known)
-        self.skipped = +self.skipped
+        known = {k: T for k in range(len(self.shots)) if (T := self.pose(k)) is not None}
+        if len(known) < len(self.shots):
+            self.skipped[NO_POSE] += len(self.shots) - len(known)
         if not known:
             raise ConfigError(f'{self.path}: none of its images has a pose; {self._times()}')
-        return [k for k, _ in known], [T for _, T in known]
+        return known
 
     def _times(self) -> str:
         """Times of images and poses, and the remedy."""
@@ -181,11 +180,12 @@ class Recording:
 
     def _chosen(self) -> list[int]:
         """Numbers of the images that are used."""
-        usable, most = self._usable, self._options.most
+        most = self._options.most
         if self.motion is None:
-            return [usable[k] for k in runs(np.arange(len(usable), dtype=np.float64), most)]
-        poses = [T for k in usable if (T := self.pose(k)) is not None]
-        return [usable[k] for k in chosen(poses, most, self._options.depth_m)]
+            return runs(np.arange(len(self.shots), dtype=np.float64), most)
+        numbers = list(self._poses)
+        found = chosen(list(self._poses.values()), most, self._options.depth_m)
+        return [numbers[k] for k in found]
 
     def _read(self) -> list[Seen]:
         """Decode the images, one after the other.
@@ -217,7 +217,7 @@ class Recording:
             return None
         found = find_camera(shot, image, self._options.camera)
         self.doubts.update(found.doubts)
-        frame = Frame(torch.from_numpy(image.rgb), found.camera)
+        frame = Frame(torch.from_numpy(np.require(image.rgb, requirements='W')), found.camera)
         # every pixel has a source: the edge of an image must not be learnt from
         frame, _ = undistort(frame, pinhole(found.camera, KEEP_VALID))
         width = min(frame.camera.width, self._options.widest)

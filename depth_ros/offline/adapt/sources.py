@@ -20,6 +20,7 @@ from depth_ros.offline.recorded import Recorded, Selection
 Layout = Callable[[Path, str, Options], Source | None]
 #: in this order
 LAYOUTS: tuple[Layout, ...] = (tum, kitti_odometry, kitti_raw, euroc, per_image, scene)
+TIMED = 'bag', 'TUM'  #: layouts that a file of poses can be given for
 KNOWN = (
     'a bag with TF or odometry; a folder in the form of TUM RGB-D, KITTI, EuRoC, 7-Scenes or '
     'ScanNet, or with rgb*.png, intrinsics.json and trajectory.log (docs/adapt.md)'
@@ -37,6 +38,12 @@ def find(path: Path, options: Options) -> list[Source]:
         raise ConfigError(f'{path} does not exist: check the path of the recording')
     name = _name(path.resolve())
     if found := list(_below(path, name, options)):
+        other = next((one for one in found if not one.layout.startswith(TIMED)), None)
+        if options.trajectory is not None and other is not None:
+            raise ConfigError(
+                f'{other.path} is of the form {other.layout}, to which --trajectory does not '
+                'belong: omit it'
+            )
         return found
     if not options.needs_poses:
         return [_without_poses(path, name, options)]

@@ -17,8 +17,8 @@ from depth_ros.core.geometry import undistort_depth
 from depth_ros.core.stamps import nanoseconds, nearest
 from depth_ros.messages.camera_info import camera_from
 from depth_ros.messages.sensors import DEPTHS, cloud_points, depth_image
-from depth_ros.offline.bag import COMPRESSED, IMAGE, INFO, Bag
-from depth_ros.offline.bag_reader import again, decoded, messages, opened
+from depth_ros.offline.bag import COMPRESSED, IMAGE, Bag
+from depth_ros.offline.bag_reader import INFO, again, decoded, messages, opened
 from depth_ros.offline.bag_tf import TF, BagTransforms
 from depth_ros.offline.evaluation.measured import Depth, Measured, in_metres, resampled
 from depth_ros.offline.recorded import Selection
