@@ -6,7 +6,7 @@ import pytest
 
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.rotations import quaternion_from_rotation, rotation_from_quaternion
-from depth_ros.pipeline.two_views.poses import PoseBuffer, pose_from_quaternion, slerp
+from depth_ros.pipeline.two_views.poses import PoseBuffer, Track, pose_from_quaternion, slerp
 
 S = 10**9
 
@@ -80,3 +80,32 @@ def test_old_poses_are_dropped_and_time_that_goes_back_resets():
 def test_what_is_no_quaternion_is_refused(q):
     with pytest.raises(ConfigError, match='it must be 1'):
         pose_from_quaternion(0, 0, 0, *q)
+
+
+def test_a_track_keeps_a_whole_recording():
+    track = Track()
+    assert track.span_ns is None and track.at(S) is None
+    for k in range(36_000):  # an hour
+        track.add(k * S // 10, about_z(0, x=k))
+    assert track.span_ns == (0, 35_999 * S // 10)
+    assert track.at(5 * S // 100)[0, 3] == pytest.approx(0.5)
+    assert track.at(-1) is None and track.at(3600 * S) is None
+
+
+def test_a_track_has_no_gap_where_nothing_moved():
+    track = Track(max_gap_s=0.5)
+    track.add(1 * S, about_z(0, x=1.0))
+    track.add(9 * S, about_z(0, x=1.0))
+    track.add(10 * S, about_z(0, x=2.0))
+    assert track.at(5 * S)[0, 3] == 1.0
+    assert track.at(9 * S + S // 2) is None
+
+
+def test_a_track_of_a_kilohertz_is_thinned():
+    track = Track()
+    for k in range(1000):
+        track.add(k * S // 1000, about_z(0, x=k))
+    assert 200 <= len(track) <= 260
+    assert track.at(S // 2)[0, 3] == pytest.approx(500)
+    track.add(S // 2, about_z(0))  # late: it is ignored
+    assert track.at(S // 2)[0, 3] == pytest.approx(500)
