@@ -366,6 +366,17 @@ def _camera_and_pose(bag, at_s, k, T):
     return found
 
 
+def test_images_without_stamps_are_refused(tmp_path):
+    with Written(tmp_path / 'b') as bag:
+        for k, at_s in enumerate(made.times(6)):
+            for topic, message in _camera_and_pose(bag, START_S, k, where(START_S)):
+                if topic != '/tf':
+                    bag.write(topic, message, at_s)
+            made.tf(bag, 'odom', 'camera', where(at_s), at_s)
+    with pytest.raises(ConfigError, match='all 6 images have the stamp 100 s'):
+        open_recording(tmp_path / 'b')
+
+
 def test_a_mount_that_is_no_pose_is_named(tmp_path):
     with Written(tmp_path / 'b') as bag:
         made.images(bag)
@@ -447,6 +458,12 @@ def test_a_folder_of_recordings(tmp_path):
     assert [r.number for r in found] == [0, 1]
     with pytest.raises(ConfigError, match=r'2 recordings; give one of: .*seq-01, .*seq-02'):
         open_recording(tmp_path / 'chess')
+
+
+def test_a_recording_that_is_named_twice_counts_once(tmp_path):
+    one, two = (str(made.seven_scenes(tmp_path / day / 'bag')) for day in ('monday', 'tuesday'))
+    found = open_recordings([one, two, f'{one}/../bag'])
+    assert [r.name for r in found] == ['bag (1)', 'bag (2)']
 
 
 @pytest.mark.parametrize(

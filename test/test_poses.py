@@ -6,6 +6,7 @@ import pytest
 
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.rotations import quaternion_from_rotation, rotation_from_quaternion
+from depth_ros.core.stamps import nearest
 from depth_ros.pipeline.two_views.poses import PoseBuffer, Track, pose_from_quaternion, slerp
 
 S = 10**9
@@ -109,3 +110,8 @@ def test_a_track_of_a_kilohertz_is_thinned():
     assert track.at(S // 2)[0, 3] == pytest.approx(500)
     track.add(S // 2, about_z(0))  # late: it is ignored
     assert track.at(S // 2)[0, 3] == pytest.approx(500)
+
+
+@pytest.mark.parametrize(('at', 'expected'), [(0, 10), (10, 10), (15, 10), (16, 20), (99, 40)])
+def test_the_closest_stamp(at, expected):
+    assert nearest([10, 20, 40], at) == expected

@@ -156,6 +156,12 @@ class Recording:
             raise ConfigError(
                 f'{self.path} has no poses: {self.source.lacks}; add them, {WITHOUT}'
             )
+        stamps = {shot.stamp_ns for shot in self.shots}
+        if self.source.poses.has_times and len(self.shots) > 1 == len(stamps):
+            raise ConfigError(
+                f'{self.path}: all {len(self.shots)} images have the stamp {min(stamps) * 1e-9:g} '
+                's, by which their poses are found: use a camera driver that sets header.stamp'
+            )
         known = {k: T for k in range(len(self.shots)) if (T := self.pose(k)) is not None}
         if len(known) < len(self.shots):
             self.skipped[NO_POSE] += len(self.shots) - len(known)
@@ -206,8 +212,8 @@ class Recording:
                 seen.append(one)
         if not seen:
             raise failures[0] if failures else ImageError(f'{self.path}: no image can be used')
-        for failure in failures:
-            self.skipped[f'an image cannot be used ({failure})'] += 1
+        if failures:
+            self.skipped[f'an image cannot be used; the first: {failures[0]}'] += len(failures)
         return self._of_one_camera(seen)
 
     def _one(self, number: int, shot: Recorded) -> Seen | None:
@@ -269,15 +275,24 @@ def open_recording(path: Path, options: Options | None = None, number: int = 0) 
 
 
 def open_recordings(words: Sequence[str], options: Options | None = None) -> list[Recording]:
-    """The recordings that a command line names; in a folder, all those below it.
+    """The recordings that a command line names, each once; in a folder, all those below it.
 
     Raises:
         ConfigError: a word names no recording with poses, or a camera did not move.
         ImageError: one cannot be read.
     """
     options = options or Options()
-    sources = [one for word in words for one in find(Path(word), options)]
-    return [Recording(source, options, k) for k, source in enumerate(sources)]
+    sources = {one.path.resolve(): one for word in words for one in find(Path(word), options)}
+    names = Counter(source.name for source in sources.values())
+    return [
+        Recording(source if names[source.name] == 1 else _numbered(source, k), options, k)
+        for k, source in enumerate(sources.values())
+    ]
+
+
+def _numbered(source: Source, number: int) -> Source:
+    """One of several with the same name."""
+    return replace(source, name=f'{source.name} ({number + 1})')
 
 
 def all_views(recordings: Sequence[Recording], offset_s: float = 0.0) -> list[View]:
