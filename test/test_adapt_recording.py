@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recordings to learn from: images, cameras and poses of all layouts, and what is refused."""
 
+import argparse
 import math
 import os
+from pathlib import Path
 
 import numpy as np
 import posed_recordings as made
@@ -12,6 +14,7 @@ from bag_writer import Written
 from PIL import Image
 from posed_recordings import MOUNT, START_S, where
 
+from depth_ros.cli.recordings import add_recordings, options
 from depth_ros.core.errors import CameraError, ConfigError, ImageError
 from depth_ros.offline.adapt import losses
 from depth_ros.offline.adapt.motion import RUN, Motion, chosen
@@ -320,16 +323,16 @@ def test_a_trajectory_that_slam_made_of_a_bag(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('options', 'match'),
+    ('given', 'match'),
     [
         ({'odometry': '/odom', 'fixed_frame': 'odom'}, 'there are --fixed-frame and --odometry'),
         ({'pose_frame': 'base', 'fixed_frame': 'odom'}, 'omit them, or --fixed-frame'),
     ],
 )
-def test_options_that_exclude_each_other(tmp_path, options, match):
+def test_options_that_exclude_each_other(tmp_path, given, match):
     bag = made.tf_bag(tmp_path / 'b')
     with pytest.raises(ConfigError, match=match):
-        open_recording(bag, Options(**options))
+        open_recording(bag, Options(**given))
 
 
 def test_a_trajectory_for_a_folder_with_its_own_poses_is_refused(tmp_path):
@@ -537,6 +540,21 @@ def test_images_of_another_size_are_left_out(tmp_path):
     assert recording.skipped[reason] == 2 and reason.startswith('an image of another camera than')
 
 
+def test_the_options_of_a_command_line(tmp_path):
+    parser = argparse.ArgumentParser()
+    add_recordings(parser)
+    assert options(parser.parse_args(['a'])) == Options()
+    words = 'a b --odometry /o --pose-frame p --camera-pose 1 2 3 0 0 0 1 --camera-frame c'
+    words += ' --topic /t --fx 70 --every 2 --poses none --trajectory t.txt --fixed-frame f'
+    args = parser.parse_args(words.split())
+    assert args.recordings == ['a', 'b']
+    assert options(args) == Options(
+        topic='/t', odometry='/o', fixed_frame='f', pose_frame='p', camera_frame='c',
+        camera_pose=[1, 2, 3, 0, 0, 0, 1], trajectory=Path('t.txt'),
+        camera=GivenCamera(fx=70.0), selection=Selection(every=2), needs_poses=False,
+    )  # fmt: skip
+
+
 # motion ----------------------------------------------------------------------------------------
 
 
@@ -665,16 +683,16 @@ def test_recordings_of_different_cameras_are_refused(tmp_path):
 
 
 def test_without_poses_neighbours_are_compared(tmp_path):
-    options = Options(needs_poses=False)
+    wanted = Options(needs_poses=False)
     bag = tmp_path / 'b'
     with Written(bag) as written:
         made.images(written, 6)
     made.picture(tmp_path / 'pictures' / 'a.png', 0)
     made.picture(tmp_path / 'pictures' / 'b.png', 1)
     given = Options(needs_poses=False, camera=GivenCamera(fx=50.0))
-    recordings = open_recordings([str(bag)], options)
+    recordings = open_recordings([str(bag)], wanted)
     recordings += open_recordings([str(tmp_path / 'pictures')], given)
-    recordings += open_recordings([str(made.tum(tmp_path / 't', way=made.standing))], options)
+    recordings += open_recordings([str(made.tum(tmp_path / 't', way=made.standing))], wanted)
     assert [r.motion for r in recordings] == [None] * 3
     views = [view for recording in recordings for view in recording.views()]
     assert len(views) == 14 and all(v.T_world_camera is None for v in views)
@@ -686,8 +704,8 @@ def test_without_poses_neighbours_are_compared(tmp_path):
 def test_without_poses_a_video_is_a_recording(tmp_path):
     from recordings import film
 
-    options = Options(needs_poses=False, camera=GivenCamera(fx=50.0), most=10)
-    recording = open_recording(film(tmp_path / 'film.mp4', 20), options)
+    wanted = Options(needs_poses=False, camera=GivenCamera(fx=50.0), most=10)
+    recording = open_recording(film(tmp_path / 'film.mp4', 20), wanted)
     views = recording.views()
     assert recording.layout == 'video' and len(views) == 10
     for view in views:  # frame k is of grey level 10 k
