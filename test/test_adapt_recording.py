@@ -630,6 +630,20 @@ def test_an_hour_long_bag_is_read_with_few_images(tmp_path):
     assert len(open_recording(path, Options(selection=Selection(start_s=2.0))).shots) == 40
 
 
+@pytest.mark.parametrize('write', [made.tf_bag, made.tum])
+def test_a_selection_without_images_is_refused(tmp_path, write):
+    options = Options(selection=Selection(start_s=99.0))
+    with pytest.raises(ConfigError, match='--start and --end leave none of its 6 images'):
+        open_recording(write(tmp_path / 'a'), options)
+
+
+def test_times_are_not_selected_where_there_are_none(tmp_path):
+    path = made.seven_scenes(tmp_path / 'a')
+    with pytest.raises(ConfigError, match='have no times, so omit --start'):
+        open_recording(path, Options(selection=Selection(end_s=99.0)))
+    assert len(open_recording(path, Options(selection=Selection(every=2))).shots) == 3
+
+
 def test_the_motion_in_numbers():
     found = Motion.of(along([0.0, 0.1, 0.3, 0.2], [0, 2, 4, 4]))
     assert found.path_m == pytest.approx(0.4) and found.extent_m == pytest.approx(0.3)

@@ -16,6 +16,7 @@ from depth_ros.offline.image_file import ImageFile
 from depth_ros.offline.recorded import Recorded, Selection
 from depth_ros.pipeline.two_views.poses import Pose4x4, Track
 
+NONE_LEFT = '{path}: --every, --start and --end leave none of its {count} images'
 #: remedy where a recording has no poses
 WITHOUT = 'or give --poses none to a network that learns the motion as well (monodepth2)'
 

@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from depth_ros.core.bit_depth import BitDepth
-from depth_ros.core.errors import ImageError
+from depth_ros.core.errors import ConfigError, ImageError
 from depth_ros.core.stamps import went_back
 from depth_ros.messages.images import to_rgb
 from depth_ros.offline.adapt.bag_poses import find_poses
-from depth_ros.offline.adapt.posed import Options, Poses, Source, not_read
+from depth_ros.offline.adapt.posed import NONE_LEFT, Options, Poses, Source, not_read
 from depth_ros.offline.bag import Bag
 from depth_ros.offline.bag_reader import again, opened
 from depth_ros.offline.image_file import ImageFile
@@ -34,6 +34,8 @@ def open_bag(path: Path, name: str, options: Options) -> Source:
     images = Bag.open(path, name, options.topic)
     skipped: Counter[str] = Counter()
     shots = _shots(images, options, skipped)
+    if not shots and not skipped:
+        raise ConfigError(NONE_LEFT.format(path=path, count=images.count))
     if not shots:
         raise ImageError(f'{path}: no message of {images.topic} can be read')
     poses: Poses | None = None

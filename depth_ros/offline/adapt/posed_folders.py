@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from depth_ros.core.camera import Camera
-from depth_ros.core.errors import CameraError, ImageError
+from depth_ros.core.errors import CameraError, ConfigError, ImageError
 from depth_ros.offline import image_file
 from depth_ros.offline.adapt.posed import (
+    NONE_LEFT,
     Options,
     Poses,
     PosesByImage,
@@ -61,12 +62,15 @@ def source_of(
 
     Raises:
         ImageError: there are none.
+        ConfigError: the selection leaves none.
     """
     if not images:
         raise ImageError(f'{path} has the layout {layout}, and no images')
     calibration = None if camera is None else partial(calibration_of, camera)
     chosen = options.selection
     first_ns = images[0][1]
+    if chosen.has_times and len(images) > 1 and images[-1][1] == first_ns:
+        raise ConfigError(f'{path}: its images have no times, so omit --start and --end')
     shots = [
         Recorded(
             shot_name(name, image), partial(image_file.read, image), stamp_ns, is_frame=True,
@@ -75,6 +79,8 @@ def source_of(
         for k, (image, stamp_ns) in enumerate(images)
         if chosen.uses(k, (stamp_ns - first_ns) * 1e-9)
     ][: chosen.limit]  # fmt: skip
+    if not shots:
+        raise ConfigError(NONE_LEFT.format(path=path, count=len(images)))
     return Source(path, name, layout, shots, poses, lacks, partial(_read, shots), skipped)
 
 

@@ -75,7 +75,7 @@ class Recording:
         if options.needs_poses:
             self._poses = self._posed()
             self.motion = Motion.of(list(self._poses.values()))
-            self.motion.check(str(self.path))
+            self.motion.check(f'{self.path} ({self.layout})')
 
     @property
     def path(self) -> Path:
