@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from depth_ros.checkpoints.load import load_strict
 from depth_ros.checkpoints.read import read_checkpoint
+from depth_ros.checkpoints.write import write_weights
 from depth_ros.core.errors import DepthRosError
 from depth_ros.models.nano.network import SIDE, SKY_LOGIT, Nano, input_size
 from depth_ros.sim.world.seeds import VALIDATION
@@ -292,13 +292,10 @@ def _delta1(score: Score) -> float:
 def save(network: Nano, path: Path) -> None:
     """Save weights: matrices in half precision to halve the file, norms and biases in fp32."""
     state = {
-        k: (v.half() if v.is_floating_point() and v.ndim > 1 else v).contiguous().cpu()
+        k: v.half() if v.is_floating_point() and v.ndim > 1 else v
         for k, v in network.state_dict().items()
     }
-    part = path.with_suffix('.part')
-    save_file(state, part)
-    part.chmod(0o644)  # safetensors makes it readable by the owner only
-    part.replace(path)  # atomic
+    write_weights(path, state)
 
 
 def _report(progress: Progress, seconds: float, lr: float) -> None:

@@ -52,6 +52,7 @@ def apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 @cache  # CUDA graphs keep the addresses of these tensors; `clear_cache` frees them
+@torch.inference_mode(False)  # for gradients too, whoever needs them first
 def rope_tables(
     grid: tuple[int, int], dtype: torch.dtype, device: torch.device
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -101,6 +102,7 @@ class RotaryAttention(nn.Module):
 
 
 @cache  # five tables for each input size; cached for the same reason
+@torch.inference_mode(False)
 def uv_embedding(
     channels: int,
     size: tuple[int, int],

@@ -88,6 +88,19 @@ def _published(encoder: str, head: str) -> Rules:
     return ((f'^{re.escape(encoder)}', 'encoder.'), *moved)
 
 
+#: Back to the published names, where the numbers {} count from one.
+_HEAD_BACK = (
+    (r'projects\.', 'projects.'),
+    (r'resizes\.', 'resize_layers.'),
+    (r'laterals\.(\d)\.', 'scratch.layer{}_rn.'),
+    (r'fusions\.(\d)\.lateral\.', 'scratch.refinenet{}.resConfUnit1.'),
+    (r'fusions\.(\d)\.unit\.', 'scratch.refinenet{}.resConfUnit2.'),
+    (r'fusions\.(\d)\.out\.', 'scratch.refinenet{}.out_conv.'),
+    (r'neck\.', 'scratch.output_conv1.'),
+    (r'depth\.', 'scratch.output_conv2.'),
+    (r'sky\.', 'scratch.sky_output_conv2.'),
+)
+
 _FUSION = r'^neck\.fusion_stage\.layers\.(\d)\.'
 _TRANSFORMERS: Rules = (
     *dinov2_rules('backbone.', 'encoder.'),
@@ -122,6 +135,17 @@ _CAMERAS: Rules = (
     (r'^model\.cam_dec\.fc_t\.', 'camera_decoder.position.'),
     (r'^model\.cam_dec\.fc_qvec\.', 'camera_decoder.quaternion.'),
     (r'^model\.cam_dec\.fc_fov\.', 'camera_decoder.fields.'),
+)
+
+_CAMERAS_BACK: Rules = (
+    (r'^camera_encoder\.branch\.0\.', 'model.cam_enc.pose_branch.fc1.'),
+    (r'^camera_encoder\.branch\.2\.', 'model.cam_enc.pose_branch.fc2.'),
+    (r'^camera_encoder\.', 'model.cam_enc.'),
+    (r'^camera_decoder\.layers\.', 'model.cam_dec.backbone.'),
+    (r'^camera_decoder\.position\.', 'model.cam_dec.fc_t.'),
+    (r'^camera_decoder\.quaternion\.', 'model.cam_dec.fc_qvec.'),
+    (r'^camera_decoder\.fields\.', 'model.cam_dec.fc_fov.'),
+    (r'^camera_decoder\.', 'model.cam_dec.'),
 )
 
 #: Layout, as `guess_family` names it -> `Variant.network` and rules.
@@ -167,6 +191,34 @@ def translate(state: dict[str, Tensor], rules: Rules) -> dict[str, Tensor]:
         parts = [name.replace('.query.', f'.{part}.') for part in ('query', 'key', 'value')]
         concatenate(ours, parts, name.replace('.query.', '.qkv.'))
     return ours
+
+
+def published(state: dict[str, Tensor], variant: Variant) -> dict[str, Tensor]:
+    """Tensors of a network under the published names.
+
+    Those that inference never uses, which `UNUSED` names, are not among them.
+
+    Args:
+        state: of a `DepthAnything` of any kind but bins.
+        variant: of the network.
+    """
+    encoder, head = 'pretrained.', 'depth_head.'
+    if variant.version == 3:
+        encoder, head = 'model.backbone.pretrained.', 'model.head.'
+    return rename(
+        state,
+        (
+            (r'^encoder\.', encoder),
+            *((rf'^head\.{pattern}', _in_head(head, to)) for pattern, to in _HEAD_BACK),
+            *_CAMERAS_BACK,
+            (r'^head\.', head),  # the norm of any-view
+        ),
+    )
+
+
+def _in_head(head: str, to: str) -> Callable[[re.Match[str]], str]:
+    """Replacement of a rule of `_HEAD_BACK`."""
+    return lambda m: head + to.format(*(int(group) + 1 for group in m.groups()))
 
 
 def _presets(fits: Callable[[Preset], bool]) -> str:

@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks that can learn from a recording."""
+"""What the learning loop needs of a network of depth, and of one of motion."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 
-from depth_ros import models
 from depth_ros.core.camera import Camera
-from depth_ros.models import PRESETS, ModelOptions
-from depth_ros.models.nano.network import FOCAL, MEAN, STD, slopes
 
 
 class Student(Protocol):
@@ -19,7 +15,8 @@ class Student(Protocol):
 
     Attributes:
         preset: its name.
-        network: whose parameters with `requires_grad` learn.
+        network: whose parameters with `requires_grad` learn. It stays in eval mode: new statistics
+            of a few images of one room would forget all others.
     """
 
     preset: str
@@ -32,9 +29,25 @@ class Student(Protocol):
     def log_depth(self, rgb: Tensor, camera: Camera) -> Tensor:
         """Logarithm of the depth along the optical axis [m], (B, h, w).
 
+        Where the published output has no metres, it is taken for metres as it is, or for inverse
+        depth [1/m]: so it becomes right by learning, with `scaling.scale` 1.
+
         Args:
             rgb: (B, 3, h, w) float32 in 0..1.
             camera: pinhole of exactly these images.
+        """
+        ...
+
+    def rescale(self, factor: float, at: float) -> None:
+        """Multiply all depth by a factor, by a change of the last layer.
+
+        Args:
+            factor: above 0.
+            at: depth [m] at which it holds exactly, where a network has bounds of depth; beyond
+                it the factor is a little smaller or larger.
+
+        Raises:
+            ConfigError: `at`, or its product with the factor, is out of these bounds.
         """
         ...
 
@@ -43,36 +56,28 @@ class Student(Protocol):
         ...
 
 
-class NanoStudent:
-    """Nano in fp32, with the statistics of its normalisation layers as they are.
+class Motion(Protocol):
+    """A network of the motion between two images, for recordings without poses.
 
-    Args:
-        options: device, and weights; None for the packaged ones.
+    Attributes:
+        network: all of whose parameters learn.
     """
 
-    preset = 'nano'
+    network: nn.Module
 
-    def __init__(self, options: ModelOptions) -> None:
-        preset = PRESETS['nano']
-        weights = options.weights or preset.source.packaged
-        self._model: Any = models.load(
-            'nano', ModelOptions(weights=weights, device=options.device, threads=options.threads)
-        )
-        self.network: nn.Module = self._model.network
-        # new statistics of a few images of one room would forget all others
-        self.network.eval().requires_grad_(True)
+    def motion(self, earlier: Tensor, later: Tensor) -> Tensor:
+        """T_later_earlier, (B, 4, 4), in the unit of the depth that is learnt with it.
 
-    def size(self, camera: Camera) -> tuple[int, int]:
-        """As the model takes it."""
-        found: tuple[int, int] = self._model.network_size(*camera.size)
-        return found
+        Args:
+            earlier: (B, 3, h, w) float32 in 0..1, of the size of the input of the depth network.
+            later: (B, 3, h, w), taken afterwards.
+        """
+        ...
 
-    def log_depth(self, rgb: Tensor, camera: Camera) -> Tensor:
-        """See `Student`; depth is proportional to the focal length."""
-        along = slopes(camera, rgb.device).expand(len(rgb), -1, -1, -1)
-        log_z: Tensor = self.network(torch.cat(((rgb - MEAN) / STD, along), dim=1))[0]
-        return log_z + torch.log(torch.tensor(camera.fx / FOCAL))
+    def rescale(self, factor: float) -> None:
+        """Multiply all translations by a factor, as `Student.rescale` does depth."""
+        ...
 
     def state(self) -> dict[str, Tensor]:
-        """See `Student`."""
-        return {k: v.detach().float().cpu() for k, v in self.network.state_dict().items()}
+        """All tensors on the CPU in fp32, under the names that it is loaded by."""
+        ...
