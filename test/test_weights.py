@@ -23,6 +23,7 @@ from depth_ros.checkpoints.families import describe, guess_family
 from depth_ros.checkpoints.find import find_weights
 from depth_ros.checkpoints.load import load_strict
 from depth_ros.checkpoints.read import read_checkpoint
+from depth_ros.checkpoints.write import read_metadata, write_weights
 from depth_ros.core.errors import ConfigError, WeightsError
 from depth_ros.models import PRESETS
 
@@ -344,6 +345,40 @@ def test_a_checkpoint_that_does_not_fit_is_refused(change, message):
 )
 def test_a_checkpoint_is_recognised_by_its_names(layout, family):
     assert guess_family(empty(layout)) == family
+
+
+def test_one_file_of_both_parts_of_monodepth2_is_recognised():
+    parts = {**empty('monodepth2-640x192-depth'), **empty('monodepth2-640x192-encoder')}
+    assert guess_family(parts) == 'Monodepth2'
+    pose = {**empty('monodepth2-640x192-encoder'), 'net.0.weight': 0}
+    assert guess_family(pose) == 'Monodepth2 pose network'
+
+
+def test_words_are_written_beside_the_tensors(tmp_path):
+    path = tmp_path / 'a.safetensors'
+    path.write_bytes(b'what was there before')
+    assert read_metadata(path) == {}
+    state = {'half': torch.ones(3, 2).half(), 'view': torch.arange(12.0).view(3, 4).T}
+    write_weights(path, state, {'key': 'wörd "in" quotes'})
+    assert read_metadata(path) == {'format': 'pt', 'key': 'wörd "in" quotes'}
+    read = read_checkpoint(path)
+    assert read.keys() == state.keys(), 'the words are no tensor'
+    assert all(torch.equal(read[k], v) and read[k].dtype == v.dtype for k, v in state.items())
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert [p.name for p in tmp_path.iterdir()] == ['a.safetensors'], 'nothing else is left'
+    write_weights(path, state)
+    assert read_metadata(path) == {'format': 'pt'}
+    for missing in (tmp_path / 'no', tmp_path):
+        assert read_metadata(missing) == {}
+
+
+def test_weights_that_cannot_be_written_are_reported(tmp_path):
+    with pytest.raises(WeightsError, match=r'no/a.safetensors cannot be written .*: choose a fol'):
+        write_weights(tmp_path / 'no' / 'a.safetensors', STATE)
+    (tmp_path / 'folder').mkdir()
+    with pytest.raises(WeightsError, match='folder cannot be written'):
+        write_weights(tmp_path / 'folder', STATE)
+    assert [p.name for p in tmp_path.iterdir()] == ['folder']
 
 
 def test_unknown_names_are_of_no_family():

@@ -15,11 +15,12 @@ from stand_ins import empty, formula
 
 from depth_ros.checkpoints.find import find_weights
 from depth_ros.checkpoints.keys import rename
+from depth_ros.checkpoints.write import write_weights
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError, WeightsError
 from depth_ros.core.types import Frame, Kind
 from depth_ros.models import PRESETS, ModelOptions, load, monodepth2
-from depth_ros.models.monodepth2.checkpoint import RULES, UNUSED
+from depth_ros.models.monodepth2.checkpoint import RULES, STATED, UNUSED, published
 from depth_ros.models.monodepth2.network import Monodepth2, Variant
 
 LIMIT = 2e-5  # max |difference| / max |expected|; a wrong rule shows from 1e-3 upwards
@@ -154,6 +155,64 @@ def test_a_zip_is_used_as_downloaded(stereo, folder, tmp_path, caplog):
     assert 'not the published file of that name' in caplog.text
     x = torch.rand(1, 3, 64, 96)
     assert torch.equal(network(x), stereo.network(x))
+
+
+@pytest.mark.parametrize('form', ['safetensors', 'pickle'])
+def test_one_file_may_hold_both_parts(stereo, tmp_path, form):
+    state = {**formula('monodepth2-640x192-encoder'), **formula('monodepth2-640x192-depth')}
+    if form == 'pickle':
+        torch.save({**state, **FACTS}, tmp_path / 'both.pth')
+        network = loaded(STEREO, tmp_path / 'both.pth').network
+    else:
+        facts = {k: torch.tensor(v) for k, v in FACTS.items()}
+        write_weights(tmp_path / 'both.safetensors', {**state, **facts}, {'a': 'word'})
+        network = loaded(STEREO, tmp_path).network  # a folder of one file
+    x = torch.rand(1, 3, 64, 96)
+    assert torch.equal(network(x), stereo.network(x))
+
+
+def test_tensors_go_back_to_the_published_names(stereo):
+    state = published(stereo.network.state_dict(), stereo.network.variant)
+    files = formula('monodepth2-640x192-encoder') | formula('monodepth2-640x192-depth')
+    assert {k: state.pop(k).item() for k in STATED} == FACTS
+    assert set(files) - set(state) == {'encoder.fc.weight', 'encoder.fc.bias'}
+    assert all(torch.equal(value, files[name]) for name, value in state.items())
+
+
+def test_one_file_must_be_of_the_variant_too(stereo, tmp_path):
+    variant = Variant.parse('stereo_640x192')
+    state = published(stereo.network.state_dict(), variant)
+    path = tmp_path / 'a.safetensors'
+    write_weights(path, state)
+    with pytest.raises(
+        WeightsError, match=rf'is resnet18 .*, {MONO} is .*set model to .*{STEREO}'
+    ):
+        loaded(MONO, path)
+    path.rename(tmp_path / 'mono+stereo_640x192.safetensors')
+    with pytest.raises(WeightsError, match=rf'by its name not {STEREO}; set model to {BOTH}'):
+        loaded(STEREO, tmp_path)
+    for name, value, said in (
+        ('width', None, "does not state its 'width'"),
+        ('height', torch.ones(2), "does not state its 'height'"),
+        ('decoder.0.conv.conv.weight', torch.ones(2), '1 of another shape'),
+        ('encoder.fc.extra', torch.ones(1), ''),
+        ('more', torch.ones(1), '1 unexpected: more'),
+    ):
+        changed = {k: v for k, v in {**state, name: value}.items() if v is not None}
+        write_weights(path, changed)
+        if said:
+            with pytest.raises(WeightsError, match=said):
+                loaded(STEREO, path)
+        else:
+            loaded(STEREO, path)
+
+
+def test_one_part_alone_is_refused(tmp_path):
+    write_weights(tmp_path / 'a.safetensors', formula('monodepth2-640x192-encoder'))
+    with pytest.raises(
+        WeightsError, match=r'a Monodepth2 encoder .* or one file of the tens'
+    ):
+        loaded(STEREO, tmp_path)
 
 
 def test_the_checksum_of_a_zip_identifies_it(folder, tmp_path, monkeypatch, caplog):
