@@ -109,12 +109,12 @@ def error_of(log_z, camera, depth_m):
 
 
 def learn(student, steps=1, rate=1e-4):
-    """Errors before each step of Adam and after the last, for a wall beyond what it predicts."""
+    """Errors before each step of Adam and after the last: depth of 2 m is learnt to be 2.6 m."""
     camera = camera_of(student)
     rgb = texture(camera)
     with torch.inference_mode():  # checks come first: what they leave behind must be of use
-        depth_m = 1.3 * float(student.log_depth(rgb, camera).exp().median())
-    student.rescale(2.0 / depth_m, at=depth_m / 1.3)
+        median = float(student.log_depth(rgb, camera).exp().median())
+    student.rescale(2.0 / median, at=median)
     optimizer = torch.optim.Adam(
         [p for p in student.network.parameters() if p.requires_grad], rate
     )
@@ -124,7 +124,7 @@ def learn(student, steps=1, rate=1e-4):
         optimizer.zero_grad()
         error.backward()
         optimizer.step()
-        errors.append(float(error))
+        errors.append(float(error.detach()))
     with torch.inference_mode():
         errors.append(float(error_of(student.log_depth(rgb, camera), camera, 2.6)))
     return errors
@@ -296,7 +296,9 @@ def test_version_3_learns_also_with_sky(monkeypatch, tmp_path, role):
     with torch.inference_mode():
         expected = student.log_depth(bytes_.permute(2, 0, 1)[None] / 255, camera)[0].exp()
     found = through_the_model(name, path, camera, bytes_)
-    assert (found / expected - 1).abs().nan_to_num().max() < 1e-4
+    solid = found.isfinite()
+    assert solid.float().mean() > 0.9
+    assert (found / expected - 1).abs()[solid].max() < 1e-4
 
 
 def test_any_view_keeps_its_layers_for_two_views(weights, tmp_path):
@@ -448,7 +450,7 @@ def test_the_motion_learns_from_images_alone_and_is_kept(pose_folder):
         optimizer.zero_grad()
         error.backward()
         optimizer.step()
-        errors.append(float(error))
+        errors.append(float(error.detach()))
     assert errors[-1] < errors[0]
     assert all(torch.equal(v, buffers[k]) for k, v in motion.network.named_buffers())
     path = pose_folder / 'motion.safetensors'

@@ -209,9 +209,7 @@ def test_one_file_must_be_of_the_variant_too(stereo, tmp_path):
 
 def test_one_part_alone_is_refused(tmp_path):
     write_weights(tmp_path / 'a.safetensors', formula('monodepth2-640x192-encoder'))
-    with pytest.raises(
-        WeightsError, match=r'a Monodepth2 encoder .* or one file of the tens'
-    ):
+    with pytest.raises(WeightsError, match=r'a Monodepth2 encoder .* or one file of the tens'):
         loaded(STEREO, tmp_path)
 
 
