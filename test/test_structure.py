@@ -24,7 +24,7 @@ ROOMS = {
     'pipeline': {'core', 'parameters', 'checkpoints', 'models'},
     'messages': {'core', 'parameters', 'pipeline'},
     'ros': {'core', 'parameters', 'models', 'pipeline', 'messages'},
-    'offline': {'core', 'parameters', 'models', 'pipeline', 'messages'},
+    'offline': {'core', 'parameters', 'checkpoints', 'models', 'pipeline', 'messages'},
     # ros: `depth-ros view` shows a running node, and imports rclpy only then
     'cli': {'core', 'parameters', 'checkpoints', 'models', 'pipeline', 'offline', 'ros'},
     'sim': {'core', 'checkpoints', 'messages', 'ros'},

@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The card in weights that were adapted to recordings: what they learnt from, and how well.
+
+It is JSON in the metadata of a safetensors file, under `KEY`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from depth_ros.core.errors import WeightsError
+
+KEY = 'depth_ros_adapted'
+VERSION = 1  #: of the format; what older versions of depth_ros must know raises it
+#: of a check, from best to worst
+GOOD, WARNING, REFUSED = VERDICTS = ('good', 'warning', 'refused')
+
+MOST_HEADER = 100_000_000  #: bytes, as safetensors itself allows
+MOST_TEXT = 1000  #: characters of a field
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Weights that were adapted.
+
+    Args:
+        name: in words, such as 'nano (packaged)'.
+        sha256: of their file; '' if it is not known.
+    """
+
+    name: str
+    sha256: str = ''
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A recording that was learnt from.
+
+    Args:
+        name: of the bag or folder, without the folders above it.
+        images: number of images used.
+        duration_s: from the first to the last of them [s]; NaN without times.
+        path_m: length of the way of the camera [m].
+        poses: where they come from, in words, such as 'TF, odom to camera_optical'.
+        camera: size and intrinsics, in words.
+    """
+
+    name: str
+    images: int
+    duration_s: float = math.nan
+    path_m: float = math.nan
+    poses: str = ''
+    camera: str = ''
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was found of one property of the recordings.
+
+    Args:
+        name: of the property, such as 'focal length'.
+        found: in words, with the number.
+        verdict: one of `VERDICTS`.
+        value: the number; NaN if there is none.
+        unit: of `value`; '' for none.
+        remedy: what the user can do; '' if nothing is needed.
+    """
+
+    name: str
+    found: str
+    verdict: str
+    value: float = math.nan
+    unit: str = ''
+    remedy: str = ''
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """How it was learnt.
+
+    Args:
+        steps: that were done.
+        seconds: [s].
+        device: in words.
+        mix: share of the adapted weights in the result, 0..1; the rest is that of the start.
+        turn_rms_deg: root mean square of the corrections of orientations [deg].
+        shift_rms_m: the same of positions [m].
+        stopped_early: by the user, or as the held-out views became no better.
+    """
+
+    steps: int
+    seconds: float = math.nan
+    device: str = ''
+    mix: float = 1.0
+    turn_rms_deg: float = math.nan
+    shift_rms_m: float = math.nan
+    stopped_early: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Error of depth in metres, a mean over images.
+
+    Args:
+        abs_rel: mean of |Z - truth| / truth.
+        delta1: share of pixels with max(Z / truth, truth / Z) < 1.25.
+    """
+
+    abs_rel: float
+    delta1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Of one set of images, before and after.
+
+    Args:
+        name: of the set, such as 'recording' or 'synthetic scenes'.
+        before: of the weights at the start.
+        after: of these weights.
+        images: number of images; 0 if it is not known.
+        learnt_from: whether these very images were learnt from, without their depth.
+    """
+
+    name: str
+    before: Score
+    after: Score
+    images: int = 0
+    learnt_from: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How much of other views the views that were learnt from show.
+
+    Args:
+        name: of those views, such as 'the last fifth of kitchen'.
+        share: of their pixels, 0..1.
+    """
+
+    name: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One adaptation.
+
+    Args:
+        preset: that loads the weights.
+        start: weights that were adapted.
+        licence: that of `start`, which holds for the result too.
+        restricted: the licence forbids some uses.
+        depth_ros: version that made the weights.
+        date: of it, UTC, ISO 8601, such as '2026-11-27T21:40:12Z'.
+        recordings: that were learnt from.
+        learnt: how.
+        checks: of the recordings.
+        photometric_before: error of the views held out, 0..1; NaN if there are none.
+        photometric_after: the same of these weights.
+        scores: by set of images.
+        coverage: of other views.
+        scale: for `scaling.scale`; None if the preset has metres.
+        shift: for `scaling.shift` [1/m], with `scale`.
+    """
+
+    preset: str
+    start: Start
+    licence: str
+    restricted: bool
+    depth_ros: str
+    date: str
+    recordings: tuple[Recording, ...]
+    learnt: Learnt
+    checks: tuple[Check, ...] = ()
+    photometric_before: float = math.nan
+    photometric_after: float = math.nan
+    scores: tuple[Scores, ...] = ()
+    coverage: tuple[Coverage, ...] = ()
+    scale: float | None = None
+    shift: float = 0.0
+
+    @property
+    def images(self) -> int:
+        """Number of images that were learnt from."""
+        return sum(one.images for one in self.recordings)
+
+    @property
+    def verdict(self) -> str:
+        """The worst of all checks, one of `VERDICTS`."""
+        return max((check.verdict for check in self.checks), key=VERDICTS.index, default=GOOD)
+
+    def __str__(self) -> str:
+        """For a log: when, to what, and from which weights."""
+        names = [one.name for one in self.recordings]
+        places = f'{", ".join(names[:-1])} and {names[-1]}' if names[1:] else ''.join(names)
+        images = f'{self.images} image{"" if self.images == 1 else "s"}'
+        return f'adapted on {self.date[:10]} to {places} ({images}), from {self.start.name}'
+
+    def to_json(self) -> str:
+        """JSON, in which numbers that are not known are null."""
+        values = {'version': VERSION, **dataclasses.asdict(self)}
+        return json.dumps(_known(values), ensure_ascii=False)
+
+    def metadata(self) -> dict[str, str]:
+        """For `safetensors.torch.save_file`."""
+        return {'format': 'pt', KEY: self.to_json()}
+
+    @classmethod
+    def from_json(cls, text: str, path: Path | str = 'the card') -> Card:
+        """The card that `to_json` wrote; what a newer depth_ros added is left out.
+
+        Args:
+            text: JSON.
+            path: of the file, for messages.
+
+        Raises:
+            WeightsError: it is damaged, or of a format that this version does not know.
+        """
+        try:
+            values = json.loads(text)
+            version = values['version']
+            if not isinstance(version, int) or version > VERSION:
+                raise WeightsError(
+                    f'{path}: its card has format {str(version)[:20]}, and this depth_ros knows '
+                    f'formats up to {VERSION}: update depth_ros'
+                )
+            card: Card = _built(cls, values, 'card')
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            reason = f'{type(error).__name__}: {error}'.partition('\n')[0][:200]
+            raise WeightsError(
+                f'{path}: the card of its adaptation is damaged ({reason}); adapt again, or copy '
+                'the file again'
+            ) from error
+        return card
+
+
+def read_card(path: Path | str | None) -> Card | None:
+    """The card of a file of weights; of its content only the header is read.
+
+    Returns:
+        None for a file of another kind, or none, or weights that were not adapted.
+
+    Raises:
+        WeightsError: the card is damaged, or of a newer format.
+    """
+    if path is None:
+        return None
+    text = _header(Path(path)).get('__metadata__', {})
+    text = text.get(KEY) if isinstance(text, dict) else None
+    return None if text is None else Card.from_json(str(text), path)
+
+
+def check_preset(card: Card | None, preset: str, path: Path | str | None) -> None:
+    """Refuse adapted weights for another preset, also one whose tensors have the same names.
+
+    Raises:
+        WeightsError: names the right preset.
+    """
+    if card is not None and card.preset != preset:
+        raise WeightsError(
+            f'{path} was adapted from {card.preset}, but model is {preset}: set model to '
+            f'{card.preset}, or weights to a file of {preset}'
+        )
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """The JSON in front of the tensors of a safetensors file; empty for any other file."""
+    try:
+        if not path.is_file():
+            return {}
+        with path.open('rb') as file:
+            length = int.from_bytes(file.read(8), 'little')
+            if not 2 <= length <= min(MOST_HEADER, os.fstat(file.fileno()).st_size - 8):
+                return {}
+            head = file.read(1)
+            found = json.loads(head + file.read(length - 1)) if head == b'{' else {}
+    except (OSError, ValueError, RecursionError):  # whoever reads the tensors reports it
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _known(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _known(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_known(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _built(cls: Any, values: Any, name: str) -> Any:
+    """A dataclass from a dictionary; the types of all fields are checked."""
+    if not isinstance(values, dict):
+        raise TypeError(f'{name} is no object')
+    hints = typing.get_type_hints(cls)
+    given = {
+        field.name: _value(hints[field.name], values[field.name], f'{name}.{field.name}')
+        for field in dataclasses.fields(cls)
+        if field.name in values or field.default is dataclasses.MISSING
+    }
+    return cls(**given)
+
+
+def _value(hint: Any, value: Any, name: str) -> Any:
+    if typing.get_origin(hint) is types.UnionType:  # of a number and None
+        return None if value is None else _value(typing.get_args(hint)[0], value, name)
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            raise TypeError(f'{name} is no list')
+        one = typing.get_args(hint)[0]
+        return tuple(_value(one, v, f'{name}[{k}]') for k, v in enumerate(value))
+    if dataclasses.is_dataclass(hint):
+        return _built(hint, value, name)
+    if hint is float and value is None:
+        return math.nan
+    kinds = (int, float) if hint is float else hint
+    if not isinstance(value, kinds) or isinstance(value, bool) is not (hint is bool):
+        raise TypeError(f'{name} is {str(value)[:40]!r}')
+    if isinstance(value, str):  # for logs and terminals
+        text = ''.join(c if c.isprintable() else '?' for c in value[:MOST_TEXT])
+        if name.endswith('.verdict') and text not in VERDICTS:
+            raise ValueError(f'{name} is {text[:40]!r}')
+        return text
+    return hint(value)
