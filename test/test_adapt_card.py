@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from depth_ros import models
 from depth_ros.checkpoints.adapted import (
     KEY,
     VERSION,
@@ -21,11 +22,15 @@ from depth_ros.checkpoints.adapted import (
     Score,
     Scores,
     Start,
-    check_preset,
+    card_for,
     read_card,
 )
+from depth_ros.cli import main
+from depth_ros.cli.info import card_lines
 from depth_ros.core.errors import WeightsError
-from depth_ros.models import PRESETS
+from depth_ros.models import PRESETS, ModelOptions
+from depth_ros.parameters.settings import Settings
+from depth_ros.pipeline.build import build
 
 CARD = Card(
     preset='nano',
@@ -161,10 +166,90 @@ def test_a_card_in_words_names_date_places_and_start():
     assert 'to hall, lab and yard (39 images)' in str(more)
 
 
-def test_adapted_weights_belong_to_one_preset():
-    check_preset(CARD, 'nano', 'a.safetensors')
-    check_preset(None, 'anything', 'a.safetensors')
+def test_adapted_weights_belong_to_one_preset(tmp_path):
+    path = saved(tmp_path / 'a.safetensors', CARD.metadata())
+    assert card_for('nano', path) == CARD
+    assert card_for('anything', saved(tmp_path / 'b.safetensors', None)) is None
     with pytest.raises(
-        WeightsError, match=r'a\.safetensors was adapted from nano, but model is other'
+        WeightsError, match=r'a\.safetensors was adapted from nano, but model is other: set model'
     ):
-        check_preset(CARD, 'other', 'a.safetensors')
+        card_for('other', path)
+
+
+@pytest.fixture(scope='module')
+def adapted(tmp_path_factory):
+    """The packaged weights as if they had learnt."""
+    path = tmp_path_factory.mktemp('weights') / 'kitchen.safetensors'
+    card = dataclasses.replace(CARD, scale=None, licence='CC-BY-NC-4.0', restricted=True)
+    save_file(load_file(PRESETS['nano'].source.packaged), path, metadata=card.metadata())
+    return path
+
+
+def test_a_pipeline_names_what_its_weights_were_adapted_to(adapted, caplog):
+    caplog.set_level('INFO')
+    _, choices = build(Settings(model='nano', weights=str(adapted), device='cpu'))
+    assert choices.licence == 'CC-BY-NC-4.0', 'that of the weights at the start'
+    assert str(choices).endswith(
+        f'weights {adapted}, adapted on 2026-11-27 to kitchen (40 images), from nano (packaged), '
+        'licence: CC-BY-NC-4.0'
+    )
+    assert 'synthetic images only' not in caplog.text, 'that is true of the packaged weights'
+    _, choices = build(Settings(model='nano', device='cpu'))
+    assert choices.adapted == '' and 'adapted' not in str(choices)
+
+
+def test_another_preset_refuses_adapted_weights(adapted):
+    name = 'depth_anything_v2_metric_indoor_small'
+    with pytest.raises(WeightsError, match=f'was adapted from nano, but model is {name}: set'):
+        build(Settings(model=name, weights=str(adapted), device='cpu'))
+    with pytest.raises(WeightsError, match='was adapted from nano'):
+        models.load(name, ModelOptions(weights=adapted))
+
+
+def test_info_shows_the_card_and_only_its_preset(adapted, capsys):
+    assert main(['info', str(adapted)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for text in (
+        'adapted   on 2026-11-27 to kitchen (40 images), from nano (packaged) '
+        '(sha256 abababababab); depth_ros 0.3.0',
+        'licence   CC-BY-NC-4.0; it restricts use',
+        'recording kitchen; 40 images; 12.5 s; 3.25 m; 7-Scenes poses; 640x480, 525 px',
+        'learnt    400 steps; 61.5 s; cpu; 50% of the adapted weights; stopped early',
+        'check     focal length (good): 1.02 of the stated one',
+        'check     coverage (warning): a third; record more',
+        'result    recording: AbsRel 0.300 before, 0.140 after; delta1 0.526 before, 0.802 after',
+        'covers    33% of the last fifth',
+        'presets   nano',
+    ):
+        assert text in lines
+
+
+def test_parameters_that_make_metres_are_named():
+    assert dataclasses.replace(CARD, scale=None).parameters == {}
+    assert CARD.parameters == {
+        'scaling.method': 'constant',
+        'scaling.scale': '0.031',
+        'scaling.shift': '-0.2',
+    }
+    lines = dict(card_lines(dataclasses.replace(CARD, shift=0.0)))
+    assert lines['use it'] == 'with scaling.method:=constant scaling.scale:=0.031'
+
+
+def test_an_exported_file_names_the_adaptation(adapted, tmp_path, capsys, caplog):
+    for library in ('onnx', 'onnxscript', 'onnxruntime'):
+        pytest.importorskip(library)
+    caplog.set_level('INFO')
+    path = tmp_path / 'kitchen.onnx'
+    arguments = ['export', '--model', 'nano', '--weights', str(adapted), '--out', str(path)]
+    assert main(arguments) == 0
+    words = 'adapted on 2026-11-27 to kitchen (40 images), from nano (packaged)'
+    printed = capsys.readouterr().out
+    assert f'adapted   {words}' in printed and 'CC-BY-NC-4.0; it restricts use' in printed
+    assert main(['info', str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert f'adapted   {words}' in printed and 'licence   CC-BY-NC-4.0' in printed
+    assert (
+        f'kitchen.safetensors, a file of the user, {words}'
+        in path.with_suffix('.yaml').read_text()
+    )
+    assert f'kitchen.onnx: exported from nano, {words}; licence' in caplog.text

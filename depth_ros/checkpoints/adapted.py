@@ -198,6 +198,14 @@ class Card:
         """The worst of all checks, one of `VERDICTS`."""
         return max((check.verdict for check in self.checks), key=VERDICTS.index, default=GOOD)
 
+    @property
+    def parameters(self) -> dict[str, str]:
+        """That make metres of the output, beside model and weights; empty if it has them."""
+        if self.scale is None:
+            return {}
+        values = {'scaling.method': 'constant', 'scaling.scale': f'{self.scale:.6g}'}
+        return values | ({'scaling.shift': f'{self.shift:.6g}'} if self.shift else {})
+
     def __str__(self) -> str:
         """For a log: when, to what, and from which weights."""
         names = [one.name for one in self.recordings]
@@ -259,17 +267,20 @@ def read_card(path: Path | str | None) -> Card | None:
     return None if text is None else Card.from_json(str(text), path)
 
 
-def check_preset(card: Card | None, preset: str, path: Path | str | None) -> None:
-    """Refuse adapted weights for another preset, also one whose tensors have the same names.
+def card_for(preset: str, path: Path | str | None) -> Card | None:
+    """As `read_card`, of weights that a preset loads.
 
     Raises:
-        WeightsError: names the right preset.
+        WeightsError: also for weights that were adapted from another preset, even if its tensors
+            have the same names.
     """
+    card = read_card(path)
     if card is not None and card.preset != preset:
         raise WeightsError(
             f'{path} was adapted from {card.preset}, but model is {preset}: set model to '
             f'{card.preset}, or weights to a file of {preset}'
         )
+    return card
 
 
 def _header(path: Path) -> dict[str, Any]:

@@ -75,12 +75,15 @@ def execute(args: argparse.Namespace) -> None:
     if reasons:
         raise ConfigError('; '.join(reasons))
     done = export(settings, args.size, args.out)
-    source = done.preset.source
+    card, source = done.card, done.preset.source
+    restricted = card.restricted if card else source.restricted
     width, height = done.size
     lines = {
         'preset': f'{done.preset.name}, input {width}x{height}, for images of '
         f'{args.size[0]}x{args.size[1]}',
-        'licence': source.licence + ('; it restricts use' if source.restricted else ''),
+        'adapted': str(card or ''),
+        'licence': (card.licence if card else source.licence)
+        + ('; it restricts use' if restricted else ''),
         'checked': f'by onnxruntime: outputs within {done.difference:.1g} of those of torch, '
         f'depth within {done.depth_difference:.1g} (median, relative)',
         'use it': f'depth-ros run photo.jpg --hfov 70 --params-file {params}',
@@ -90,4 +93,5 @@ def execute(args: argparse.Namespace) -> None:
         print(f'{"file":9} {path}, {path.stat().st_size / 1e6:.3g} MB')
     print(f'{"described":9} {described}')
     for name, text in lines.items():
-        print(f'{name:9} {text}')
+        if text:
+            print(f'{name:9} {text}')

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from depth_ros import models
+from depth_ros.checkpoints.adapted import Card, read_card
 from depth_ros.checkpoints.families import describe, guess_family
 from depth_ros.checkpoints.find import find_weights
 from depth_ros.checkpoints.read import read_checkpoint
@@ -17,7 +20,7 @@ from depth_ros.core.errors import DepthRosError, WeightsError
 from depth_ros.models import PRESETS, ModelOptions, Preset
 from depth_ros.models.facts import described_kind
 from depth_ros.models.onnx.by_openvino import SUFFIXES
-from depth_ros.models.onnx.file import DESCRIPTION, LICENCE, PRESET, open_file
+from depth_ros.models.onnx.file import ADAPTED, DESCRIPTION, LICENCE, PRESET, open_file
 from depth_ros.models.onnx.session import listed
 
 
@@ -80,7 +83,7 @@ def print_network(path: Path) -> None:
     for name, ports in (('inputs', session.inputs), ('outputs', session.outputs)):
         print(f'{name:9} {listed(ports)}')
     for name, key in (
-        ('preset', PRESET), ('licence', LICENCE), ('weights', 'weights'),
+        ('preset', PRESET), ('licence', LICENCE), ('weights', 'weights'), ('adapted', ADAPTED),
         ('meaning', 'outputs'), ('described', DESCRIPTION),
     ):  # fmt: skip
         if about.get(key) and PRESET in about:
@@ -124,7 +127,54 @@ def print_content(path: Path) -> str:
     print(f'file      {path}, {path.stat().st_size / 1e6:.1f} MB')
     print(f'tensors   {len(state)}, {numbers / 1e6:.2f} million numbers, {", ".join(dtypes)}')
     print(f'looks     {guess_family(state) or "like no known network"}')
+    if card := read_card(path):
+        print_card(card)
     return describe(state)
+
+
+def print_card(card: Card) -> None:
+    """Print what weights were adapted to, how, and with which result."""
+    start = f' (sha256 {card.start.sha256[:12]})' if card.start.sha256 else ''
+    print(f'adapted   {str(card).removeprefix("adapted ")}{start}; depth_ros {card.depth_ros}')
+    print(f'licence   {card.licence}{"; it restricts use" if card.restricted else ""}')
+    for name, text in card_lines(card):
+        print(f'{name:9} {text}')
+
+
+def card_lines(card: Card) -> Iterator[tuple[str, str]]:
+    """Name and text of a line for each part of a card."""
+    for one in card.recordings:
+        words = [f'{one.images} images', _number(one.duration_s, 's'), _number(one.path_m, 'm')]
+        yield 'recording', '; '.join(filter(None, (one.name, *words, one.poses, one.camera)))
+    learnt = card.learnt
+    words = [f'{learnt.steps} steps', _number(learnt.seconds, 's'), learnt.device]
+    words += [f'{learnt.mix:.0%} of the adapted weights'] if learnt.mix < 1 else []
+    words += ['stopped early'] if learnt.stopped_early else []
+    yield 'learnt', '; '.join(filter(None, words))
+    for check in card.checks:
+        yield (
+            'check',
+            f'{check.name} ({check.verdict}): '
+            + '; '.join(filter(None, (check.found, check.remedy))),
+        )
+    for scores in card.scores:
+        before, after = scores.before, scores.after
+        yield (
+            'result',
+            (
+                f'{scores.name}: AbsRel {before.abs_rel:.3f} before, {after.abs_rel:.3f} after; '
+                f'delta1 {before.delta1:.3f} before, {after.delta1:.3f} after'
+            ),
+        )
+    for coverage in card.coverage:
+        yield 'covers', f'{coverage.share:.0%} of {coverage.name}'
+    if card.parameters:
+        values = ' '.join(f'{name}:={value}' for name, value in card.parameters.items())
+        yield 'use it', f'with {values}'
+
+
+def _number(value: float, unit: str) -> str:
+    return '' if math.isnan(value) else f'{value:.3g} {unit}'
 
 
 def presets_that_load(path: Path) -> tuple[list[str], list[str]]:

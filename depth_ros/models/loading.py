@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import torch
 
+from depth_ros.checkpoints.adapted import card_for
 from depth_ros.checkpoints.source import Source
 from depth_ros.core.errors import ConfigError
 from depth_ros.models import mkldnn_linear
@@ -29,9 +30,11 @@ def load(name: str, options: ModelOptions) -> DepthModel:
 
     Raises:
         ConfigError: unknown preset, or options that the network does not support.
-        WeightsError: the checkpoint is damaged or does not fit.
+        WeightsError: the checkpoint is damaged or does not fit, or was adapted from another
+            preset.
     """
     preset = get(name)
+    card_for(name, options.weights)
     if options.max_depth and 'max_depth' in preset.takes:
         preset = dataclasses.replace(preset, max_depth=options.max_depth)
     model: DepthModel = import_module(f'depth_ros.models.{preset.family}').load(preset, options)

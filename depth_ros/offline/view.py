@@ -33,8 +33,9 @@ class View:
     def __init__(self, job: Job, viewer: Viewer, choices: Choices) -> None:
         self.job, self.viewer = job, viewer
         self.summary = Summary()
-        names = ('model', 'scaling', 'device', 'precision', 'licence')
-        self._network = {name: str(getattr(choices, name)) for name in names}
+        names = ('model', 'adapted', 'scaling', 'device', 'precision', 'licence')
+        network = {name: str(getattr(choices, name)) for name in names}
+        self._network = {name: text for name, text in network.items() if text}
         self._frames: dict[str, int] = {}  # name -> images shown
 
     def __call__(self, inputs: Sequence[Input]) -> None:

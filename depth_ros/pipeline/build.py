@@ -13,6 +13,7 @@ import cv2
 import torch
 
 from depth_ros import models
+from depth_ros.checkpoints.adapted import card_for
 from depth_ros.checkpoints.find import find_weights
 from depth_ros.core.errors import ConfigError
 from depth_ros.core.types import Frame
@@ -46,6 +47,7 @@ class Choices:
     engine: str  #: with its version
     target: Target
     weights: str
+    adapted: str  #: when and to what; '' if the weights were not adapted
     licence: str
     trial_s: float  #: time of the network for the trial image [s]
 
@@ -61,7 +63,7 @@ class Choices:
         return (
             f'model {self.model} ({self.kind}, scaling {self.scaling}; chosen by '
             f'{self.chosen_by}) by {self.engine} on {self.device} in {self.precision}; weights '
-            f'{self.weights}, '
+            f'{self.weights}, {f"{self.adapted}, " if self.adapted else ""}'
             f'licence: {self.licence}'
         )
 
@@ -119,6 +121,7 @@ def build(
     cv2.setNumThreads(1)
     source = models.source_of(preset, settings.weights, settings.transformers.revision)
     path = find_weights(settings.weights, source, settings.accept_licence)
+    card = card_for(preset.name, path)
     options = ModelOptions(
         weights=path,
         device=device,
@@ -146,7 +149,7 @@ def build(
         loaded = load_fastest(
             settings.model, options, possible, frame, cuda_graphs=graphs, live=live
         )
-    if preset.advice:
+    if preset.advice and card is None:  # it is for the published weights
         log.info('%s (%s): %s', settings.model, source.licence, preset.advice)
     model, target = loaded.model, loaded.target
     pipeline = Pipeline(model, settings, device)
@@ -168,7 +171,8 @@ def build(
         engine=loaded.engine,
         target=target,
         weights=str(path) if path else 'none needed',
-        licence=source.licence,
+        adapted=str(card or ''),
+        licence=card.licence if card else source.licence,
         trial_s=trial_s,
     )
     return pipeline, choices

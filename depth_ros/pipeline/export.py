@@ -19,13 +19,14 @@ from torch import Tensor
 
 import depth_ros
 from depth_ros import models
+from depth_ros.checkpoints.adapted import Card, card_for
 from depth_ros.checkpoints.cache import checksum
 from depth_ros.checkpoints.find import find_weights
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError, InferenceError
 from depth_ros.core.types import Frame, Kind, Prediction
 from depth_ros.models import ModelOptions, Preset
-from depth_ros.models.onnx.file import DESCRIPTION, LICENCE, PRESET
+from depth_ros.models.onnx.file import ADAPTED, DESCRIPTION, LICENCE, PRESET
 from depth_ros.models.onnx_form import HasOnnxForm, OnnxForm
 from depth_ros.parameters import layers
 from depth_ros.parameters.settings import Onnx, Settings
@@ -65,6 +66,7 @@ class Exported:
     Args:
         paths: the ONNX file, a file of its weights if it has one, and the params file.
         preset: of the network.
+        card: of adapted weights; None for others.
         size: width and height of the input [px].
         difference: largest median relative difference of an output from torch.
         depth_difference: the same of depth through `model: onnx`, at the pixels of the image.
@@ -72,6 +74,7 @@ class Exported:
 
     paths: tuple[Path, ...]
     preset: Preset
+    card: Card | None
     size: tuple[int, int]
     difference: float
     depth_difference: float
@@ -103,6 +106,7 @@ def export(settings: Settings, image_size: tuple[int, int], path: Path) -> Expor
         ) from None
     torch.set_num_threads(settings.threads)
     weights = find_weights(settings.weights, preset.source, settings.accept_licence)
+    card = card_for(preset.name, weights)
     options = ModelOptions(
         weights=weights,
         threads=settings.threads,
@@ -118,7 +122,7 @@ def export(settings: Settings, image_size: tuple[int, int], path: Path) -> Expor
         raise ConfigError(f'{preset.name} has no form as an ONNX file: choose another preset')
     form = model.onnx_form(image_size[::-1])
     onnx = _described(form, model.kind, image_size)
-    about = _about(preset, settings, weights, form, onnx)
+    about = _about(preset, settings, weights, card, form, onnx)
     try:
         part = Path(mkdtemp(prefix=f'{path.name}.', suffix='.part', dir=path.absolute().parent))
     except OSError as error:
@@ -150,7 +154,7 @@ def export(settings: Settings, image_size: tuple[int, int], path: Path) -> Expor
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return Exported(tuple(paths), preset, form.size[::-1], difference, depth_difference)
+    return Exported(tuple(paths), preset, card, form.size[::-1], difference, depth_difference)
 
 
 def refuse(preset: Preset) -> None:
@@ -198,7 +202,12 @@ def _changed(onnx: Onnx) -> dict[str, Any]:
 
 
 def _about(
-    preset: Preset, settings: Settings, weights: Path | None, form: OnnxForm, onnx: Onnx
+    preset: Preset,
+    settings: Settings,
+    weights: Path | None,
+    card: Card | None,
+    form: OnnxForm,
+    onnx: Onnx,
 ) -> dict[str, str]:
     """Metadata of the file: our description, and what people and other programs must know."""
     meaning = MEANING[Kind(onnx.kind)].format(focal=onnx.canonical_focal)
@@ -219,11 +228,12 @@ def _about(
         PRESET: preset.name,
         'depth_ros.version': depth_ros.__version__,
         DESCRIPTION: json.dumps(_changed(onnx), sort_keys=True),
-        LICENCE: source.licence,
+        LICENCE: card.licence if card else source.licence,
         'weights': f'{weights.name}, a file of the user'
         if settings.weights and weights
         else published,
         'weights_sha256': checksum(weights, 'sha256') if weights else '',
+        **({ADAPTED: str(card)} if card else {}),
         'paper': preset.paper,
         'inputs': '; '.join(inputs),
         'outputs': '; '.join(outputs),
@@ -247,7 +257,7 @@ def _params_file(
         f'{preset.name} as an ONNX file, by depth-ros export of {depth_ros.__version__}.',
         'If the file is moved, change weights.',
         f'licence of the weights: {about[LICENCE]}',
-        f'weights: {about["weights"]}',
+        f'weights: {about["weights"]}' + (f', {about[ADAPTED]}' if ADAPTED in about else ''),
         f'sha256 of the checkpoint: {about["weights_sha256"]}',
         *(f'input {text}' for text in about['inputs'].split('; ')),
         *(f'output {text}' for text in about['outputs'].split('; ')),

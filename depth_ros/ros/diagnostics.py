@@ -102,6 +102,8 @@ def _depth(
 ) -> DiagnosticStatus:
     values: dict[str, Any] = dataclasses.asdict(choices)
     del values['target']  # engine, device and precision have it in words
+    if not choices.adapted:
+        del values['adapted']
     if not active:
         return _status(name, OK, 'inactive', values)
     values |= _shown(state.summary) | state.counters | state.scale

@@ -154,7 +154,7 @@ class Stream:
             self._hear_depth(values)
 
     def _hear_depth(self, values: dict[str, str]) -> None:
-        names = ('model', 'scaling', 'device', 'precision', 'licence')
+        names = ('model', 'adapted', 'scaling', 'device', 'precision', 'licence')
         network = {name: values[name] for name in names if values.get(name)}
         if network != self.network:
             self.network = network

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 #: What `depth-ros export` writes into the metadata of a file: `onnx.*` as JSON, and for people
 DESCRIPTION, PRESET, LICENCE = 'depth_ros.onnx', 'depth_ros.preset', 'licence'
+ADAPTED = 'depth_ros.adapted'  #: when and to what the weights were adapted, if they were
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +122,9 @@ def check_metadata(session: Session, description: Onnx, path: Path) -> None:
     if DESCRIPTION not in metadata:
         return
     log.info(
-        '%s: exported from %s; licence of the weights: %s',
-        path.name, metadata.get(PRESET), metadata.get(LICENCE),
+        '%s: exported from %s%s; licence of the weights: %s',
+        path.name, metadata.get(PRESET),
+        f', {metadata[ADAPTED]}' if ADAPTED in metadata else '', metadata.get(LICENCE),
     )  # fmt: skip
     given = dataclasses.asdict(description)
     try:
