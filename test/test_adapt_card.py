@@ -214,11 +214,11 @@ def test_info_shows_the_card_and_only_its_preset(adapted, capsys):
         '(sha256 abababababab); depth_ros 0.3.0',
         'licence   CC-BY-NC-4.0; it restricts use',
         'recording kitchen; 40 images; 12.5 s; 3.25 m; 7-Scenes poses; 640x480, 525 px',
-        'learnt    400 steps; 61.5 s; cpu; 50% of the adapted weights; stopped early',
+        'learnt    400 steps; 61.5 s; cpu; 50 % of the adapted weights; stopped early',
         'check     focal length (good): 1.02 of the stated one',
         'check     coverage (warning): a third; record more',
         'result    recording: AbsRel 0.300 before, 0.140 after; delta1 0.526 before, 0.802 after',
-        'covers    33% of the last fifth',
+        'covers    33 % of the last fifth',
         'presets   nano',
     ):
         assert text in lines

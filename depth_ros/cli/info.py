@@ -148,7 +148,7 @@ def card_lines(card: Card) -> Iterator[tuple[str, str]]:
         yield 'recording', '; '.join(filter(None, (one.name, *words, one.poses, one.camera)))
     learnt = card.learnt
     words = [f'{learnt.steps} steps', _number(learnt.seconds, 's'), learnt.device]
-    words += [f'{learnt.mix:.0%} of the adapted weights'] if learnt.mix < 1 else []
+    words += [f'{100 * learnt.mix:.0f} % of the adapted weights'] if learnt.mix < 1 else []
     words += ['stopped early'] if learnt.stopped_early else []
     yield 'learnt', '; '.join(filter(None, words))
     for check in card.checks:
@@ -167,7 +167,7 @@ def card_lines(card: Card) -> Iterator[tuple[str, str]]:
             ),
         )
     for coverage in card.coverage:
-        yield 'covers', f'{coverage.share:.0%} of {coverage.name}'
+        yield 'covers', f'{100 * coverage.share:.0f} % of {coverage.name}'
     if card.parameters:
         values = ' '.join(f'{name}:={value}' for name, value in card.parameters.items())
         yield 'use it', f'with {values}'

@@ -86,6 +86,25 @@ def error_legend() -> Image8:
     return _legend(_diverging(np.linspace(-1, 1, WIDTH)[None]), marks, '')
 
 
+def difference_image(error: Depth, most: float) -> Image8:
+    """Difference of two images (H, W): black is none, bright is `most`; NaN is dark grey."""
+    image = _brightness(np.nan_to_num(error) / most)
+    image[np.isnan(error)] = UNKNOWN
+    return image
+
+
+def difference_legend(most: float) -> Image8:
+    """Legend of `difference_image`, as wide as a panel."""
+    marks = [(share, f'{share * most:.2g}') for share in (0.0, 0.5, 1.0)]
+    return _legend(_brightness(np.linspace(0, 1, WIDTH)[None]), marks, '')
+
+
+def _brightness(level: NDArray[np.floating]) -> Image8:
+    index = np.rint(255 * np.clip(level, 0, 1)).astype(np.uint8)
+    colours = cv2.applyColorMap(index, cv2.COLORMAP_INFERNO)
+    return np.asarray(cv2.cvtColor(colours, cv2.COLOR_BGR2RGB), np.uint8)
+
+
 def _legend(colours: Image8, marks: Sequence[tuple[float, str]], unit: str) -> Image8:
     strip = np.full((FOOT, WIDTH, 3), BACKGROUND, np.uint8)
     left, right = 8, WIDTH - (44 if unit else 8)

@@ -25,6 +25,13 @@ p {{ max-width: 46rem; }}
 .four {{ grid-template-columns: repeat(auto-fit, minmax(min(15rem, 100%), 1fr)); }}
 figure {{ margin: 0; }} img {{ width: 100%; height: auto; display: block; }}
 figcaption {{ font-size: .9rem; padding-bottom: .25rem; }}
+.three {{ grid-template-columns: repeat(auto-fit, minmax(min(18rem, 100%), 1fr)); }}
+.verdict {{ border-left: .35rem solid #7fd962; padding: .1rem 0 .1rem 1rem; }}
+.verdict b {{ font-size: 1.15rem; }} .verdict h3 {{ margin: .75rem 0 0; }}
+.verdict ul {{ margin: .25rem 0; max-width: 46rem; padding-left: 1.2rem; }}
+.warning {{ border-color: #ffb454; }} .refused {{ border-color: #f07178; }}
+pre {{ padding: .75rem; background: #0006; }} pre code {{ white-space: pre-wrap; }}
+.words td, .words th {{ text-align: left; vertical-align: top; padding-left: 0; }}
 .wide {{ overflow-x: auto; }} table {{ border-collapse: collapse; margin: 1rem 0; }}
 td, th {{ padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #8884; }}
 th {{ font-weight: 500; opacity: .7; }}
@@ -44,16 +51,26 @@ def start(title: str) -> str:
     )
 
 
-def panel(caption: str, image: Image8, legend: Image8 | None = None) -> str:
-    """An image with its caption above and its legend below."""
+def panel(
+    caption: str, image: Image8, legend: Image8 | None = None, *, photo: bool = False
+) -> str:
+    """An image with its caption above and its legend below.
+
+    Args:
+        caption: text.
+        image: (H, W, 3) uint8.
+        legend: as wide as `drawing.WIDTH`.
+        photo: as JPEG, a fifth of the size.
+    """
     picture = resize_to_width(image)
     if legend is not None:
         picture = np.concatenate((picture, legend))
-    _, png = cv2.imencode('.png', np.ascontiguousarray(picture[..., ::-1]))
-    data = base64.b64encode(png.tobytes()).decode()
+    kind = 'jpeg' if photo else 'png'
+    _, encoded = cv2.imencode(f'.{kind}', np.ascontiguousarray(picture[..., ::-1]))
+    data = base64.b64encode(encoded.tobytes()).decode()
     return (
         f'<figure><figcaption>{html.escape(caption)}</figcaption>'
-        f'<img src="data:image/png;base64,{data}" alt="{html.escape(caption)}"></figure>'
+        f'<img src="data:image/{kind};base64,{data}" alt="{html.escape(caption)}"></figure>'
     )
 
 

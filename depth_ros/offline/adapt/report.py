@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page about adapted weights: verdict, checks, curves, and depth before and after."""
+
+from __future__ import annotations
+
+import html
+import math
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from depth_ros.checkpoints.adapted import GOOD, REFUSED, WARNING, Card
+from depth_ros.offline.adapt.verdict import SAME, judge
+from depth_ros.offline.evaluation import page
+from depth_ros.offline.evaluation.drawing import (
+    Depth,
+    Image8,
+    colour_range,
+    colourise,
+    depth_legend,
+    difference_image,
+    difference_legend,
+    enlarged,
+    error_image,
+    error_legend,
+)
+from depth_ros.offline.evaluation.results import number
+
+BEFORE, AFTER, MUTED = '#8a93a3', '#4cc2ff', '#ffb454'
+DASHES = ('solid', 'dash', 'dot')  #: of the curves of several runs
+SPARSE = 0.2  #: share of measured pixels below which they are drawn larger
+MARKS = {GOOD: '✓ good', WARNING: '! warning', REFUSED: '✗ refused'}
+EXPLAINED = (
+    ('photometric error', 'difference of two images of the same thing, 0 to 1: structure (SSIM) '
+     'and colour. A neighbouring image is moved to the view by depth and the recorded motion; '
+     'right depth makes both equal. A wrong focal length or shifted poses can lower it too'),
+    ('held out', 'views of the recording from which nothing was learnt'),
+    ('AbsRel', 'mean of |Z - truth| / truth in metres; 0.1 is 10 %'),
+    ('delta1', 'share of pixels with max(Z / truth, truth / Z) below 1.25'),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Photometric error over a run; all of one length.
+
+    Args:
+        steps: of learning.
+        training: error of the views that are learnt from; NaN where not known.
+        held_out: error of the views that are held out; NaN where not known.
+        name: of the run, where there are several.
+        kept: step whose weights were kept; None for the last.
+    """
+
+    steps: Sequence[int]
+    training: Sequence[float]
+    held_out: Sequence[float]
+    name: str = ''
+    kept: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Warp:
+    """A neighbouring image, moved to a view by two depths.
+
+    Args:
+        name: of the neighbour.
+        source: (H, W, 3) uint8, as it is.
+        before: (H, W, 3) uint8, moved by the depth before.
+        after: (H, W, 3) uint8, moved by the depth after.
+        error_before: (H, W) photometric error, 0..1; NaN where nothing is seen.
+        error_after: the same.
+    """
+
+    name: str
+    source: Image8
+    before: Image8
+    after: Image8
+    error_before: NDArray[np.float32]
+    error_after: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A view before and after.
+
+    Args:
+        name: of the image.
+        rgb: (H, W, 3) uint8.
+        z_before: (H, W) [m]; NaN invalid, +Inf sky.
+        z_after: the same.
+        truth: (H, W) [m], NaN where not measured; None if there is none.
+        warps: of its neighbours.
+        held_out: nothing was learnt from it.
+    """
+
+    name: str
+    rgb: Image8
+    z_before: Depth
+    z_after: Depth
+    truth: Depth | None = None
+    warps: Sequence[Warp] = ()
+    held_out: bool = False
+
+
+def write(
+    path: Path,
+    card: Card,
+    curves: Sequence[Curve],
+    pictures: Sequence[Shown],
+    *,
+    weights: Path | None = None,
+    command: str = '',
+) -> bool:
+    """Write the page.
+
+    Args:
+        path: of the file.
+        card: of the weights.
+        curves: a run each.
+        pictures: some views.
+        weights: file of the weights; None for that beside the page, of the same name.
+        command: that was typed.
+
+    Returns:
+        Whether it has curves, for which plotly must be installed.
+    """
+    try:
+        import plotly.graph_objects as go
+    except ImportError:
+        go = None
+    names = ', '.join(one.name for one in card.recordings)
+    weights = (weights or path.with_suffix('.safetensors')).absolute()
+    parts = [page.start(f'{card.preset}, adapted to {names}'), _verdict(card)]
+    parts += ['<h2>Use it</h2>', *_use(card, weights)]
+    parts += [*_scores(card), *_checks(card)]
+    if any(len(curve.steps) for curve in curves):
+        parts.append('<h2>Photometric error while learning</h2>')
+        if go is not None:
+            drawn = page.plot(_curves(go, curves), 'curves', '24rem', first=True, top_px=65)
+            parts.append(drawn)
+        else:
+            parts.append(
+                '<p><b>There are no curves</b>, as plotly is not installed: '
+                '<code>pip install plotly</code>, then run the command again.</p>'
+            )
+    if pictures:
+        parts += ['<h2>Depth before and after</h2>', _of_depth(pictures)]
+        parts += [panel for shown in pictures for panel in _depth(shown)]
+    if any(shown.warps for shown in pictures):
+        parts += ['<h2>Neighbouring images, moved by the depth</h2>', OF_WARPS]
+        parts += [panel for shown in pictures for panel in _warps(shown)]
+    parts += _about(card, weights, command)
+    parts += ['<h2>What the figures mean</h2>', _words(('', ''), EXPLAINED), '</body></html>']
+    path.write_text('\n'.join(parts))
+    return go is not None
+
+
+OF_WARPS = (
+    '<p>A neighbouring image, as it is and moved to the view by the depth before and after. The '
+    'better the depth, the more equal it is to the view; the error shows where it is not. Dark '
+    'grey is outside the neighbour.</p>'
+)
+
+
+def _verdict(card: Card) -> str:
+    found = judge(card)
+    lists = ''
+    for title, lines in (('Good for', found.good), ('Limits', found.limits)):
+        if lines:
+            items = ''.join(f'<li>{html.escape(line)}</li>' for line in lines)
+            lists += f'<h3>{title}</h3><ul>{items}</ul>'
+    return (
+        f'<div class="verdict {found.level}"><b>{html.escape(found.title)}.</b> '
+        f'{html.escape(_capital(str(card)))}.{lists}</div>'
+    )
+
+
+def _use(card: Card, weights: Path) -> Iterator[str]:
+    if judge(card).level == REFUSED:
+        yield f'<p>Keep {html.escape(card.start.name)}. To look at the adapted weights all the '
+        yield 'same:</p>'
+    yield f'<pre><code>{html.escape(start_command(card, weights))}</code></pre>'
+    yield (
+        '<p>with the topic of your camera. The log and <code>/diagnostics</code> then name what '
+        'the weights were adapted to.</p>'
+    )
+
+
+def start_command(card: Card, weights: Path) -> str:
+    """The line that starts the node with adapted weights."""
+    image = 'image:=/camera/image_raw'
+    chosen = [f'model:={card.preset}', f'weights:={weights.absolute()}']
+    if not card.parameters:
+        return shlex.join(['ros2', 'launch', 'depth_ros', 'depth.launch.py', image, *chosen])
+    # the launch file has no arguments for these
+    chosen += [f'{name}:={value}' for name, value in card.parameters.items()]
+    topics = ['-r', image, '-r', 'camera_info:=/camera/camera_info']
+    values = [word for value in chosen for word in ('-p', value)]
+    return shlex.join(['ros2', 'run', 'depth_ros', 'depth_node', '--ros-args', *topics, *values])
+
+
+def _scores(card: Card) -> Iterator[str]:
+    if not card.scores:
+        return
+    rows = []
+    for scores in card.scores:
+        before, after = scores.before, scores.after
+        change = after.abs_rel - before.abs_rel
+        word = 'about the same' if abs(change) <= SAME else 'better' if change < 0 else 'worse'
+        rows.append(
+            (
+                scores.name,
+                scores.images or '',
+                *(number(n) for n in (before.abs_rel, after.abs_rel)),
+                *(number(n) for n in (before.delta1, after.delta1)),
+                '' if math.isnan(change) else word,
+            )
+        )
+    head = ('', 'images', 'AbsRel before', 'after', 'delta1 before', 'after', '')
+    yield '<h2>Measured depth, in metres</h2><div class="wide">'
+    yield page.table(head, rows)
+    yield '</div>'
+
+
+def _checks(card: Card) -> Iterator[str]:
+    if card.checks:
+        rows = [(c.name, MARKS[c.verdict], c.found, c.remedy) for c in card.checks]
+        yield '<h2>Checks of the recording</h2>'
+        yield _words(('', '', 'found', 'what to do'), rows)
+
+
+def _curves(go: Any, curves: Sequence[Curve]) -> Any:
+    figure = go.Figure()
+    for k, curve in enumerate(curves):
+        name = f'{curve.name}: ' if curve.name else ''
+        for values, what, colour in (
+            (curve.training, 'learnt from', BEFORE), (curve.held_out, 'held out', AFTER),
+        ):  # fmt: skip
+            known = [(s, round(v, 5)) for s, v in zip(curve.steps, values, strict=True) if v == v]
+            if known:
+                x, y = zip(*known, strict=True)
+                mode = 'lines' if what == 'learnt from' else 'lines+markers'
+                line = {'color': colour, 'dash': DASHES[k % len(DASHES)]}
+                figure.add_scatter(x=x, y=y, name=name + what, mode=mode, line=line)
+        if curve.kept is not None:
+            figure.add_vline(
+                x=curve.kept,
+                line={'color': MUTED, 'dash': 'dot', 'width': 1},
+                annotation={'text': f'{name}weights that were kept'},
+            )
+    grid = {'gridcolor': page.GRID, 'zerolinecolor': page.GRID, 'automargin': True}
+    figure.update_xaxes(title={'text': 'step'}, **grid)
+    figure.update_yaxes(title={'text': 'photometric error'}, **grid)
+    figure.update_layout(
+        showlegend=True, legend={'orientation': 'h', 'yanchor': 'bottom', 'y': 1.04}
+    )
+    return figure
+
+
+def _of_depth(pictures: Sequence[Shown]) -> str:
+    errors = (
+        ' Errors are relative to measured depth: white is right; dark grey has no truth.'
+        if any(shown.truth is not None for shown in pictures)
+        else ' There is no measured depth to compare with.'
+    )
+    return (
+        '<p>Depth is coloured by the logarithm, the same for one view; light grey is sky, black '
+        f'has no depth.{errors}</p>'
+    )
+
+
+def _depth(shown: Shown) -> Iterator[str]:
+    depths = [shown.z_before, shown.z_after]
+    truth = shown.truth
+    near, far = colour_range(truth if truth is not None else np.concatenate(depths))
+    legend = depth_legend(near, far)
+    yield f'<h3>{html.escape(_title(shown))}</h3><div class="panels three">'
+    yield page.panel('image', shown.rgb, photo=True)
+    for when, z in zip(('before', 'after'), depths, strict=True):
+        yield page.panel(f'depth {when}', colourise(z, near, far), legend)
+    if truth is not None:
+        there = np.isfinite(truth)
+        radius = 2 if there.mean() < SPARSE else 0
+        yield page.panel('measured', enlarged(colourise(truth, near, far), there, radius), legend)
+        for when, z in zip(('before', 'after'), depths, strict=True):
+            wrong = enlarged(error_image(z, truth), there, radius)
+            yield page.panel(
+                f'error {when}: AbsRel {abs_rel(z, truth):.3f}', wrong, error_legend()
+            )
+    yield '</div>'
+
+
+def abs_rel(z: Depth, truth: Depth) -> float:
+    """Mean of |z - truth| / truth where both are known; NaN if nowhere."""
+    valid = np.isfinite(z) & np.isfinite(truth) & (truth > 0)
+    return float(np.abs(z[valid] / truth[valid] - 1).mean()) if valid.any() else math.nan
+
+
+def _warps(shown: Shown) -> Iterator[str]:
+    for warp in shown.warps:
+        errors = warp.error_before, warp.error_after
+        known = np.concatenate([error[np.isfinite(error)] for error in errors])
+        most = max(0.05, float(np.percentile(known, 98))) if known.size else 1.0
+        yield f'<h3>{html.escape(_title(shown))}, from {html.escape(warp.name)}</h3>'
+        yield '<div class="panels three">'
+        yield page.panel('the view', shown.rgb, photo=True)
+        for when, moved, error in (
+            ('before', warp.before, errors[0]), ('after', warp.after, errors[1]),
+        ):  # fmt: skip
+            if when == 'after':
+                yield page.panel(f'{warp.name} as it is', warp.source, photo=True)
+            yield page.panel(f'moved by depth {when}', moved, photo=True)
+            mean = float(np.mean(error[np.isfinite(error)])) if np.isfinite(error).any() else 1.0
+            drawn = difference_image(error, most)
+            yield page.panel(f'error {when}: {mean:.3f}', drawn, difference_legend(most))
+        yield '</div>'
+
+
+def _title(shown: Shown) -> str:
+    return f'{shown.name}, held out' if shown.held_out else shown.name
+
+
+def _about(card: Card, weights: Path, command: str) -> Iterator[str]:
+    learnt = card.learnt
+    corrections = [
+        f'{value:.2g} {unit}'
+        for value, unit in ((learnt.turn_rms_deg, 'degrees'), (100 * learnt.shift_rms_m, 'cm'))
+        if not math.isnan(value)
+    ]
+    rows = [
+        ('weights', str(weights)),
+        ('from', card.start.name),
+        ('sha256 of these', card.start.sha256),
+        ('licence', card.licence + ('; it restricts use' if card.restricted else '')),
+        ('date', f'{card.date}, depth_ros {card.depth_ros}'),
+        ('steps', f'{learnt.steps}{", stopped early" if learnt.stopped_early else ""}'),
+        ('time', f'{learnt.seconds:.0f} s' if not math.isnan(learnt.seconds) else ''),
+        ('device', learnt.device),
+        ('mix', f'{100 * learnt.mix:.0f} % adapted, the rest {card.start.name}'),
+        ('poses corrected by', ' and '.join(corrections) + ' (rms)' if corrections else ''),
+    ]  # fmt: skip
+    yield '<h2>How it was made</h2>'
+    if command:
+        yield f'<p><code>{html.escape(command)}</code></p>'
+    yield _words(('', ''), [row for row in rows if row[1]])
+    head = ('recording', 'images', 's', 'm', 'poses', 'camera')
+    yield _words(
+        head,
+        [
+            (r.name, r.images, number(r.duration_s, 1), number(r.path_m, 2), r.poses, r.camera)
+            for r in card.recordings
+        ],
+    )
+
+
+def _words(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table of sentences, aligned to the left."""
+    return f'<div class="wide words">{page.table(head, rows)}</div>'
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What adapted weights are good for and what not, in sentences that follow from their card."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from depth_ros.checkpoints.adapted import GOOD, REFUSED, WARNING, Card, Scores
+
+RECORDING = 'recording'  #: name of the scores of the images that were learnt from, or held out
+COVERED = 0.7  #: share of other views, from which on the result is expected to hold for them
+SAME = 0.01  #: difference of AbsRel that is taken for none
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A conclusion.
+
+    Args:
+        level: one of `adapted.VERDICTS`.
+        title: in a few words.
+        good: sentences: what the weights are good for, with the numbers.
+        limits: sentences: what they are not good for, and the remedies.
+    """
+
+    level: str
+    title: str
+    good: tuple[str, ...]
+    limits: tuple[str, ...]
+
+
+def judge(card: Card) -> Verdict:
+    """Draw the conclusion of a card."""
+    own = [s for s in card.scores if s.name == RECORDING]
+    others = [s for s in card.scores if s.name != RECORDING]
+    faults = [check for check in card.checks if check.verdict != GOOD]
+    refused = [check.name for check in faults if check.verdict == REFUSED]
+    forgotten = any(_change(s) > SAME for s in others)
+    unseen = any(c.share < COVERED for c in card.coverage)
+    photometric = card.photometric_after - card.photometric_before  # NaN if not known
+    places = ', '.join(one.name for one in card.recordings)
+    measured = bool(own) or not math.isnan(photometric)
+    if refused:
+        words = f'the checks refuse {places} ({", ".join(refused)})'
+        return Verdict(REFUSED, f'Do not use these weights: {words}', (), tuple(_limits(card)))
+    if any(_change(s) > SAME for s in own) or (not own and photometric >= 0):
+        title = f'Do not use these weights: no better than before in {places}'
+        return Verdict(REFUSED, title, (), tuple(_limits(card)))
+    if own and all(abs(_change(s)) <= SAME for s in own):
+        title = f'About as good as before in {places}'
+    elif own:
+        title = f'Better in {places}'
+    else:  # images alone cannot prove metres
+        title = f'Likely better in {places}' if measured else f'Not measured in {places}'
+    title += ', worse elsewhere' if forgotten else ''
+    level = WARNING if faults or unseen or forgotten or not measured else GOOD
+    return Verdict(level, title, tuple(_good(card)), tuple(_limits(card)))
+
+
+def _change(scores: Scores) -> float:
+    """Of AbsRel; positive is worse."""
+    return scores.after.abs_rel - scores.before.abs_rel
+
+
+def _good(card: Card) -> Iterator[str]:
+    for scores in card.scores:
+        before, after = scores.before, scores.after
+        if not _change(scores) <= SAME:
+            continue
+        if scores.name != RECORDING:
+            how = 'better than before' if _change(scores) < -SAME else 'as good as before'
+            yield f'{_capital(scores.name)}: {how} ({_numbers(scores)}).'
+            continue
+        images = f'{scores.images} images with measured depth, ' if scores.images else ''
+        which = 'whose views were learnt from' if scores.learnt_from else 'held out of learning'
+        yield (
+            f'The recording: depth is off by {_percent(after.abs_rel)} in the mean, before by '
+            f'{_percent(before.abs_rel)}; {_percent(after.delta1)} of the pixels are within '
+            f'25 %, before {_percent(before.delta1)} ({images}{which}).'
+        )
+    if card.photometric_after < card.photometric_before:
+        fall = _percent(1 - card.photometric_after / card.photometric_before)
+        yield (
+            f'Views held out of learning are predicted from their neighbours with {fall} less '
+            f'photometric error ({_photometric(card)}).'
+        )
+    for coverage in card.coverage:
+        if coverage.share >= COVERED:
+            share = _percent(coverage.share)
+            yield f'{_capital(coverage.name)}: {share} of it is in what was learnt.'
+
+
+def _limits(card: Card) -> Iterator[str]:
+    for check in card.checks:
+        if check.verdict != GOOD:
+            said = f'{_capital(check.name)}: {check.found.rstrip(".")}.'
+            yield f'{said} {_capital(check.remedy.rstrip("."))}.' if check.remedy else said
+    is_lower = card.photometric_after < card.photometric_before
+    if card.verdict == REFUSED and is_lower:
+        yield (
+            f'The photometric error fell all the same ({_photometric(card)}): it does not show '
+            'such faults.'
+        )
+    for coverage in card.coverage:
+        if coverage.share < COVERED:
+            yield (
+                f'{_capital(coverage.name)}: only {_percent(coverage.share)} of it is in what was '
+                'learnt. Do not expect better depth there. Record these views too, and adapt '
+                'again.'
+            )
+    for scores in card.scores:
+        if _change(scores) > SAME:
+            remedy = f'Use {card.start.name} there, or adapt again with a smaller --mix'
+            if scores.name == RECORDING:
+                remedy = f'Keep {card.start.name}'
+            yield f'{_capital(scores.name)}: worse than before ({_numbers(scores)}). {remedy}.'
+    if card.photometric_after >= card.photometric_before:
+        yield f'The photometric error of views held out did not fall ({_photometric(card)}).'
+    if not any(s.name == RECORDING for s in card.scores):
+        yield (
+            'The recording has no measured depth, so its metres were not compared with any. '
+            'A lower photometric error does not prove them: measure one distance, and compare.'
+        )
+    yield 'Other cameras and places than those of the recording were not learnt.'
+    if card.restricted:
+        yield f'The licence restricts use, as that of {card.start.name}: {card.licence}.'
+
+
+def _numbers(scores: Scores) -> str:
+    return f'AbsRel {scores.before.abs_rel:.3f} before, {scores.after.abs_rel:.3f} after'
+
+
+def _photometric(card: Card) -> str:
+    return f'{card.photometric_before:.3f} before, {card.photometric_after:.3f} after'
+
+
+def _percent(share: float) -> str:
+    return f'{100 * share:.0f} %'
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
