@@ -6,6 +6,8 @@ import json
 import math
 import struct
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -196,6 +198,15 @@ def test_a_pipeline_names_what_its_weights_were_adapted_to(adapted, caplog):
     assert 'synthetic images only' not in caplog.text, 'that is true of the packaged weights'
     _, choices = build(Settings(model='nano', device='cpu'))
     assert choices.adapted == '' and 'adapted' not in str(choices)
+
+
+def test_commands_name_what_their_weights_were_adapted_to(adapted, tmp_path, capsys):
+    image = tmp_path / 'a.png'
+    cv2.imwrite(str(image), np.full((48, 64, 3), 90, np.uint8))
+    arguments = [str(image), '--fx', '60', '--model', 'nano', '--weights', str(adapted)]
+    assert main(['run', *arguments, '--output', str(tmp_path / 'b')]) == 0
+    printed = capsys.readouterr().out
+    assert ', adapted on 2026-11-27 to kitchen (40 images), from nano (packaged), lic' in printed
 
 
 def test_another_preset_refuses_adapted_weights(adapted):
