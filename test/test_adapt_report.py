@@ -186,7 +186,7 @@ def test_the_page_is_one_file_with_all_of_it(tmp_path, pictures):
     curve = Curve([0, 10, 20], [0.3, 0.2, 0.15], [0.31, math.nan, 0.18], kept=10)
     restricted = changed(scores=(OWN, KEPT, FORGOTTEN))
     assert report.write(path, restricted, [curve], pictures, command='depth-ros adapt <bag>')
-    text = path.read_text()
+    text = path.read_text(encoding='utf-8')
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="(?!data:)', text)
     assert 'class="verdict warning"' in text and '<chen' not in text
     for words in (
@@ -212,12 +212,12 @@ def test_the_page_is_one_file_with_all_of_it(tmp_path, pictures):
 
 def test_depth_of_a_view_has_the_same_colours_before_and_after(tmp_path, pictures):
     report.write(tmp_path / 'a.html', CARD, [], pictures[1:])
-    drawn = images((tmp_path / 'a.html').read_text())
+    drawn = images((tmp_path / 'a.html').read_text(encoding='utf-8'))
     assert np.array_equal(drawn['depth before'], drawn['depth after'])
     assert 'measured' not in drawn and not [name for name in drawn if name.startswith('error')]
     shown = dataclasses.replace(pictures[1], z_after=2 * pictures[1].z_after)
     report.write(tmp_path / 'b.html', CARD, [], [shown])
-    drawn = images((tmp_path / 'b.html').read_text())
+    drawn = images((tmp_path / 'b.html').read_text(encoding='utf-8'))
     rows, columns = slice(60, 350), slice(0, 470)
     red = [drawn[f'depth {when}'][rows, columns, 0].mean() for when in ('before', 'after')]
     assert red[0] > 1.2 * red[1], 'what is farther is less red'
@@ -227,7 +227,7 @@ def test_a_run_that_was_stopped_at_once_has_a_page(tmp_path, pictures):
     empty = changed(checks=(), scores=(), coverage=(), learnt=Learnt(0, stopped_early=True))
     path = tmp_path / 'a.html'
     report.write(path, empty, [Curve([], [], [])], [])
-    text = path.read_text()
+    text = path.read_text(encoding='utf-8')
     assert '0, stopped early' in text and 'Photometric error while learning' not in text
 
 
@@ -235,7 +235,7 @@ def test_without_plotly_the_page_says_how_to_get_the_curves(tmp_path, monkeypatc
     monkeypatch.setitem(sys.modules, 'plotly.graph_objects', None)
     path = tmp_path / 'a.html'
     assert not report.write(path, CARD, [Curve([0], [0.3], [0.3])], pictures)
-    assert 'pip install plotly' in path.read_text()
+    assert 'pip install plotly' in path.read_text(encoding='utf-8')
 
 
 def test_differences_are_dark_where_there_are_none():

@@ -157,7 +157,7 @@ def write(
         parts += [panel for shown in pictures for panel in _warps(shown)]
     parts += _about(card, weights, command)
     parts += ['<h2>What the figures mean</h2>', _words(('', ''), EXPLAINED), '</body></html>']
-    path.write_text('\n'.join(parts))
+    path.write_text('\n'.join(parts), encoding='utf-8')
     return go is not None
 
 
