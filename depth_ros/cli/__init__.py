@@ -9,8 +9,8 @@ import os
 import sys
 
 from depth_ros import __version__
+from depth_ros.cli import adapt, calibrate, evaluate, export, info, run, table, view
 from depth_ros.cli import arguments as options
-from depth_ros.cli import calibrate, evaluate, export, info, run, table, view
 from depth_ros.core.errors import DepthRosError
 
 
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='depth-ros', description='Metric depth from one camera.')
     parser.add_argument('--version', action='version', version=f'depth-ros {__version__}')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    for command in (table, info, run, export, evaluate, calibrate, view):
+    for command in (table, info, run, export, evaluate, calibrate, adapt, view):
         command.add_command(commands)
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s', stream=sys.stderr)

@@ -14,10 +14,11 @@ class Progress:
 
     Args:
         total: number of images; 0 if it is not known.
+        what: they are, if not images.
     """
 
-    def __init__(self, total: int) -> None:
-        self.total = total
+    def __init__(self, total: int, what: str = 'images') -> None:
+        self.total, self.what = total, what
         self.done = self.skipped = 0
         self._start_s = self._shown_s = time.monotonic()
         self._is_terminal = sys.stderr.isatty()
@@ -44,11 +45,11 @@ class Progress:
             print('\x1b[K', end='', file=sys.stderr, flush=True)
 
     def __str__(self) -> str:
-        """Images of all, rate, and time left."""
+        """Number done of all, rate, and time left."""
         rate = self.done / max(1e-9, time.monotonic() - self._start_s)
         left = max(0, self.total - self.skipped - self.done)
         of_all = f' of {self.total}' if self.total else ''
-        text = f'{self.skipped + self.done}{of_all} images, {rate:.3g}/s'
+        text = f'{self.skipped + self.done}{of_all} {self.what}, {rate:.3g}/s'
         return f'{text}, {_time(left / rate)} left' if rate > 0 and left else text
 
 

@@ -27,7 +27,9 @@ from depth_ros.offline.adapt.student import Student
 from depth_ros.offline.adapt.views import View
 from depth_ros.offline.adapt.warp import rays, warp
 
-#: factors on the depth of the network that are compared
+START_M = 2.5  #: typical distance with which a network without metres begins
+NEAREST_M, FARTHEST_M = 0.4, 40.0  #: typical distances that are tried for such a network
+#: factors on the depth of a network with metres that are compared
 DEPTH_FACTORS = tuple(np.exp(np.linspace(math.log(0.4), math.log(2.5), 11)).tolist())
 PAIRS = 1  #: partners of each view that are compared
 MOST_VIEWS = 60  #: that are compared, evenly spread
@@ -65,38 +67,50 @@ class LensFit:
 
     Args:
         focal: factor on the stated focal length.
-        radial_px: by which the corner of the image is displaced, in pixels of the image.
+        radial: by which the corner of the image is displaced outwards, over its width.
     """
 
     focal: float
-    radial_px: float
+    radial: float
 
 
 def log_depths(images: Images, student: Student) -> Tensor:
     """Of all views at the size at which images are compared, (N, H, W)."""
     found = []
     with torch.inference_mode():
-        for rgb in images.rgb.split(8):
+        for rgb in torch.split(images.rgb, 8):
             log_z = student.log_depth(shrunk(rgb, images.input.size), images.input)
             found.append(enlarged(log_z, images.camera.size))
     return torch.cat(found)
 
 
 @torch.inference_mode()
-def fit(images: Images, log_z: Tensor, partners: Mapping[int, Sequence[int]]) -> Fit:
+def fit(
+    images: Images,
+    log_z: Tensor,
+    partners: Mapping[int, Sequence[int]],
+    factors: Sequence[float] = DEPTH_FACTORS,
+) -> Fit:
     """Scan the factor on depth.
 
     Args:
         images: the views.
         log_z: of `log_depths`.
         partners: of `views.partners`.
+        factors: that are compared, in equal ratios.
     """
     first, second = _pairs(partners)
-    errors = [error_of(images, log_z + math.log(f), first, second) for f in DEPTH_FACTORS]
-    factor = _minimum(DEPTH_FACTORS, errors)
+    errors = [error_of(images, log_z + math.log(f), first, second) for f in factors]
+    factor = _minimum(factors, errors)
     moved = error_of(images, log_z + math.log(factor), first, second)
     still = photometric(images.rgb[first], images.rgb[second]).mean()
     return Fit(factor, min(moved, *errors), float(still))
+
+
+def factors_between(log_z: Tensor) -> tuple[float, ...]:
+    """Factors that make the median of depth `NEAREST_M` to `FARTHEST_M`."""
+    median = float(log_z.median().exp())
+    return tuple((np.geomspace(NEAREST_M, FARTHEST_M, 24) / median).tolist())
 
 
 @torch.inference_mode()
@@ -142,7 +156,7 @@ def find_lens(
         student.network.load_state_dict(kept)
     camera = images.camera
     corner = math.hypot(camera.width / 2 / camera.fx, camera.height / 2 / camera.fy)
-    radial = float(learner.radial.detach()) * corner**3 * camera.fx
+    radial = float(learner.radial.detach()) * corner**3 * camera.fx / camera.width
     return LensFit(float(learner.log_focal.detach().exp()), radial)
 
 
@@ -216,8 +230,13 @@ def _detail(grey: Tensor) -> Tensor:
 
 def turns_deg(views: Sequence[View]) -> list[float]:
     """Angles from image to image [deg]."""
-    poses = [view.T_world_camera for view in views]
-    return [angle_deg(a[:3, :3].T @ b[:3, :3]) for a, b in pairwise(poses)]
+    return [
+        angle_deg(a.T_world_camera[:3, :3].T @ b.T_world_camera[:3, :3])
+        for a, b in pairwise(views)
+        if a.T_world_camera is not None
+        and b.T_world_camera is not None
+        and a.recording == b.recording
+    ]
 
 
 def _pairs(partners: Mapping[int, Sequence[int]]) -> tuple[list[int], list[int]]:

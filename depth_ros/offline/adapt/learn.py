@@ -11,20 +11,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from depth_ros.offline.adapt.losses import combined, photometric, roughness
 from depth_ros.offline.adapt.scene import Images, enlarged, shrunk
-from depth_ros.offline.adapt.student import Student
+from depth_ros.offline.adapt.student import Motion, Student
 from depth_ros.offline.adapt.warp import Lens, rays, rotation, turned, warp
 
 WARM_UP = 20  #: steps in which the rates grow
 TYPICAL_RAD, TYPICAL_M = 0.02, 0.02  #: errors of poses that cost as much as `POSE_COST`
 POSE_COST = 1e-3
 POSE_RATE = 5e-4
-LENS_RATE = 1e-2
+LENS_RATE = 2e-2
 DECAY = 1e-4  #: of weights
 
 
@@ -63,6 +64,7 @@ class Learner:
         partners: number of a view that is learnt from -> views that are moved into it.
         student: the network, which is changed.
         options: how.
+        motion: learns the motion where there are no poses; None where there are.
         finds_lens: focal length, distortion and a factor on all depth learn, too.
 
     Attributes:
@@ -80,10 +82,11 @@ class Learner:
         student: Student,
         options: Options,
         *,
+        motion: Motion | None = None,
         finds_lens: bool = False,
     ) -> None:
         self.images, self.partners, self.student = images, partners, student
-        self.options = options
+        self.options, self.motion = options, motion
         self.finds_lens = finds_lens
         self.step = 0
         self.errors: list[float] = []
@@ -94,13 +97,15 @@ class Learner:
             for _ in range(3)
         )
         learns = [p for p in student.network.parameters() if p.requires_grad]
-        groups = [{'params': learns, 'lr': options.rate}]
-        if options.corrects_poses:
+        if motion is not None:
+            learns += list(motion.network.parameters())
+        groups: list[dict[str, Any]] = [{'params': learns, 'lr': options.rate}]
+        if options.corrects_poses and motion is None:
             groups.append({'params': [self.corrections], 'lr': POSE_RATE})
         if finds_lens:
             lens = [self.log_focal, self.radial, self.log_depth]
             groups.append({'params': lens, 'lr': LENS_RATE})
-        self._rates = [float(group['lr']) for group in groups]  # type: ignore[arg-type]
+        self._rates = [float(group['lr']) for group in groups]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=DECAY)
         self._random = torch.Generator().manual_seed(options.seed)
 
@@ -113,7 +118,7 @@ class Learner:
                 group['lr'] = rate * highest
             self.optimizer.zero_grad()
             loss, error = self._loss(*self._chosen())
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             self.errors.append(float(error))
             self.step += 1
@@ -142,10 +147,13 @@ class Learner:
         log_z = self.student.log_depth(small, images.input)
         z = (enlarged(log_z, images.camera.size) + self.log_depth).exp().flatten(1)
         points = turn @ (rays(images.camera, lens).to(device) * z[:, None])
-        poses = self.poses()
+        poses = self.poses() if self.motion is None else None
         errors, seen, still = [], [], []
         for chosen in sources:
-            T = torch.linalg.inv(poses[chosen]) @ poses[targets]
+            if poses is None:
+                T = self._motions(targets, chosen)
+            else:
+                T = torch.linalg.inv(poses[chosen]) @ poses[targets]
             moved = warp(images.rgb[chosen], images.camera, points, T, images.camera.size, lens)
             errors.append(photometric(moved.rgb, view.rgb))
             seen.append(moved.seen & view.seen)
@@ -160,6 +168,41 @@ class Learner:
         cost = cost + (self.corrections[:, 3:] / TYPICAL_M).square().mean()
         rough = roughness(log_z, small)
         return error + POSE_COST * cost + options.smoothness * rough, error.detach()
+
+    def _motions(self, targets: list[int], sources: list[int]) -> Tensor:
+        """T_source_target by the network of motion, which takes images in order of time."""
+        assert self.motion is not None  # of `_loss`
+        pairs = list(zip(targets, sources, strict=True))
+        size = self.images.input.size
+        earlier = shrunk(self.images.rgb[[min(pair) for pair in pairs]], size)
+        later = shrunk(self.images.rgb[[max(pair) for pair in pairs]], size)
+        T = self.motion.motion(earlier, later)
+        forward = torch.tensor([t < s for t, s in pairs], device=T.device)
+        return torch.where(forward[:, None, None], T, torch.linalg.inv(T))
+
+    def state(self) -> dict[str, Any]:
+        """All that is needed to go on, for `restore`."""
+        return {
+            'step': self.step,
+            'network': self.student.network.state_dict(),
+            'motion': None if self.motion is None else self.motion.network.state_dict(),
+            'corrections': self.corrections.detach(),
+            'optimizer': self.optimizer.state_dict(),
+            'random': self._random.get_state(),
+            'errors': list(self.errors),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a `state` of the same images, partners, network and options."""
+        self.step = state['step']
+        self.student.network.load_state_dict(state['network'])
+        if self.motion is not None:
+            self.motion.network.load_state_dict(state['motion'])
+        with torch.no_grad():
+            self.corrections.copy_(state['corrections'])
+        self.optimizer.load_state_dict(state['optimizer'])
+        self._random.set_state(state['random'].cpu())
+        self.errors = list(state['errors'])
 
     def poses(self) -> Tensor:
         """Corrected poses, (N, 4, 4) [m]."""

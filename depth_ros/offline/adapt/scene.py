@@ -45,9 +45,7 @@ class Images:
         return len(self.rgb)
 
     @classmethod
-    def of(
-        cls, views: Sequence[View], student: Student, device: torch.device
-    ) -> Images:
+    def of(cls, views: Sequence[View], student: Student, device: torch.device) -> Images:
         """Resize the views.
 
         Raises:
