@@ -154,6 +154,26 @@ def test_a_car_of_kitti_raw_drives_along_its_optical_axis(tmp_path):
     assert (view.camera.fx, view.camera.cx) == (50, 31.5)
 
 
+def test_damaged_files_of_kitti_are_named_or_counted(tmp_path):
+    drive = write_drive(tmp_path)
+    (drive / 'oxts' / 'data' / '0000000003.txt').write_text('95 8 112 0 0 0 0')
+    (drive / 'oxts' / 'data' / '0000000004.txt').write_text('nan 8 112 0 0 0 0')
+    stamps = (drive / 'oxts' / 'timestamps.txt').read_text().splitlines()
+    stamps[5] = '2011-09-26 13:\x00'
+    (drive / 'oxts' / 'timestamps.txt').write_text('\n'.join(stamps))
+    recording = open_recording(drive)
+    assert recording.skipped == {'a pose is no rotation and position': 3}
+    assert recording.pose(4) is not None, 'between those of images 2 and 6'
+    (drive.parent / 'calib_velo_to_cam.txt').write_text('R: 2 0 0 0 1 0 0 0 1\nT: 0 0 0\n')
+    with pytest.raises(ImageError, match=r'velo_to_cam\.txt: R and T are no rotation'):
+        open_recording(drive)
+    sequence = made.kitti_odometry(tmp_path / 'odometry')
+    for times in ('0 0.1 nan 0.3 0.4 0.5', '0 0.1', '0 0.1 1e300 0.3 0.4 0.5'):
+        (sequence / 'times.txt').write_text(times.replace(' ', '\n'))
+        with pytest.raises(ImageError, match=r'times\.txt must have the time of each image, 6'):
+            open_recording(sequence)
+
+
 # bags ------------------------------------------------------------------------------------------
 
 

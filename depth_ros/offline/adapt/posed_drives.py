@@ -30,7 +30,9 @@ from depth_ros.offline.adapt.posed_folders import (
 )
 from depth_ros.pipeline.two_views.poses import Pose4x4, Track, pose_from_quaternion
 
+LATEST_S = 1e10  #: year 2286
 EARTH_M = 6378137.0  #: radius at the equator
+MOST_NORTH_DEG = 85.0  #: of a Mercator projection
 #: cameras of KITTI in the order in which they are looked for: colour first
 CAMERAS = ('2', '3', '0', '1')
 
@@ -53,11 +55,11 @@ def kitti_odometry(path: Path, name: str, options: Options) -> Source | None:
     if not images:
         raise ImageError(f'{path / f"image_{which}"} has no images')
     camera, T_cam0_camera = _projection(path / 'calib.txt', f'P{which}', images[0])
-    times = numbers_of(path / 'times.txt')
+    by_number = {_number(image, k): image for k, image in enumerate(images)}
+    times = _times(path / 'times.txt', max(by_number) + 1)
     rows = _rows(path, (path / 'poses.txt', path.parent.parent / 'poses' / f'{path.name}.txt'))
     skipped: Counter[str] = Counter()
     track, by_image = Track(), {}
-    by_number = {_number(image, k): image for k, image in enumerate(images)}
     for k, row in enumerate(rows):
         if (T := rigid(row, 12)) is None:
             skipped[NOT_RIGID] += 1
@@ -65,16 +67,29 @@ def kitti_odometry(path: Path, name: str, options: Options) -> Source | None:
             skipped[NO_IMAGE] += 1
         else:
             by_image[shot_name(name, by_number[k])] = T @ T_cam0_camera
-            if len(times) > k:
+            if times:
                 track.add(round(times[k] * 1e9), T @ T_cam0_camera)
-    timed = len(times) > max(by_number)
-    files = [(p, round(times[k] * 1e9) if timed else 0) for k, p in sorted(by_number.items())]
-    poses: Poses | None = PosesByTime(track) if timed else PosesByImage(by_image)
+    files = [(p, round(times[k] * 1e9) if times else 0) for k, p in sorted(by_number.items())]
+    poses: Poses | None = PosesByTime(track) if times else PosesByImage(by_image)
     lacks = f'there is no poses.txt with 12 numbers a line, nor ../../poses/{path.name}.txt'
     return source_of(
         path, name, 'KITTI odometry', files, camera, poses if by_image else None, lacks, skipped,
         options,
     )  # fmt: skip
+
+
+def _times(file: Path, count: int) -> list[float]:
+    """Seconds of each image; none without the file.
+
+    Raises:
+        ImageError: the file does not have them.
+    """
+    if not file.is_file():
+        return []
+    times = numbers_of(file)
+    if len(times) < count or not np.isfinite(times).all() or max(times) > LATEST_S:
+        raise ImageError(f'{file} must have the time of each image, {count} lines of seconds')
+    return times
 
 
 def _number(image: Path, k: int) -> int:
@@ -152,6 +167,8 @@ def kitti_raw(path: Path, name: str, options: Options) -> Source | None:
     camera, T_cam0_camera = _projection(cam_to_cam, f'P_rect_0{which}', images[0])
     T_rect_cam0 = np.eye(4)
     T_rect_cam0[:3, :3] = _shaped(cam_to_cam, 'R_rect_00', (3, 3))
+    if rigid(list(T_rect_cam0.ravel()), 16) is None:
+        raise ImageError(f'{cam_to_cam}: R_rect_00 is no rotation')
     T_cam0_imu = (
         T_rect_cam0
         @ _rigid_file(calibration / 'calib_velo_to_cam.txt')
@@ -163,7 +180,8 @@ def kitti_raw(path: Path, name: str, options: Options) -> Source | None:
     scale = None
     for k, file in enumerate(oxts):
         row, number = numbers_of(file), _number(file, k)
-        if len(row) < 6 or not np.isfinite(row[:6]).all() or number not in pose_ns:
+        is_place = len(row) >= 6 and np.isfinite(row[:6]).all() and abs(row[0]) < MOST_NORTH_DEG
+        if not is_place or number not in pose_ns:
             skipped[NOT_RIGID] += 1
             continue
         scale = math.cos(math.radians(row[0])) if scale is None else scale
@@ -210,9 +228,14 @@ def _shaped(file: Path, key: str, shape: tuple[int, int]) -> NDArray[np.float64]
 
 
 def _rigid_file(file: Path) -> Pose4x4:
-    T = np.eye(4)
-    T[:3, :3] = _shaped(file, 'R', (3, 3))
-    T[:3, 3] = _shaped(file, 'T', (3, 1))[:, 0]
+    """R and T of a calibration file.
+
+    Raises:
+        ImageError: the file does not have them.
+    """
+    R, t = _shaped(file, 'R', (3, 3)), _shaped(file, 'T', (3, 1))
+    if (T := rigid(list(np.hstack((R, t)).ravel()), 12)) is None:
+        raise ImageError(f'{file}: R and T are no rotation and position')
     return T
 
 
@@ -220,7 +243,7 @@ def _timestamps(folder: Path) -> dict[int, int]:
     """Number of a frame -> time [ns], of timestamps.txt; empty without it."""
     found: dict[int, int] = {}
     try:
-        lines = (folder / 'timestamps.txt').read_text().splitlines()
+        lines = (folder / 'timestamps.txt').read_text(errors='replace').splitlines()
     except OSError:
         return found
     for k, line in enumerate(lines):

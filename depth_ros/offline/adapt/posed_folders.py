@@ -44,6 +44,7 @@ TRAJECTORIES = (
 )  # fmt: skip
 NOT_RIGID = 'a pose is no rotation and position'
 NO_IMAGE = 'a pose has no image'
+FARTHEST_M = 1e9  #: of a position from the origin; the Earth has a radius of 6.4e6
 MOST_SKEW = 0.02  #: of R R^T - 1 of a pose with few digits
 
 
@@ -149,7 +150,7 @@ def read_track(path: Path, skipped: Counter[str]) -> Track:
         raise ImageError(f'{path} has no poses: {error.strerror}; check --trajectory') from error
     for stamp_ns, words in sorted(rows.items()):
         T = tum_pose(words)
-        if T is None:
+        if T is None or np.abs(T[:3, 3]).max() > FARTHEST_M:
             skipped[NOT_RIGID] += 1
         else:
             track.add(stamp_ns, T)
@@ -213,6 +214,8 @@ def numbers_of(path: Path) -> list[float]:
 def rigid(numbers: Sequence[float], count: int) -> Pose4x4 | None:
     """A pose (4, 4) of 12 or 16 numbers, row by row; None if it is no rotation and position."""
     if len(numbers) != count or not np.isfinite(numbers).all():
+        return None
+    if np.abs(numbers).max() > FARTHEST_M:  # squares of it would overflow
         return None
     T = np.eye(4)
     T[:3] = np.reshape(numbers[:12], (3, 4))
