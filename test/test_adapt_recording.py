@@ -17,7 +17,7 @@ from posed_recordings import MOUNT, START_S, where
 from depth_ros.cli.recordings import add_recordings, options
 from depth_ros.core.errors import CameraError, ConfigError, ImageError
 from depth_ros.offline.adapt import losses
-from depth_ros.offline.adapt.motion import RUN, Motion, chosen
+from depth_ros.offline.adapt.motion import RUN, Motion, chosen, jumps
 from depth_ros.offline.adapt.posed import Options
 from depth_ros.offline.adapt.recording import all_views, open_recording, open_recordings
 from depth_ros.offline.adapt.scene import Images
@@ -662,6 +662,30 @@ def test_times_are_not_selected_where_there_are_none(tmp_path):
     with pytest.raises(ConfigError, match='have no times, so omit --start'):
         open_recording(path, Options(selection=Selection(end_s=99.0)))
     assert len(open_recording(path, Options(selection=Selection(every=2))).shots) == 3
+
+
+def test_jumps_of_the_poses_are_named(tmp_path):
+    """A map that is corrected; a robot that stops and goes has none."""
+
+    def corrected(at_s):
+        T = where(at_s)
+        T[0, 3] += 0.4 if at_s - START_S > 1.55 else 0.0
+        return T
+
+    recording = open_recording(made.tum(tmp_path / 'a', 40, corrected, shift_s=0.0))
+    (doubt,) = recording.doubts
+    assert doubt.startswith('1 of 39 steps from image to image are jumps, of up to 0.43 m')
+    assert any(doubt in line for line in recording.summary())
+    recording = open_recording(made.seven_scenes(tmp_path / 'b', 40, corrected))
+    assert len(recording.doubts) == 1
+    stops = [0.0] * 20 + [0.02 * k * min(k, 10) / 10 for k in range(40)] + [0.78] * 20
+    assert not len(jumps(along(stops), [0] * 80))
+
+
+def test_an_offset_without_any_pose_is_refused(tmp_path):
+    recordings = open_recordings([str(made.tum(tmp_path / 'a'))])
+    with pytest.raises(ConfigError, match=r'no image has a pose 1000 s after .*--pose-offset'):
+        all_views(recordings, 1000.0)
 
 
 def test_the_motion_in_numbers():

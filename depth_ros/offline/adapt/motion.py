@@ -20,6 +20,9 @@ ROOM_M = 2.5  #: typical distance in a room
 #: images that differ by less than both are one: over the distance of the scene, and a turn
 SAME_PLACE, SAME_DIRECTION_DEG = 0.004, 0.5  # 1 cm in a room
 COARSER = (1.0, 1.5, 2.0, 3.0, 4.0)  #: multiples of these that are tried for fewer images
+#: a step is a jump above so many times the speed of this share of all steps, and this length
+TOO_FAST, USUAL, LEAST_JUMP_M = 4.0, 0.9, 0.03
+STEP_NOISE_M, FEWEST_STEPS = 1e-3, 10
 RUN = 5  #: successive images that are kept together where the others are left out
 
 
@@ -95,6 +98,25 @@ class Motion:
 
 def _cm(metres: float) -> str:
     return f'{100 * metres:.2g} cm' if metres < 1 else f'{metres:.1f} m'
+
+
+def jumps(poses: Sequence[Pose4x4], stamps_ns: Sequence[int]) -> NDArray[np.float64]:
+    """Steps that are far too fast, as where a map was corrected (n,) [m].
+
+    Args:
+        poses: T_world_camera [m], in order of time.
+        stamps_ns: of each one [ns]; all the same where times are not known.
+    """
+    at = np.stack([T[:3, 3] for T in poses])
+    steps = np.linalg.norm(np.diff(at, axis=0), axis=1)
+    seconds = np.diff(np.array(stamps_ns, np.float64)) * 1e-9
+    speed = steps / np.maximum(seconds, 1e-3) if seconds.any() else steps
+    moving = speed[steps > STEP_NOISE_M]
+    if len(moving) < FEWEST_STEPS:
+        return np.zeros(0)
+    usual = np.quantile(moving, USUAL)
+    found: NDArray[np.float64] = steps[(speed > TOO_FAST * usual) & (steps > LEAST_JUMP_M)]
+    return found
 
 
 def chosen(poses: Sequence[Pose4x4], most: int, depth_m: float = ROOM_M) -> list[int]:

@@ -18,7 +18,7 @@ from depth_ros.core.geometry import undistort
 from depth_ros.core.lens import pinhole
 from depth_ros.core.resample import downscale
 from depth_ros.core.types import Frame
-from depth_ros.offline.adapt.motion import Motion, chosen, runs
+from depth_ros.offline.adapt.motion import Motion, chosen, jumps, runs
 from depth_ros.offline.adapt.posed import WITHOUT, Options, Source
 from depth_ros.offline.adapt.sources import find
 from depth_ros.offline.adapt.views import View
@@ -58,7 +58,7 @@ class Recording:
     Attributes:
         motion: of the camera; None without poses.
         skipped: reason -> number of images that are not used.
-        doubts: what is possible but unlikely of the camera, with the remedy.
+        doubts: what is possible but unlikely of the camera and its poses, with the remedy.
 
     Raises:
         ConfigError: there are no poses, or the camera did not move.
@@ -76,6 +76,13 @@ class Recording:
             self._poses = self._posed()
             self.motion = Motion.of(list(self._poses.values()))
             self.motion.check(f'{self.path} ({self.layout})')
+            stamps_ns = [self.shots[k].stamp_ns for k in self._poses]
+            if len(found := jumps(list(self._poses.values()), stamps_ns)):
+                self.doubts.add(
+                    f'{len(found)} of {len(self._poses) - 1} steps from image to image are jumps, '
+                    f'of up to {found.max():.2g} m: poses of odometry have none (--fixed-frame, '
+                    '--odometry)'
+                )
 
     @property
     def path(self) -> Path:
@@ -303,7 +310,7 @@ def all_views(recordings: Sequence[Recording], offset_s: float = 0.0) -> list[Vi
         offset_s: of their poses [s].
 
     Raises:
-        ConfigError: they are of different cameras.
+        ConfigError: they are of different cameras, or there are none.
         DepthRosError: as `Recording.views`.
     """
     views: list[View] = []
@@ -315,4 +322,8 @@ def all_views(recordings: Sequence[Recording], offset_s: float = 0.0) -> list[Vi
                 f'{views[0].camera}: adapt to recordings of one camera at a time'
             )
         views += [replace(view, camera=views[0].camera) if views else view for view in more]
+    if not views:
+        raise ConfigError(
+            f'no image has a pose {offset_s:g} s after its time (--pose-offset): give another one'
+        )
     return views
