@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -126,11 +125,11 @@ class Network:
         path = find_weights(args.weights, source, args.accept_licence)
         packaged = path is not None and path == source.packaged
         name = f'{preset.name} ({"packaged" if packaged else args.weights or "published"})'
-        threads = len(os.sched_getaffinity(0))
-        if device.type == 'cpu':
-            torch.set_num_threads(threads)
         options = ModelOptions(
-            weights=path, device=device, threads=threads, input_size=args.input_size
+            weights=path,
+            device=device,
+            threads=torch.get_num_threads(),  # all cores, or OMP_NUM_THREADS
+            input_size=args.input_size,
         )
         return cls(preset, options, name)
 
