@@ -4,7 +4,7 @@
 import dataclasses
 import math
 import shutil
-from pathlib import Path
+import zipfile
 
 import pytest
 import torch
@@ -24,8 +24,11 @@ from depth_ros.models.depth_anything import build
 from depth_ros.models.depth_anything.checkpoint import LAYOUTS, published, translate
 from depth_ros.models.depth_anything.variant import Variant
 from depth_ros.models.monodepth2.motion import PoseNetwork
+from depth_ros.models.monodepth2.motion import published as published_motion
 from depth_ros.offline.adapt import losses
+from depth_ros.offline.adapt.scene import shrunk
 from depth_ros.offline.adapt.students import can_learn, motion_of, scale_of, student_of
+from depth_ros.offline.adapt.students.depth_anything import FARTHEST_M
 from depth_ros.offline.adapt.students.low_rank import LowRank, adapt_linears, merged_state
 from depth_ros.offline.adapt.warp import rays, warp
 from depth_ros.pipeline.scaling import canonical_focal
@@ -136,7 +139,9 @@ def through_the_model(name, path, camera, rgb):
     prediction = model.predict(Frame(rgb, camera))
     if prediction.kind is Kind.CANONICAL:
         return canonical_focal.to_metres(prediction, camera)
-    return 1 / prediction.values if prediction.kind is Kind.AFFINE_INVERSE else prediction.values
+    if prediction.kind is Kind.AFFINE_INVERSE:
+        return 1 / prediction.values.clamp(min=1 / FARTHEST_M)
+    return prediction.values
 
 
 @pytest.mark.parametrize('student', TESTED, indirect=True)
@@ -156,16 +161,16 @@ def test_a_step_lowers_the_error_and_changes_only_what_learns(student):
 def test_what_was_learnt_is_loaded_like_any_weights(student, tmp_path):
     learn(student)
     camera, path = camera_of(student), tmp_path / 'weights.safetensors'
-    write_weights(path, student.state(), {'depth_ros_adapted': '{"where": "küche"}'})
-    assert read_metadata(path)['depth_ros_adapted'] == '{"where": "küche"}'
+    write_weights(path, student.state(), {'where': '"küche"'})
+    assert read_metadata(path)['where'] == '"küche"'
     bytes_ = (texture(camera)[0].permute(1, 2, 0) * 255).round().byte()
     rgb = bytes_.permute(2, 0, 1)[None] / 255
     with torch.inference_mode():
         expected = student.log_depth(rgb, camera)[0].exp()
     found = through_the_model(student.preset, path, camera, bytes_)
     assert (found / expected - 1).abs().max() < 1e-4
-    again = student_of(student.preset, options_of(student.preset, path))
-    assert all(torch.equal(v, again.state()[k]) for k, v in student.state().items())
+    again = student_of(student.preset, options_of(student.preset, path)).state()
+    assert all(torch.equal(value, again[key]) for key, value in student.state().items())
 
 
 @pytest.mark.parametrize('student', TESTED, indirect=True)
@@ -315,6 +320,15 @@ def test_any_view_keeps_its_layers_for_two_views(weights, tmp_path):
     assert model.predict_views(frames).z.shape == camera.size
 
 
+def test_an_input_larger_than_the_images_is_interpolated():
+    """Depth Anything takes 518 rows of images of 480."""
+    small, large = Camera(64, 48, 50, 50, 31.5, 23.5), Camera(84, 70, 50, 50, 41.5, 34.5)
+    found = shrunk(texture(small), large.size)
+    assert found.shape == (1, 3, *large.size)
+    steps = found.diff(dim=3).abs().amax((0, 1, 2))[10:-10]  # of columns; of blocks some are 0
+    assert steps.min() > 0.3 * steps.max()
+
+
 def test_networks_that_cannot_learn_are_refused_and_others_named():
     for name in ('glpdepth_nyu', 'depth_anything_v1_metric_indoor_large', 'flat_wall'):
         with pytest.raises(ConfigError, match=f'{name} cannot learn .*: .*nano'):
@@ -453,17 +467,24 @@ def test_the_motion_learns_from_images_alone_and_is_kept(pose_folder):
         errors.append(float(error.detach()))
     assert errors[-1] < errors[0]
     assert all(torch.equal(v, buffers[k]) for k, v in motion.network.named_buffers())
-    path = pose_folder / 'motion.safetensors'
-    write_weights(path, motion.state())
-    again = motion_of(MONO, path, CPU)
-    with torch.inference_mode():
-        found, expected = again.motion(earlier, later), motion.motion(earlier, later)
-    assert torch.equal(found, expected)
+    depth = student_of(MONO, ModelOptions(weights=pose_folder / 'encoder.pth'))
+    assert not depth.state().keys() & motion.state().keys()
+    for name, state in (('motion', {}), ('both', depth.state())):
+        write_weights(pose_folder / f'{name}.safetensors', {**state, **motion.state()})
+        again = motion_of(MONO, pose_folder / f'{name}.safetensors', CPU)
+        with torch.inference_mode():
+            found, expected = again.motion(earlier, later), motion.motion(earlier, later)
+        assert torch.equal(found, expected)
+    loaded = student_of(MONO, ModelOptions(weights=pose_folder / 'both.safetensors')).state()
+    assert all(torch.equal(value, loaded[name]) for name, value in depth.state().items())
 
 
 def test_a_zip_has_the_pose_network_too(pose_folder, tmp_path):
-    archive = shutil.make_archive(str(tmp_path / 'download'), 'zip', pose_folder)
-    motion = motion_of(MONO, Path(archive), CPU)
+    archive = tmp_path / 'download.zip'
+    with zipfile.ZipFile(archive, 'w') as target:
+        for file in pose_folder.iterdir():
+            target.write(file, f'inside/{file.name}')
+    motion = motion_of(MONO, archive, CPU)
     expected = motion_of(MONO, pose_folder / 'depth.pth', CPU)
     assert torch.equal(motion.motion(*pair()), expected.motion(*pair()))
 
@@ -478,14 +499,14 @@ def test_without_a_pose_network_the_remedy_is_named(pose_folder, weights, tmp_pa
     with pytest.raises(WeightsError, match='does not fit'):
         motion_of(MONO, pose_folder / 'encoder.pth', CPU)
     torch.save(formula('monodepth2-640x192-depth'), tmp_path / 'x.pt')
-    with pytest.raises(WeightsError, match=r'looks like a Monodepth2 decoder .*not like the pose'):
+    with pytest.raises(WeightsError, match='a Monodepth2 decoder checkpoint, and has no pose'):
         motion_of(MONO, tmp_path / 'x.pt', CPU)
 
 
 def test_a_deeper_pose_network_is_recognised_by_its_layers(tmp_path):
     torch.manual_seed(0)
     network = PoseNetwork('resnet50').eval()
-    write_weights(tmp_path / 'm.safetensors', network.state_dict())
+    write_weights(tmp_path / 'm.safetensors', published_motion(network.state_dict()))
     motion = motion_of('monodepth2_mono_resnet50_640x192', tmp_path / 'm.safetensors', CPU)
     with torch.inference_mode():
         found, expected = motion.network(*pair()), network(*pair())

@@ -350,8 +350,10 @@ def test_a_checkpoint_is_recognised_by_its_names(layout, family):
 def test_one_file_of_both_parts_of_monodepth2_is_recognised():
     parts = {**empty('monodepth2-640x192-depth'), **empty('monodepth2-640x192-encoder')}
     assert guess_family(parts) == 'Monodepth2'
-    pose = {**empty('monodepth2-640x192-encoder'), 'net.0.weight': 0}
+    pose = {f'pose_encoder.{name}': 0 for name in empty('monodepth2-640x192-encoder')}
+    pose['pose.net.0.weight'] = 0
     assert guess_family(pose) == 'Monodepth2 pose network'
+    assert guess_family({**parts, **pose}) == 'Monodepth2'
 
 
 def test_words_are_written_beside_the_tensors(tmp_path):

@@ -17,7 +17,7 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
     'Depth Pro (transformers)': ('depth_pro.',),
     'DUSt3R': ('enc_blocks.', 'downstream_head1.'),
     'Monodepth2': ('encoder.conv1.', 'encoder.layer1.', 'decoder.0.conv.conv.'),
-    'Monodepth2 pose network': ('encoder.conv1.', 'encoder.layer1.', 'net.0.'),
+    'Monodepth2 pose network': ('pose_encoder.encoder.conv1.', 'pose.net.0.'),
     'Monodepth2 encoder': ('encoder.conv1.', 'encoder.layer1.', 'encoder.bn1.'),
     'Monodepth2 decoder': ('decoder.0.conv.conv.',),
     'GLPDepth': ('encoder.patch_embed1.', 'last_layer_depth.'),

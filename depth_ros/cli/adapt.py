@@ -171,7 +171,7 @@ def execute(args: argparse.Namespace) -> None:
         examined = examine_without_poses(views, images)
     _show(examined, force=args.force)
     if scale is not None and examined.fit is not None:
-        student.rescale(examined.fit.factor, examined.depth_m)
+        student.rescale(examined.fit.factor, at=examined.depth_m / examined.fit.factor)
     start = student.state()
     learning = replace(
         DEFAULTS, steps=args.steps, batch=args.batch, rate=args.rate, seed=args.seed

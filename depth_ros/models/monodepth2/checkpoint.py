@@ -5,7 +5,8 @@ A checkpoint is two files, encoder.pth and depth.pth, published as a zip. encode
 input size and whether stereo pairs were used, but not whether sequences were used or the encoder
 was pretrained; these are checked by the name of the zip or folder, and by the md5 of the zip.
 
-One file may hold the tensors of both, such as the one that `published` gives.
+One file may hold the tensors of both, such as the one that `published` gives, and also those of
+the pose network (`motion`).
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ FILES = (ENCODER, DECODER, POSE_ENCODER, POSE)
 #: what encoder.pth states beside its tensors; one file of both holds them as tensors without axes
 STATED = ('width', 'height', 'use_stereo')
 
-#: Unused tensors: the classifier of the encoder.
-UNUSED = (r'encoder\.fc\..*',)
+#: Unused tensors: the classifier of the encoder, and the pose network in one file of all.
+UNUSED = (r'encoder\.fc\..*', r'pose(_encoder)?\..*')
 
 #: depth.pth numbers two convolutions for each stage, then the heads.
 RULES: Rules = (

@@ -3,7 +3,8 @@
 
 Depth does not need it; it is trained with the depth network where the motion is not known. It is
 published as pose_encoder.pth and pose.pth beside the files of the depth network, if that was
-trained with sequences. Layer names are the published ones. B batch, h x w input [px].
+trained with sequences. Layer names are the published ones. In one file of all networks, the names
+begin with that of the published file, as in pose.net.0.weight. B batch, h x w input [px].
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from depth_ros.checkpoints.families import describe, guess_family
+from depth_ros.checkpoints.families import describe
 from depth_ros.checkpoints.load import load_strict
 from depth_ros.checkpoints.read import read_checkpoint
 from depth_ros.core.errors import WeightsError
@@ -86,7 +87,7 @@ def load_motion(preset: Preset, path: Path) -> PoseNetwork:
     Args:
         preset: of the depth network.
         path: one of `checkpoint.FILES`, with pose_encoder.pth and pose.pth in the same folder; a
-            zip of them; or one file of their tensors.
+            zip of them; or one file of their tensors, which may hold the depth network too.
 
     Raises:
         WeightsError: there is none, a file cannot be read, or is of another network.
@@ -95,18 +96,30 @@ def load_motion(preset: Preset, path: Path) -> PoseNetwork:
         with folder_of(path, preset) as folder:
             state = _read_folder(folder, path.parent if path.name in FILES else path)
     else:
-        state = read_checkpoint(path)
-        if guess_family(state) != 'Monodepth2 pose network':
+        found = read_checkpoint(path)
+        state = {
+            name.partition('.')[2]: value
+            for name, value in found.items()
+            if name.startswith(('pose_encoder.', 'pose.'))
+        }
+        if not state:
             raise WeightsError(
-                f'{path} {describe(state)}, not like the pose network of {preset.name}: give the '
-                f'zip at {preset.source.url}, its folder, or one file of the tensors of '
-                f'{POSE_ENCODER} and {POSE}'
+                f'{path} {describe(found)}, and has no pose network of {preset.name}: give the '
+                f'zip at {preset.source.url}, its folder, or one file that holds it too'
             )
     encoder = 'resnet50' if 'encoder.layer1.0.conv3.weight' in state else 'resnet18'
     with torch.device('meta'):
         network = PoseNetwork(encoder)
     load_strict(network, state, path=path, ignore=UNUSED)
     return network.float().to(memory_format=torch.channels_last).eval()
+
+
+def published(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a `PoseNetwork` under their names in one file of all networks."""
+    return {
+        f'{"pose_encoder" if name.startswith("encoder.") else "pose"}.{name}': value
+        for name, value in state.items()
+    }
 
 
 def _read_folder(folder: Path, path: Path) -> dict[str, Tensor]:

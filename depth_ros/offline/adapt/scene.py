@@ -85,8 +85,10 @@ def near_origin(views: Sequence[View]) -> NDArray[np.float64]:
 
 
 def shrunk(rgb: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images (B, 3, H, W) at a smaller size."""
-    return F.interpolate(rgb, size, mode='area')
+    """Images (B, 3, H, W) at the size of an input, which is usually smaller."""
+    if size[0] <= rgb.shape[2] and size[1] <= rgb.shape[3]:
+        return F.interpolate(rgb, size, mode='area')
+    return F.interpolate(rgb, size, mode='bilinear', align_corners=False)
 
 
 def enlarged(log_z: Tensor, size: tuple[int, int]) -> Tensor:

@@ -43,8 +43,8 @@ class Student(Protocol):
 
         Args:
             factor: above 0.
-            at: depth [m] at which it holds exactly, where a network has bounds of depth; beyond
-                it the factor is a little smaller or larger.
+            at: depth [m] before, at which it holds exactly, where a network has bounds of depth;
+                beyond it the factor is a little smaller or larger.
 
         Raises:
             ConfigError: `at`, or its product with the factor, is out of these bounds.
@@ -79,5 +79,5 @@ class Motion(Protocol):
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """All tensors on the CPU in fp32, under the names that it is loaded by."""
+        """All tensors on the CPU in fp32, for the file of the depth network or one alone."""
         ...

@@ -29,6 +29,7 @@ from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.models.monodepth2 import MAX_DEPTH, METRES, MIN_DEPTH, depth
 from depth_ros.models.monodepth2.checkpoint import published
 from depth_ros.models.monodepth2.motion import load_motion
+from depth_ros.models.monodepth2.motion import published as published_motion
 from depth_ros.offline.adapt.students.low_rank import plain
 from depth_ros.offline.adapt.warp import rotation
 
@@ -122,5 +123,5 @@ class Monodepth2Motion:
         last.bias[3:6] *= factor
 
     def state(self) -> dict[str, Tensor]:
-        """See `Motion`; one file of what pose_encoder.pth and pose.pth hold."""
-        return plain(self.network.state_dict())
+        """See `Motion`; the names differ from all those of `Monodepth2Student.state`."""
+        return published_motion(plain(self.network.state_dict()))
