@@ -132,6 +132,31 @@ def test_what_is_not_good_is_a_limit(values, level, title, limit):
     assert any(text.startswith(limit) for text in found.limits), found.limits
 
 
+def test_scores_of_several_recordings_are_their_own():
+    both = [dataclasses.replace(OWN, name=name, learnt_from=True) for name in ('hall', 'lab')]
+    recordings = tuple(Recording(name, 13) for name in ('hall', 'lab'))
+    found = judge(changed(scores=tuple(both), recordings=recordings))
+    assert (found.level, found.title) == ('good', 'Better in hall, lab')
+    assert any(
+        t.startswith('lab: depth is off by 15 %') and 'whose views were learnt from' in t
+        for t in found.good
+    )
+    worse = dataclasses.replace(both[1], after=Score(0.5, 0.3))
+    found = judge(changed(scores=(both[0], worse), recordings=recordings))
+    assert found.level == 'refused'
+    assert any(t.startswith('Lab: worse than before') and 'Keep nano' in t for t in found.limits)
+
+
+def test_a_network_without_metres_before_has_no_change():
+    nothing = Score(math.nan, math.nan)
+    own = dataclasses.replace(OWN, before=nothing)
+    found = judge(changed(scores=(own, dataclasses.replace(KEPT, before=nothing))))
+    assert (found.level, found.title) == ('good', 'Metres in kit<chen')
+    text = ' '.join(found.good)
+    assert 'off by 15 % in the mean, before it had no metres; 78 % of the pixels' in text
+    assert 'nan' not in text + ' '.join(found.limits)
+
+
 def test_a_fall_of_the_photometric_error_does_not_excuse_a_wrong_focal_length():
     wrong = Check('focal length', '10 % too long', 'refused', 0.9, remedy='calibrate')
     found = judge(changed(checks=(wrong,), scores=()))

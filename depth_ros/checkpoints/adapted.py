@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from depth_ros.checkpoints.write import read_metadata
 from depth_ros.core.errors import WeightsError
 
 KEY = 'depth_ros_adapted'
@@ -23,7 +23,6 @@ VERSION = 1  #: of the format; what older versions of depth_ros must know raises
 #: of a check, from best to worst
 GOOD, WARNING, REFUSED = VERDICTS = ('good', 'warning', 'refused')
 
-MOST_HEADER = 100_000_000  #: bytes, as safetensors itself allows
 MOST_TEXT = 1000  #: characters of a field
 
 
@@ -219,8 +218,8 @@ class Card:
         return json.dumps(_known(values), ensure_ascii=False)
 
     def metadata(self) -> dict[str, str]:
-        """For `safetensors.torch.save_file`."""
-        return {'format': 'pt', KEY: self.to_json()}
+        """For `write.write_weights`."""
+        return {KEY: self.to_json()}
 
     @classmethod
     def from_json(cls, text: str, path: Path | str = 'the card') -> Card:
@@ -262,9 +261,8 @@ def read_card(path: Path | str | None) -> Card | None:
     """
     if path is None:
         return None
-    text = _header(Path(path)).get('__metadata__', {})
-    text = text.get(KEY) if isinstance(text, dict) else None
-    return None if text is None else Card.from_json(str(text), path)
+    text = read_metadata(Path(path)).get(KEY)
+    return None if text is None else Card.from_json(text, path)
 
 
 def card_for(preset: str, path: Path | str | None) -> Card | None:
@@ -281,22 +279,6 @@ def card_for(preset: str, path: Path | str | None) -> Card | None:
             f'{card.preset}, or weights to a file of {preset}'
         )
     return card
-
-
-def _header(path: Path) -> dict[str, Any]:
-    """The JSON in front of the tensors of a safetensors file; empty for any other file."""
-    try:
-        if not path.is_file():
-            return {}
-        with path.open('rb') as file:
-            length = int.from_bytes(file.read(8), 'little')
-            if not 2 <= length <= min(MOST_HEADER, os.fstat(file.fileno()).st_size - 8):
-                return {}
-            head = file.read(1)
-            found = json.loads(head + file.read(length - 1)) if head == b'{' else {}
-    except (OSError, ValueError, RecursionError):  # whoever reads the tensors reports it
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _known(value: Any) -> Any:

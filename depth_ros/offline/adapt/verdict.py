@@ -33,8 +33,8 @@ class Verdict:
 
 def judge(card: Card) -> Verdict:
     """Draw the conclusion of a card."""
-    own = [s for s in card.scores if s.name == RECORDING]
-    others = [s for s in card.scores if s.name != RECORDING]
+    own = [s for s in card.scores if _is_own(s)]
+    others = [s for s in card.scores if not _is_own(s)]
     faults = [check for check in card.checks if check.verdict != GOOD]
     refused = [check.name for check in faults if check.verdict == REFUSED]
     forgotten = any(_change(s) > SAME for s in others)
@@ -48,7 +48,9 @@ def judge(card: Card) -> Verdict:
     if any(_change(s) > SAME for s in own) or (not own and photometric >= 0):
         title = f'Do not use these weights: no better than before in {places}'
         return Verdict(REFUSED, title, (), tuple(_limits(card)))
-    if own and all(abs(_change(s)) <= SAME for s in own):
+    if own and all(math.isnan(_change(s)) for s in own):
+        title = f'Metres in {places}'
+    elif own and all(abs(_change(s)) <= SAME for s in own):
         title = f'About as good as before in {places}'
     elif own:
         title = f'Better in {places}'
@@ -59,27 +61,37 @@ def judge(card: Card) -> Verdict:
     return Verdict(level, title, tuple(_good(card)), tuple(_limits(card)))
 
 
+def _is_own(scores: Scores) -> bool:
+    """Whether they are of a recording that was learnt from."""
+    return scores.learnt_from or scores.name == RECORDING
+
+
 def _change(scores: Scores) -> float:
-    """Of AbsRel; positive is worse."""
+    """Of AbsRel; positive is worse, NaN if there were no metres before."""
     return scores.after.abs_rel - scores.before.abs_rel
 
 
 def _good(card: Card) -> Iterator[str]:
     for scores in card.scores:
         before, after = scores.before, scores.after
-        if not _change(scores) <= SAME:
+        if _change(scores) > SAME:
             continue
-        if scores.name != RECORDING:
+        if not _is_own(scores):
             how = 'better than before' if _change(scores) < -SAME else 'as good as before'
-            yield f'{_capital(scores.name)}: {how} ({_numbers(scores)}).'
+            if not math.isnan(_change(scores)):
+                yield f'{_capital(scores.name)}: {how} ({_numbers(scores)}).'
             continue
         images = f'{scores.images} images with measured depth, ' if scores.images else ''
         which = 'whose views were learnt from' if scores.learnt_from else 'held out of learning'
-        yield (
-            f'The recording: depth is off by {_percent(after.abs_rel)} in the mean, before by '
-            f'{_percent(before.abs_rel)}; {_percent(after.delta1)} of the pixels are within '
-            f'25 %, before {_percent(before.delta1)} ({images}{which}).'
-        )
+        error, share = _percent(after.abs_rel), _percent(after.delta1)
+        if not math.isnan(before.abs_rel):
+            error += f' in the mean, before by {_percent(before.abs_rel)}'
+            share += f' of the pixels are within 25 %, before {_percent(before.delta1)}'
+        else:
+            error += ' in the mean, before it had no metres'
+            share += ' of the pixels are within 25 %'
+        name = 'The recording' if scores.name == RECORDING else scores.name
+        yield f'{name}: depth is off by {error}; {share} ({images}{which}).'
     if card.photometric_after < card.photometric_before:
         fall = _percent(1 - card.photometric_after / card.photometric_before)
         yield (
@@ -113,12 +125,12 @@ def _limits(card: Card) -> Iterator[str]:
     for scores in card.scores:
         if _change(scores) > SAME:
             remedy = f'Use {card.start.name} there, or adapt again with a smaller --mix'
-            if scores.name == RECORDING:
+            if _is_own(scores):
                 remedy = f'Keep {card.start.name}'
             yield f'{_capital(scores.name)}: worse than before ({_numbers(scores)}). {remedy}.'
     if card.photometric_after >= card.photometric_before:
         yield f'The photometric error of views held out did not fall ({_photometric(card)}).'
-    if not any(s.name == RECORDING for s in card.scores):
+    if not any(_is_own(s) for s in card.scores):
         yield (
             'The recording has no measured depth, so its metres were not compared with any. '
             'A lower photometric error does not prove them: measure one distance, and compare.'
