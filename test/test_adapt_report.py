@@ -10,7 +10,9 @@ import sys
 
 import cv2
 import numpy as np
+import posed_recordings as made
 import pytest
+from bag_writer import Written
 
 from depth_ros.checkpoints.adapted import (
     Card,
@@ -22,10 +24,15 @@ from depth_ros.checkpoints.adapted import (
     Scores,
     Start,
 )
+from depth_ros.core.camera import Camera
 from depth_ros.offline.adapt import report
+from depth_ros.offline.adapt.recording import all_views, open_recordings
 from depth_ros.offline.adapt.report import Curve, Shown, Warp
+from depth_ros.offline.adapt.truths import find_truths, resampled
 from depth_ros.offline.adapt.verdict import judge
+from depth_ros.offline.cameras import GivenCamera
 from depth_ros.offline.evaluation.drawing import UNKNOWN, WIDTH, difference_image
+from depth_ros.offline.evaluation.truth import find
 
 FOCAL = Check('focal length', '1.01 of the stated one', 'good', 1.01)
 OWN = Scores('recording', Score(0.335, 0.449), Score(0.149, 0.775), 14)
@@ -268,3 +275,66 @@ def test_differences_are_dark_where_there_are_none():
     none, some, most, unknown = difference_image(error, 0.4)[0].astype(int)
     assert none.sum() < 20 < some.sum() < most.sum()
     assert unknown.tolist() == list(UNKNOWN)
+
+
+def metres(k):
+    """Depth of image k: a ramp from left to right, of its own [m]."""
+    return np.tile(np.linspace(1, 2, 64, dtype=np.float32) + k, (48, 1))
+
+
+def measured_tum(path):
+    made.tum(path)
+    lines = []
+    for k, at_s in enumerate(made.times(5)):  # the last image has none
+        (path / 'depth').mkdir(exist_ok=True)
+        name = f'depth/{at_s + 0.004:.6f}.png'
+        cv2.imwrite(str(path / name), np.rint(1000 * metres(k)).astype(np.uint16))
+        lines.append(f'{at_s + 0.004:.6f} {name}')
+    (path / 'depth.txt').write_text('# depth\n' + '\n'.join(lines))
+    return path
+
+
+def measured_bag(path, **info):
+    with Written(path) as bag:
+        made.images(bag, **info)
+        made.tf(bag, 'base', 'camera', made.MOUNT, made.START_S, static=True)
+        for at_s in made.times(7):
+            T = made.where(at_s - 0.04) @ np.linalg.inv(made.MOUNT)
+            made.tf(bag, 'odom', 'base', T, at_s - 0.04)
+        for k, at_s in enumerate(made.times(5)):
+            bag.depth('/cam/depth', at_s, 'camera', metres(k))
+    return path
+
+
+@pytest.mark.parametrize(
+    ('write', 'info'),
+    [(measured_tum, {}), (measured_bag, {}), (measured_bag, {'d': (-0.2, 0.05, 0.0, 0.0, 0.0)})],
+)
+def test_pictures_have_the_depth_of_their_image(tmp_path, write, info):
+    pytest.importorskip('rosbags', reason='rosbags is not installed')
+    path = write(tmp_path / 'room', **info)
+    recordings = open_recordings([str(path)])
+    views = all_views(recordings)
+    sources, skipped = find([str(path)])
+    assert not skipped
+    shown = [k for k, view in enumerate(views) if view.number in (1, 3, 5)]
+    found = find_truths(sources, recordings, views, shown, GivenCamera())
+    assert sorted(views[k].number for k in found) == [1, 3], 'the last image was not measured'
+    for k, truth in found.items():
+        camera = views[k].camera
+        assert truth.shape == camera.size
+        # the view of a lens is narrower than the image
+        u = (np.arange(camera.width) - camera.cx) / camera.fx * made.FX + 31.5
+        expected = np.interp(u, np.arange(64), metres(views[k].number)[0])
+        middle = truth[20:28, 16:48] - expected[16:48]  # where the lens hardly distorts
+        assert np.nanmax(np.abs(middle)) < 0.025 and np.isfinite(middle).mean() > 0.8
+    assert find_truths([], recordings, views, shown, GivenCamera()) == {}
+
+
+def test_depth_at_the_pixels_of_a_view_is_that_of_the_same_ray():
+    camera, view = Camera(64, 48, 50, 50, 31.5, 23.5), Camera(40, 30, 25, 25, 25.5, 14.5)
+    z = np.arange(64 * 48, dtype=np.float32).reshape(48, 64)
+    found = resampled(z, camera, view)
+    assert found.shape == (30, 40)
+    # (25.5 - 5.5) px left of the middle are 40 px of the image
+    assert np.isnan(found[14, 5]) and found[14, 20] == z[round(22.5), round(20.5)]

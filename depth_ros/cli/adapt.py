@@ -33,6 +33,7 @@ from depth_ros.offline.adapt.run import Run, held_out_error, mixed, shown_number
 from depth_ros.offline.adapt.scene import Images
 from depth_ros.offline.adapt.student import Motion, Student
 from depth_ros.offline.adapt.students import check_can_learn, motion_of, scale_of, student_of
+from depth_ros.offline.adapt.truths import find_truths
 from depth_ros.offline.adapt.views import View
 from depth_ros.offline.evaluation.bag_truth import TruthOptions
 from depth_ros.offline.evaluation.truth import find
@@ -259,8 +260,12 @@ def _finish(
         )
     chosen = list(shown_numbers(views, run.held_out, run.learner.partners))
     partners = run.held_out or run.learner.partners
+    sources, _ = find(args.recordings, args.topic, TruthOptions(fixed_frame=args.fixed_frame))
+    truths = find_truths(sources, found, views, chosen, arguments.camera(args))
     shown = list(
-        outcome.pictures(views, chosen, partners, before, after, held_out=bool(run.held_out))
+        outcome.pictures(
+            views, chosen, partners, before, after, truths, held_out=bool(run.held_out)
+        )
     )
     page = args.out.with_suffix('.html')
     command = shlex.join(['depth-ros', *sys.argv[1:]])

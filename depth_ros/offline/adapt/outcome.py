@@ -23,6 +23,7 @@ from depth_ros.offline.adapt.views import View
 from depth_ros.offline.adapt.warp import rays, warp
 from depth_ros.offline.cameras import GivenCamera
 from depth_ros.offline.evaluation.comparison import Comparison, Result
+from depth_ros.offline.evaluation.measured import Depth
 from depth_ros.offline.evaluation.network import Choice, Network, limits
 from depth_ros.offline.evaluation.scores import score
 from depth_ros.offline.evaluation.truth import Source
@@ -140,6 +141,7 @@ def pictures(
     partners: Mapping[int, Sequence[int]],
     before: Student,
     after: Student,
+    truths: Mapping[int, Depth],
     *,
     held_out: bool,
 ) -> Iterator[Shown]:
@@ -151,6 +153,7 @@ def pictures(
         partners: of each.
         before: network at the start.
         after: adapted network.
+        truths: measured depth of those that have it, at their pixels [m].
         held_out: nothing was learnt from those that are shown.
     """
     for number in chosen:
@@ -162,7 +165,8 @@ def pictures(
             moved = [_moved(view, other, T, one) for one in z]
             warps = [Warp(other.name, other.rgb.numpy(), moved[0][0], moved[1][0],
                           moved[0][1], moved[1][1])]  # fmt: skip
-        yield Shown(view.name, view.rgb.numpy(), z[0], z[1], None, warps, held_out)
+        truth = truths.get(number)
+        yield Shown(view.name, view.rgb.numpy(), z[0], z[1], truth, warps, held_out)
 
 
 def _moved(
