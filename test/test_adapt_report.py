@@ -65,7 +65,10 @@ def test_better_and_nothing_forgotten_is_good():
     good = ' '.join(found.good)
     assert 'off by 15 % in the mean, before by 34 %; 78 % of the pixels' in good
     assert 'Synthetic scenes: as good as before (AbsRel 0.232 before, 0.238 after)' in good
-    assert '32 % less photometric error' in good and 'The last fifth: 92 %' in good
+    assert (
+        '32 % less photometric error' in good
+        and 'covers its place: 92 % of the last fifth.' in good
+    )
     assert found.limits == (
         'Other cameras and places than those of the recording were not learnt.',
     )
@@ -85,8 +88,8 @@ def test_better_and_nothing_forgotten_is_good():
             {'coverage': (Coverage('the last fifth', 0.33),)},
             'warning',
             'Better in kit<chen',
-            'The last fifth: only 33 % of it is in what was learnt. Do not expect better depth '
-            'there. Record these views too, and adapt again.',
+            'The recording covers only 33 % of the last fifth. Do not expect better depth of '
+            'what it does not show: record more, and adapt again.',
         ),
         (
             {'checks': (Check('blur', '5 of 26 images', 'warning', remedy='drive slower'),)},

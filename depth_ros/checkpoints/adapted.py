@@ -138,10 +138,10 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How much of other views the views that were learnt from show.
+    """How much of some views others show.
 
     Args:
-        name: of those views, such as 'the last fifth of kitchen'.
+        name: of both, such as 'the last 8 images of kitchen, by those before'.
         share: of their pixels, 0..1.
     """
 
@@ -166,7 +166,7 @@ class Card:
         photometric_before: error of the views held out, 0..1; NaN if there are none.
         photometric_after: the same of these weights.
         scores: by set of images.
-        coverage: of other views.
+        coverage: of places by the recordings.
         scale: for `scaling.scale`; None if the preset has metres.
         shift: for `scaling.shift` [1/m], with `scale`.
     """

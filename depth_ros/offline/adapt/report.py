@@ -33,6 +33,7 @@ from depth_ros.offline.evaluation.results import number
 
 BEFORE, AFTER, MUTED = '#8a93a3', '#4cc2ff', '#ffb454'
 DASHES = ('solid', 'dash', 'dot')  #: of the curves of several runs
+MARKED = 40  #: points of a curve, up to which each is marked
 SPARSE = 0.2  #: share of measured pixels below which they are drawn larger
 MARKS = {GOOD: '✓ good', WARNING: '! warning', REFUSED: '✗ refused'}
 EXPLAINED = (
@@ -143,7 +144,7 @@ def write(
         parts.append('<h2>Photometric error while learning</h2>')
         if go is not None:
             drawn = page.plot(_curves(go, curves), 'curves', '24rem', first=True, top_px=65)
-            parts.append(drawn)
+            parts += [OF_CURVES, drawn]
         else:
             parts.append(
                 '<p><b>There are no curves</b>, as plotly is not installed: '
@@ -161,6 +162,10 @@ def write(
     return go is not None
 
 
+OF_CURVES = (
+    '<p>What is learnt from takes the best of several neighbours at each pixel, so its error is '
+    'lower than that of the views held out: compare each curve with its own start.</p>'
+)
 OF_WARPS = (
     '<p>A neighbouring image, as it is and moved to the view by the depth before and after. The '
     'better the depth, the more equal it is to the view; the error shows where it is not. Dark '
@@ -231,8 +236,9 @@ def _scores(card: Card) -> Iterator[str]:
 def _checks(card: Card) -> Iterator[str]:
     if card.checks:
         rows = [(c.name, MARKS[c.verdict], c.found, c.remedy) for c in card.checks]
+        columns = 4 if any(c.remedy for c in card.checks) else 3
         yield '<h2>Checks of the recording</h2>'
-        yield _words(('', '', 'found', 'what to do'), rows)
+        yield _words(('', '', 'found', 'what to do')[:columns], [row[:columns] for row in rows])
 
 
 def _curves(go: Any, curves: Sequence[Curve]) -> Any:
@@ -245,7 +251,7 @@ def _curves(go: Any, curves: Sequence[Curve]) -> Any:
             known = [(s, round(v, 5)) for s, v in zip(curve.steps, values, strict=True) if v == v]
             if known:
                 x, y = zip(*known, strict=True)
-                mode = 'lines' if what == 'learnt from' else 'lines+markers'
+                mode = 'lines' if len(x) > MARKED else 'lines+markers'
                 line = {'color': colour, 'dash': DASHES[k % len(DASHES)]}
                 figure.add_scatter(x=x, y=y, name=name + what, mode=mode, line=line)
         if curve.kept is not None:
@@ -333,23 +339,24 @@ def _about(card: Card, weights: Path, command: str) -> Iterator[str]:
         for value, unit in ((learnt.turn_rms_deg, 'degrees'), (100 * learnt.shift_rms_m, 'cm'))
         if not math.isnan(value)
     ]
+    mix = f'{100 * learnt.mix:.0f} % adapted, the rest {card.start.name}'
     rows = [
         ('weights', str(weights)),
         ('from', card.start.name),
-        ('sha256 of these', card.start.sha256),
+        ('its sha256', card.start.sha256),
         ('licence', card.licence + ('; it restricts use' if card.restricted else '')),
         ('date', f'{card.date}, depth_ros {card.depth_ros}'),
         ('steps', f'{learnt.steps}{", stopped early" if learnt.stopped_early else ""}'),
         ('time', f'{learnt.seconds:.0f} s' if not math.isnan(learnt.seconds) else ''),
         ('device', learnt.device),
-        ('mix', f'{100 * learnt.mix:.0f} % adapted, the rest {card.start.name}'),
+        ('mix', mix if learnt.mix < 1 else ''),
         ('poses corrected by', ' and '.join(corrections) + ' (rms)' if corrections else ''),
     ]  # fmt: skip
     yield '<h2>How it was made</h2>'
     if command:
-        yield f'<p><code>{html.escape(command)}</code></p>'
+        yield f'<pre><code>{html.escape(command)}</code></pre>'
     yield _words(('', ''), [row for row in rows if row[1]])
-    head = ('recording', 'images', 's', 'm', 'poses', 'camera')
+    head = ('recording', 'images', 'time s', 'way m', 'poses', 'camera')
     yield _words(
         head,
         [

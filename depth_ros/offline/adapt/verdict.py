@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from depth_ros.checkpoints.adapted import GOOD, REFUSED, WARNING, Card, Scores
 
 RECORDING = 'recording'  #: name of the scores of the images that were learnt from, or held out
-COVERED = 0.7  #: share of other views, from which on the result is expected to hold for them
+COVERED = 0.7  #: share of views, from which on their place counts as recorded
 SAME = 0.01  #: difference of AbsRel that is taken for none
 
 
@@ -100,8 +100,7 @@ def _good(card: Card) -> Iterator[str]:
         )
     for coverage in card.coverage:
         if coverage.share >= COVERED:
-            share = _percent(coverage.share)
-            yield f'{_capital(coverage.name)}: {share} of it is in what was learnt.'
+            yield f'The recording covers its place: {_percent(coverage.share)} of {coverage.name}.'
 
 
 def _limits(card: Card) -> Iterator[str]:
@@ -118,9 +117,8 @@ def _limits(card: Card) -> Iterator[str]:
     for coverage in card.coverage:
         if coverage.share < COVERED:
             yield (
-                f'{_capital(coverage.name)}: only {_percent(coverage.share)} of it is in what was '
-                'learnt. Do not expect better depth there. Record these views too, and adapt '
-                'again.'
+                f'The recording covers only {_percent(coverage.share)} of {coverage.name}. Do not '
+                'expect better depth of what it does not show: record more, and adapt again.'
             )
     for scores in card.scores:
         if _change(scores) > SAME:
