@@ -24,7 +24,8 @@ ROOMS = {
     'pipeline': {'core', 'parameters', 'checkpoints', 'models'},
     'messages': {'core', 'parameters', 'pipeline'},
     'ros': {'core', 'parameters', 'models', 'pipeline', 'messages'},
-    'offline': {'core', 'parameters', 'checkpoints', 'models', 'pipeline', 'messages'},
+    # sim: `depth-ros adapt` compares on rendered scenes, by modules that need no ROS
+    'offline': {'core', 'parameters', 'checkpoints', 'models', 'pipeline', 'messages', 'sim'},
     # ros: `depth-ros view` shows a running node, and imports rclpy only then
     'cli': {'core', 'parameters', 'checkpoints', 'models', 'pipeline', 'offline', 'ros'},
     'sim': {'core', 'checkpoints', 'messages', 'ros'},

@@ -4,41 +4,34 @@
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import depth_ros
-from depth_ros import models
 from depth_ros.checkpoints import adapted
-from depth_ros.checkpoints.adapted import Card, Learnt, Start, card_for
-from depth_ros.checkpoints.cache import checksum
-from depth_ros.checkpoints.find import find_weights
+from depth_ros.checkpoints.adapted import Card
 from depth_ros.checkpoints.write import write_weights
 from depth_ros.cli import arguments, recordings
 from depth_ros.core.errors import ConfigError
-from depth_ros.models import ModelOptions, Preset
 from depth_ros.offline.adapt import outcome, report
+from depth_ros.offline.adapt.cards import card_of
 from depth_ros.offline.adapt.examine import Examined, examine, examine_without_poses
 from depth_ros.offline.adapt.learn import Options
+from depth_ros.offline.adapt.network import Network
 from depth_ros.offline.adapt.recording import Recording, all_views, open_recordings
 from depth_ros.offline.adapt.run import Run, held_out_error, mixed, shown_numbers
 from depth_ros.offline.adapt.scene import Images
-from depth_ros.offline.adapt.student import Motion, Student
-from depth_ros.offline.adapt.students import check_can_learn, motion_of, scale_of, student_of
 from depth_ros.offline.adapt.truths import find_truths
 from depth_ros.offline.adapt.views import View
 from depth_ros.offline.evaluation.bag_truth import TruthOptions
 from depth_ros.offline.evaluation.truth import find
 from depth_ros.offline.progress import Progress
-from depth_ros.pipeline.device import choose_device, describe
+from depth_ros.pipeline.device import describe
 
 DEFAULTS = Options()
 
@@ -97,57 +90,6 @@ def _share(text: str) -> float:
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
-    """What learns.
-
-    Args:
-        preset: of it.
-        options: with the weights at the start.
-        weights: name of these, in words.
-    """
-
-    preset: Preset
-    options: ModelOptions
-    weights: str
-
-    @classmethod
-    def of(cls, args: argparse.Namespace) -> Network:
-        """What the arguments name.
-
-        Raises:
-            ConfigError: it cannot learn.
-            WeightsError: the weights are missing.
-        """
-        check_can_learn(args.model)
-        preset = models.get(args.model)
-        device = choose_device(args.device, preset, args.weights)
-        source = models.source_of(preset, args.weights, '')
-        path = find_weights(args.weights, source, args.accept_licence)
-        packaged = path is not None and path == source.packaged
-        name = f'{preset.name} ({"packaged" if packaged else args.weights or "published"})'
-        options = ModelOptions(
-            weights=path,
-            device=device,
-            threads=torch.get_num_threads(),  # all cores, or OMP_NUM_THREADS
-            input_size=args.input_size,
-        )
-        return cls(preset, options, name)
-
-    def student(self) -> Student:
-        """With the weights at the start."""
-        return student_of(self.preset.name, self.options)
-
-    def motion(self) -> Motion:
-        """Its pose network."""
-        assert self.options.weights is not None  # every network that learns has weights
-        return motion_of(self.preset.name, self.options.weights, self.options.device)
-
-    def adapted(self, path: Path) -> Student:
-        """With the weights of a file."""
-        return student_of(self.preset.name, replace(self.options, weights=path))
-
-
 def execute(args: argparse.Namespace) -> None:
     """Examine, learn, compare, and write weights and report.
 
@@ -156,7 +98,9 @@ def execute(args: argparse.Namespace) -> None:
         KeyboardInterrupt: again, after what was learnt has been written.
     """
     _check_out(args)
-    network = Network.of(args)
+    network = Network.of(
+        args.model, args.weights, args.device, args.input_size, accept_licence=args.accept_licence
+    )
     options = recordings.options(args)
     found = open_recordings(args.recordings, options)
     views = all_views(found, args.pose_offset)
@@ -165,14 +109,14 @@ def execute(args: argparse.Namespace) -> None:
     student = network.student()
     print(f'{network.weights} on {describe(network.options.device)}')
     images = Images.of(views, student, network.options.device)
-    scale = scale_of(network.preset.name)
     if options.needs_poses:
-        examined = examine(found, views, images, student, has_metres=scale is None, seed=args.seed)
+        examined = examine(
+            found, views, images, student, has_metres=network.scale is None, seed=args.seed
+        )
     else:
         examined = examine_without_poses(views, images)
     _show(examined, force=args.force)
-    if scale is not None and examined.fit is not None:
-        student.rescale(examined.fit.factor, at=examined.depth_m / examined.fit.factor)
+    student = network.student(examined)
     start = student.state()
     learning = replace(
         DEFAULTS, steps=args.steps, batch=args.batch, rate=args.rate, seed=args.seed
@@ -236,9 +180,9 @@ def _finish(
     state = mixed(start, run.learner.student.state(), args.mix)
     if run.learner.motion is not None:
         state |= run.learner.motion.state()
-    card = _card(args, network, found, views, examined, run, complete=complete)
+    card = card_of(network, found, views, examined, run, args.mix, complete=complete)
     write_weights(args.out, state, card.metadata())  # to be loaded below
-    before, after = network.student(), network.adapted(args.out)
+    before, after = network.student(examined), network.adapted(args.out)
     without_poses = run.learner.motion is not None
     errors = [
         held_out_error(run.learner.images, student, run.held_out, without_poses)
@@ -274,62 +218,6 @@ def _finish(
         print(f'{page} has no plots: pip install plotly', file=sys.stderr)
     print(args.out)
     print(page)
-
-
-def _card(
-    args: argparse.Namespace,
-    network: Network,
-    found: Sequence[Recording],
-    views: Sequence[View],
-    examined: Examined,
-    run: Run,
-    *,
-    complete: bool,
-) -> Card:
-    weights, source = network.options.weights, network.preset.source
-    inherited = card_for(network.preset.name, weights)
-    digest = checksum(weights, 'sha256') if weights is not None and weights.is_file() else ''
-    turns, shifts = torch.split(run.learner.corrections.detach().cpu(), 3, dim=1)
-    posed = run.learner.motion is None
-    return Card(
-        preset=network.preset.name,
-        start=Start(network.weights, digest),
-        licence=inherited.licence if inherited else source.licence,
-        restricted=inherited.restricted if inherited else source.restricted,
-        depth_ros=depth_ros.__version__,
-        date=datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ'),
-        recordings=tuple(_recording(one, views) for one in found),
-        learnt=Learnt(
-            run.learner.step,
-            run.seconds,
-            describe(network.options.device),
-            args.mix,
-            math.degrees(_rms(turns)) if posed else math.nan,
-            _rms(shifts) if posed else math.nan,
-            not complete,
-        ),
-        checks=examined.found,
-        coverage=examined.coverage,
-        scale=scale_of(network.preset.name) if posed else None,
-    )
-
-
-def _rms(rows: torch.Tensor) -> float:
-    return float(rows.square().sum(1).mean().sqrt())
-
-
-def _recording(recording: Recording, views: Sequence[View]) -> adapted.Recording:
-    own = [view for view in views if view.recording == recording.number]
-    stamps = [recording.shots[view.number].stamp_ns for view in own]
-    motion = recording.motion
-    return adapted.Recording(
-        recording.name,
-        len(own),
-        (max(stamps) - min(stamps)) * 1e-9 if any(stamps) else math.nan,
-        motion.path_m if motion else math.nan,
-        recording.layout,
-        str(own[0].camera) if own else '',
-    )
 
 
 def _measured(

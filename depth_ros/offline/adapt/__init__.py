@@ -17,6 +17,18 @@ known motion of the camera. The motion is known in metres, so the depth becomes 
 | views         | images with camera and pose, and which can be compared           |
 | warp          | moves an image into another camera, by depth and motion          |
 | losses        | how much two images differ                                       |
+| scene         | all views of a recording as tensors                              |
+| student       | what is needed of a network; `students/` has those that can learn|
+| network       | the network that was asked for, with its weights at the start    |
+| checks        | what images say of focal length, lens, clock, scale and blur     |
+| examine       | which of that refuses a recording, or warns                      |
+| learn         | the learning loop                                                |
+| run           | a time of learning: held-out views, Ctrl-C, going on             |
+| outcome       | scores and pictures, before and after                            |
+| truths        | measured depth of the pictures, where a recording has it         |
+| cards         | the card of the new weights                                      |
+| verdict       | what they are good for, and what not                             |
+| report        | the page                                                         |
 
 Source: Zhou et al. 2017 (arXiv 1704.07813); Godard et al. 2019 (arXiv 1806.01260).
 """

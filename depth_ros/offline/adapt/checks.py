@@ -33,7 +33,7 @@ NEAREST_M, FARTHEST_M = 0.4, 40.0  #: typical distances that are tried for such 
 DEPTH_FACTORS = tuple(np.exp(np.linspace(math.log(0.4), math.log(2.5), 11)).tolist())
 PAIRS = 1  #: partners of each view that are compared
 MOST_VIEWS = 60  #: that are compared, evenly spread
-LENS_STEPS = 60
+LENS_STEPS, LENS_BATCH = 60, 4
 
 LEAST_GAIN = 0.1  #: of the error without motion, by which the motion has to lower it
 MOST_FOCAL = 0.04  #: relative difference of the focal length

@@ -88,9 +88,10 @@ def examine(
     log_z = log_z + math.log(fit.factor)
     results = [_paired_check(views, found), _gain_check(fit)]
     if fit.gain >= checks.LEAST_GAIN:
-        lens = checks.find_lens(
-            images, found, student, Options(steps=checks.LENS_STEPS, turn_deg=0.0, seed=seed)
+        options = Options(
+            steps=checks.LENS_STEPS, batch=checks.LENS_BATCH, turn_deg=0.0, seed=seed
         )
+        lens = checks.find_lens(images, found, student, options)
         results += [_focal_check(lens, views, found), _lens_check(lens, views)]
         results += _offset_checks(recordings, views, images, log_z, found)
     results += [_turning_check(views), _blur_check(images)]
