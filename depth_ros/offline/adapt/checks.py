@@ -38,7 +38,7 @@ LENS_STEPS, LENS_BATCH = 60, 4
 LEAST_GAIN = 0.1  #: of the error without motion, by which the motion has to lower it
 MOST_FOCAL = 0.04  #: relative difference of the focal length
 MOST_TURN_DEG = 3.0  #: from image to image
-BLURRED = 0.6  #: sharpness over that of the median image
+BLURRED = 0.6  #: sharpness over that of sharp images
 
 
 @dataclass(frozen=True, slots=True)

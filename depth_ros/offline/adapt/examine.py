@@ -31,6 +31,7 @@ OFFSET_GAIN = 0.05  #: of the error, by which another offset has to be better
 MOST_RADIAL = 0.03  #: displacement of the corner over the width of the image
 MOST_BLURRED, MOST_TURNING, FEWEST_PAIRED = 0.2, 0.3, 0.5  #: shares of the images
 STEADY_DEG = 0.5  #: turn between compared images, below which no focal length is seen
+SHARP = 0.8  #: share of the images, above which an image is one of the sharp ones
 LATER = 0.2  #: share of a recording, its end, whose coverage is told
 
 
@@ -242,8 +243,8 @@ def _turning_check(views: Sequence[View]) -> Check:
 
 def _blur_check(images: Images) -> Check:
     sharp = checks.sharpness(images)
-    share = float((sharp < checks.BLURRED * sharp.median()).float().mean())
-    text = f'{100 * share:.0f} % of the images are much less sharp than the others'
+    share = float((sharp < checks.BLURRED * sharp.quantile(SHARP)).float().mean())
+    text = f'{100 * share:.0f} % of the images are much less sharp than the best'
     good = share <= MOST_BLURRED
     remedy = '' if good else 'drive more slowly, or with more light'
     return Check('blur', text, GOOD if good else WARNING, share, '', remedy)

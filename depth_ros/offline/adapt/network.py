@@ -56,14 +56,14 @@ class Network:
         """
         check_can_learn(model)
         preset = models.get(model)
-        device = choose_device(device, preset, weights)
+        chosen = choose_device(device, preset, weights)
         source = models.source_of(preset, weights, '')
         path = find_weights(weights, source, accept_licence)
         packaged = path is not None and path == source.packaged
         name = f'{preset.name} ({"packaged" if packaged else weights or "published"})'
         options = ModelOptions(
             weights=path,
-            device=device,
+            device=chosen,
             threads=torch.get_num_threads(),  # all cores, or OMP_NUM_THREADS
             input_size=input_size,
         )
