@@ -65,8 +65,8 @@ def add_command(commands: Any) -> None:
         '--steps', type=arguments.count, default=DEFAULTS.steps, help='of learning [%(default)s]'
     )
     parser.add_argument(
-        '--batch', type=arguments.count, default=DEFAULTS.batch,
-        help='images in a step; fewer for a large network [%(default)s]',
+        '--batch', type=arguments.count, default=0,
+        help='images in a step; default: 8, or 4 and 2 for large networks',
     )  # fmt: skip
     parser.add_argument(
         '--rate', type=arguments.positive, default=DEFAULTS.rate, help='of Adam [%(default)g]'
@@ -109,18 +109,18 @@ def execute(args: argparse.Namespace) -> None:
     student = network.student()
     print(f'{network.weights} on {describe(network.options.device)}')
     images = Images.of(views, student, network.options.device)
+    batch = args.batch or student.batch
     if options.needs_poses:
         examined = examine(
-            found, views, images, student, has_metres=network.scale is None, seed=args.seed
-        )
+            found, views, images, student, has_metres=network.scale is None, batch=batch,
+            seed=args.seed,
+        )  # fmt: skip
     else:
         examined = examine_without_poses(views, images)
     _show(examined, force=args.force)
     student = network.student(examined)
     start = student.state()
-    learning = replace(
-        DEFAULTS, steps=args.steps, batch=args.batch, rate=args.rate, seed=args.seed
-    )
+    learning = replace(DEFAULTS, steps=args.steps, batch=batch, rate=args.rate, seed=args.seed)
     about = {'recordings': args.recordings, 'offset': args.pose_offset, 'weights': network.weights,
              'views': [view.name for view in views]}  # fmt: skip
     motion = None if options.needs_poses else network.motion()

@@ -68,6 +68,7 @@ def examine(
     student: Student,
     *,
     has_metres: bool = True,
+    batch: int = 8,
     seed: int = 0,
 ) -> Examined:
     """Examine recordings with poses.
@@ -78,6 +79,7 @@ def examine(
         images: of these views.
         student: the network, which is not changed.
         has_metres: its depth is in metres, if maybe wrong ones.
+        batch: images in a step of the learning that finds the lens.
         seed: of the learning that finds the lens.
 
     Raises:
@@ -90,7 +92,10 @@ def examine(
     results = [_paired_check(views, found), _gain_check(fit)]
     if fit.gain >= checks.LEAST_GAIN:
         options = Options(
-            steps=checks.LENS_STEPS, batch=checks.LENS_BATCH, turn_deg=0.0, seed=seed
+            steps=checks.LENS_STEPS,
+            batch=min(batch, checks.LENS_BATCH),
+            turn_deg=0.0,
+            seed=seed,
         )
         lens = checks.find_lens(images, found, student, options)
         results += [_focal_check(lens, views, found), _lens_check(lens, views)]

@@ -15,11 +15,13 @@ class Student(Protocol):
 
     Attributes:
         preset: its name.
+        batch: images in a step for which a few gigabytes of memory are enough.
         network: whose parameters with `requires_grad` learn. It stays in eval mode: new statistics
             of a few images of one room would forget all others.
     """
 
     preset: str
+    batch: int
     network: nn.Module
 
     def size(self, camera: Camera) -> tuple[int, int]:

@@ -47,6 +47,8 @@ class Monodepth2Student:
         options: weights, device.
     """
 
+    batch = 4
+
     def __init__(self, preset: str, options: ModelOptions) -> None:
         self.preset = preset
         self._unit = unit_of(preset)

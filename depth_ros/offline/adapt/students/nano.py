@@ -24,6 +24,7 @@ class NanoStudent:
     """
 
     preset = 'nano'
+    batch = 8
 
     def __init__(self, options: ModelOptions) -> None:
         weights = options.weights or PRESETS['nano'].source.packaged
