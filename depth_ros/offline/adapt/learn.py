@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from depth_ros.core.camera import Camera
 from depth_ros.offline.adapt.losses import combined, photometric, roughness
 from depth_ros.offline.adapt.scene import Images, enlarged, shrunk
 from depth_ros.offline.adapt.student import Motion, Student
@@ -40,6 +41,8 @@ class Options:
         rate: of Adam, for the network.
         turn_deg: images are turned by up to this angle about each axis.
         smoothness: weight of `losses.roughness`.
+        rehearsed: images of a `Rehearsal` in a step, if there is one.
+        rehearsal: its weight.
         corrects_poses: poses learn, too.
         masks: pixels that look the same without motion are left out.
         seed: of the choice of images.
@@ -51,9 +54,35 @@ class Options:
     rate: float = 3e-4
     turn_deg: float = 8.0
     smoothness: float = 1e-3
+    rehearsed: int = 4
+    rehearsal: float = 0.1
     corrects_poses: bool = True
     masks: bool = True
     seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """Other images, whose depth has to stay as it was, so that less is forgotten.
+
+    Source: the idea of Li and Hoiem 2016, "Learning without forgetting" (arXiv 1606.09282).
+
+    Args:
+        rgb: (M, 3, h, w) float32 in 0..1, at the size of the input.
+        log_z: (M, h, w), of the network at the start.
+        camera: of these images.
+    """
+
+    rgb: Tensor
+    log_z: Tensor
+    camera: Camera
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, rgb: Tensor, camera: Camera, student: Student) -> Rehearsal:
+        """With the depth that a network has now."""
+        log_z = [student.log_depth(some, camera) for some in torch.split(rgb, 8)]
+        return cls(rgb, torch.cat(log_z), camera)
 
 
 class Learner:
@@ -65,6 +94,7 @@ class Learner:
         student: the network, which is changed.
         options: how.
         motion: learns the motion where there are no poses; None where there are.
+        rehearsal: what is not to be forgotten.
         finds_lens: focal length, distortion and a factor on all depth learn, too.
 
     Attributes:
@@ -83,10 +113,11 @@ class Learner:
         options: Options,
         *,
         motion: Motion | None = None,
+        rehearsal: Rehearsal | None = None,
         finds_lens: bool = False,
     ) -> None:
         self.images, self.partners, self.student = images, partners, student
-        self.options, self.motion = options, motion
+        self.options, self.motion, self.rehearsal = options, motion, rehearsal
         self.finds_lens = finds_lens
         self.step = 0
         self.errors: list[float] = []
@@ -166,8 +197,16 @@ class Learner:
         )
         cost = (self.corrections[:, :3] / TYPICAL_RAD).square().mean()
         cost = cost + (self.corrections[:, 3:] / TYPICAL_M).square().mean()
-        rough = roughness(log_z, small)
-        return error + POSE_COST * cost + options.smoothness * rough, error.detach()
+        loss = error + POSE_COST * cost + options.smoothness * roughness(log_z, small)
+        if self.rehearsal is not None and options.rehearsed:
+            loss = loss + options.rehearsal * self._forgotten(self.rehearsal)
+        return loss, error.detach()
+
+    def _forgotten(self, rehearsal: Rehearsal) -> Tensor:
+        """Mean change of log depth of some images that are rehearsed."""
+        some = [self._below(len(rehearsal.rgb)) for _ in range(self.options.rehearsed)]
+        log_z = self.student.log_depth(rehearsal.rgb[some], rehearsal.camera)
+        return (log_z - rehearsal.log_z[some]).abs().mean()
 
     def _motions(self, targets: list[int], sources: list[int]) -> Tensor:
         """T_source_target by the network of motion, which takes images in order of time."""

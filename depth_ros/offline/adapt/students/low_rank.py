@@ -76,6 +76,6 @@ def merged_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors on the CPU, of fp32 or integers."""
-    detached = {name: value.detach().cpu() for name, value in state.items()}
+    """Copies of tensors on the CPU, of fp32 or integers: the network learns on."""
+    detached = {name: value.detach().cpu().clone() for name, value in state.items()}
     return {k: v.float() if v.is_floating_point() else v for k, v in detached.items()}
