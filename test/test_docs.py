@@ -300,7 +300,9 @@ def check_program(program, words):
         topic = re.sub('^(front|left)/', '', rule.partition(':=')[0])
         assert topic in TOPICS, rule
     if program == 'depth-ros' and len(words) > 1 and words[1] != '--help':
-        assert words[1] in ('models', 'info', 'run', 'export', 'eval', 'calibrate', 'view')
+        assert words[1] in (
+            'models', 'info', 'run', 'export', 'eval', 'calibrate', 'adapt', 'view',
+        )  # fmt: skip
         check_flags(words[2:], ROOT / 'depth_ros/cli')
 
 

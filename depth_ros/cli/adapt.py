@@ -34,6 +34,7 @@ from depth_ros.offline.progress import Progress
 from depth_ros.pipeline.device import describe
 
 DEFAULTS = Options()
+MIX = 0.85
 
 
 def add_command(commands: Any) -> None:
@@ -54,7 +55,7 @@ def add_command(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument('--overwrite', action='store_true', help='replace what is there')
     parser.add_argument(
-        '--mix', type=_share, default=1.0, metavar='SHARE',
+        '--mix', type=_share, default=MIX, metavar='SHARE',
         help='of what is learnt in the result, 0 to 1; less forgets less [%(default)g]',
     )  # fmt: skip
     parser.add_argument(
@@ -74,6 +75,10 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         '--input-size', type=arguments.count, default=0, metavar='PX',
         help='of the network while it learns; default: that of the preset',
+    )  # fmt: skip
+    parser.add_argument(
+        '--rehearsal', type=float, default=DEFAULTS.rehearsal, metavar='WEIGHT',
+        help='of keeping the depth of rendered scenes; 0 for none, which forgets [%(default)g]',
     )  # fmt: skip
     parser.add_argument('--seed', type=int, default=0, help='of the choice of images')
     parser.add_argument('--resume', action='store_true', help='go on where Ctrl-C ended it')
@@ -120,11 +125,20 @@ def execute(args: argparse.Namespace) -> None:
     _show(examined, force=args.force)
     student = network.student(examined)
     start = student.state()
-    learning = replace(DEFAULTS, steps=args.steps, batch=batch, rate=args.rate, seed=args.seed)
+    learning = replace(
+        DEFAULTS,
+        steps=args.steps,
+        batch=batch,
+        rate=args.rate,
+        rehearsal=args.rehearsal,
+        rehearsed=max(1, batch // 2),
+        seed=args.seed,
+    )
+    kept = outcome.rehearsal(images.input, student) if args.rehearsal else None
     about = {'recordings': args.recordings, 'offset': args.pose_offset, 'weights': network.weights,
              'views': [view.name for view in views]}  # fmt: skip
     motion = None if options.needs_poses else network.motion()
-    run = Run.of(images, examined.partners, student, learning, args.out, about, motion)
+    run = Run.of(images, examined.partners, student, learning, args.out, about, motion, kept)
     if args.resume and run.restore():
         print(f'goes on after step {run.learner.step} of {learning.steps}')
     progress = Progress(learning.steps, 'steps')

@@ -48,14 +48,14 @@ class Options:
         seed: of the choice of images.
     """
 
-    steps: int = 400
+    steps: int = 250
     batch: int = 8
     sources: int = 2
-    rate: float = 3e-4
+    rate: float = 6e-4
     turn_deg: float = 8.0
     smoothness: float = 1e-3
     rehearsed: int = 4
-    rehearsal: float = 0.1
+    rehearsal: float = 0.02
     corrects_poses: bool = True
     masks: bool = True
     seed: int = 0
@@ -198,7 +198,7 @@ class Learner:
         cost = (self.corrections[:, :3] / TYPICAL_RAD).square().mean()
         cost = cost + (self.corrections[:, 3:] / TYPICAL_M).square().mean()
         loss = error + POSE_COST * cost + options.smoothness * roughness(log_z, small)
-        if self.rehearsal is not None and options.rehearsed:
+        if self.rehearsal is not None:
             loss = loss + options.rehearsal * self._forgotten(self.rehearsal)
         return loss, error.detach()
 

@@ -14,6 +14,7 @@ from depth_ros.checkpoints.adapted import Score, Scores
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import DepthRosError
 from depth_ros.core.resample import downscale
+from depth_ros.offline.adapt.learn import Rehearsal
 from depth_ros.offline.adapt.losses import photometric
 from depth_ros.offline.adapt.report import Shown, Warp
 from depth_ros.offline.adapt.scene import enlarged
@@ -30,13 +31,38 @@ from depth_ros.offline.evaluation.truth import Source
 from depth_ros.offline.recorded import Selection
 from depth_ros.pipeline.two_views.keyframes import relative_pose
 from depth_ros.sim.world import random_camera, random_pose, random_scene, render_many
-from depth_ros.sim.world.seeds import TEST
+from depth_ros.sim.world.seeds import TEST, VALIDATION
 
 SCENES = 16  #: synthetic ones, which no network is trained with
 SCENE_SIZE = 192, 144  #: of their images [px]
 NEAR_M, FAR_M = 0.3, 80.0  #: of depth that is compared in them
 MOST_COMPARED = 60  #: images of an input
 SYNTHETIC = 'synthetic scenes'
+REHEARSED, FEWEST_REHEARSED = 64, 8  #: other scenes, for small and for large inputs
+REHEARSED_PIXELS = REHEARSED * 96 * 72  #: of all of them, if they are enough for the fewest
+
+
+def rehearsal(camera: Camera, student: Student) -> Rehearsal:
+    """Rendered scenes with the depth that a network has now, seen by the camera of a recording.
+
+    Args:
+        camera: of the input of the network.
+        student: at the start.
+    """
+    count = min(
+        REHEARSED, max(FEWEST_REHEARSED, REHEARSED_PIXELS // (camera.width * camera.height))
+    )
+    rgb = []
+    for seed in range(VALIDATION - count, VALIDATION):  # not those that are compared
+        try:
+            scene = random_scene(seed)
+            pose = random_pose(scene, seed)
+        except DepthRosError:  # no free space for a camera
+            continue
+        image = render_many([scene], [camera], [pose], sensor=True).rgb[0]
+        rgb.append(image.permute(2, 0, 1).float() / 255)
+    device = next(student.network.parameters()).device
+    return Rehearsal.of(torch.stack(rgb).to(device), camera, student)
 
 
 def synthetic(before: Student, after: Student) -> Scores:

@@ -20,7 +20,7 @@ from depth_ros.checkpoints.cache import PART
 from depth_ros.core.errors import ConfigError
 from depth_ros.offline.adapt import checks
 from depth_ros.offline.adapt.examine import Partners
-from depth_ros.offline.adapt.learn import Learner, Options
+from depth_ros.offline.adapt.learn import Learner, Options, Rehearsal
 from depth_ros.offline.adapt.report import Curve
 from depth_ros.offline.adapt.scene import Images
 from depth_ros.offline.adapt.student import Motion, Student
@@ -63,6 +63,7 @@ class Run:
         out: Path,
         about: Mapping[str, Any],
         motion: Motion | None = None,
+        rehearsal: Rehearsal | None = None,
     ) -> Run:
         """Hold views out, and begin.
 
@@ -74,6 +75,7 @@ class Run:
             out: file of the weights; the state is beside it.
             about: what else the state depends on.
             motion: where there are no poses.
+            rehearsal: what is not to be forgotten.
 
         Raises:
             ConfigError: too few images can be compared.
@@ -83,7 +85,7 @@ class Run:
             raise ConfigError('no image is left to learn from: record more images')
         values = json.dumps([asdict(options), dict(about), len(images)], sort_keys=True)
         fingerprint = hashlib.sha256(values.encode()).hexdigest()
-        learner = Learner(images, learnt, student, options, motion=motion)
+        learner = Learner(images, learnt, student, options, motion=motion, rehearsal=rehearsal)
         path = out.with_name(f'{out.name}.unfinished')
         return cls(learner, held_out, path, fingerprint)
 
