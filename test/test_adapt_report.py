@@ -64,7 +64,7 @@ def test_better_and_nothing_forgotten_is_good():
     assert (found.level, found.title) == ('good', 'Better in kit<chen')
     good = ' '.join(found.good)
     assert 'off by 15 % in the mean, before by 34 %; 78 % of the pixels' in good
-    assert 'Synthetic scenes: as good as before (AbsRel 0.232 before, 0.238 after)' in good
+    assert 'In synthetic scenes: as good as before (AbsRel 0.232 before, 0.238 after)' in good
     assert (
         '32 % less photometric error' in good
         and 'covers its place: 92 % of the last fifth.' in good
@@ -81,7 +81,7 @@ def test_better_and_nothing_forgotten_is_good():
             {'scores': (OWN, FORGOTTEN)},
             'warning',
             'Better in kit<chen, worse elsewhere',
-            'Another room: worse than before (AbsRel 0.210 before, 0.259 after). Use nano '
+            'In another room: worse than before (AbsRel 0.210 before, 0.259 after). Use nano '
             '(packaged) there, or adapt again with a smaller --mix.',
         ),
         (
@@ -101,7 +101,7 @@ def test_better_and_nothing_forgotten_is_good():
             {'scores': (dataclasses.replace(OWN, after=Score(0.4, 0.4)),)},
             'refused',
             'Do not use these weights: no better than before in kit<chen',
-            'Recording: worse than before (AbsRel 0.335 before, 0.400 after). Keep nano '
+            'In the recording: worse than before (AbsRel 0.335 before, 0.400 after). Keep nano '
             '(packaged).',
         ),
         (
@@ -148,13 +148,15 @@ def test_scores_of_several_recordings_are_their_own():
     found = judge(changed(scores=tuple(both), recordings=recordings))
     assert (found.level, found.title) == ('good', 'Better in hall, lab')
     assert any(
-        t.startswith('lab: depth is off by 15 %') and 'whose views were learnt from' in t
+        t.startswith('In lab: depth is off by 15 %') and 'whose views were learnt from' in t
         for t in found.good
     )
     worse = dataclasses.replace(both[1], after=Score(0.5, 0.3))
     found = judge(changed(scores=(both[0], worse), recordings=recordings))
     assert found.level == 'refused'
-    assert any(t.startswith('Lab: worse than before') and 'Keep nano' in t for t in found.limits)
+    assert any(
+        t.startswith('In lab: worse than before') and 'Keep nano' in t for t in found.limits
+    )
 
 
 def test_a_network_without_metres_before_has_no_change():

@@ -79,7 +79,7 @@ def _good(card: Card) -> Iterator[str]:
         if not _is_own(scores):
             how = 'better than before' if _change(scores) < -SAME else 'as good as before'
             if not math.isnan(_change(scores)):
-                yield f'{_capital(scores.name)}: {how} ({_numbers(scores)}).'
+                yield f'In {_place(scores)}: {how} ({_numbers(scores)}).'
             continue
         images = f'{scores.images} images with measured depth, ' if scores.images else ''
         which = 'whose views were learnt from' if scores.learnt_from else 'held out of learning'
@@ -90,8 +90,7 @@ def _good(card: Card) -> Iterator[str]:
         else:
             error += ' in the mean, before it had no metres'
             share += ' of the pixels are within 25 %'
-        name = 'The recording' if scores.name == RECORDING else scores.name
-        yield f'{name}: depth is off by {error}; {share} ({images}{which}).'
+        yield f'In {_place(scores)}: depth is off by {error}; {share} ({images}{which}).'
     if card.photometric_after < card.photometric_before:
         fall = _percent(1 - card.photometric_after / card.photometric_before)
         yield (
@@ -125,7 +124,7 @@ def _limits(card: Card) -> Iterator[str]:
             remedy = f'Use {card.start.name} there, or adapt again with a smaller --mix'
             if _is_own(scores):
                 remedy = f'Keep {card.start.name}'
-            yield f'{_capital(scores.name)}: worse than before ({_numbers(scores)}). {remedy}.'
+            yield f'In {_place(scores)}: worse than before ({_numbers(scores)}). {remedy}.'
     if card.photometric_after >= card.photometric_before:
         yield f'The photometric error of views held out did not fall ({_photometric(card)}).'
     if not any(_is_own(s) for s in card.scores):
@@ -136,6 +135,10 @@ def _limits(card: Card) -> Iterator[str]:
     yield 'Other cameras and places than those of the recording were not learnt.'
     if card.restricted:
         yield f'The licence restricts use, as that of {card.start.name}: {card.licence}.'
+
+
+def _place(scores: Scores) -> str:
+    return 'the recording' if scores.name == RECORDING else scores.name
 
 
 def _numbers(scores: Scores) -> str:
