@@ -176,6 +176,7 @@ def test_a_series_is_drawn(tmp_path):
     assert (tmp_path / 'm.png').stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_metres_from_anchors_are_measured(monkeypatch, tmp_path):
     """On a picture of a slope; a LiDAR's rings need KITTI."""
     for name, value in {'COUNTS': (60,), 'SEEDS': 2, 'SECONDS': 2.6, 'JUMP_AT_S': 2.3}.items():
@@ -358,6 +359,7 @@ def test_the_rendered_lane_has_its_distances():
     assert wall == pytest.approx(costmap.HALF_WIDTH / right[right > 0.5])
 
 
+@pytest.mark.slow
 def test_a_person_who_left_is_cleared_by_points_clearing_and_stays_without(monkeypatch):
     for name, frames in (('STANDS', 2), ('AFTER', 3)):
         monkeypatch.setattr(costmap, name, frames)

@@ -330,7 +330,9 @@ def alive(tmp_path):
     return found
 
 
-@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    'number', [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_run_that_is_killed_leaves_what_it_has_measured(number, tmp_path, monkeypatch):
     monkeypatch.setenv('TMPDIR', str(tmp_path))
     running = start(tmp_path, '--steps', 'networks', '--networks', 'nano', '--minutes', '5')

@@ -129,7 +129,13 @@ def test_a_filter_that_remembers_begins_a_video_again(tmp_path, capsys):
     assert '6 images; ' in capsys.readouterr().out.splitlines()[-1]
 
 
-@pytest.mark.parametrize('words', [['--write', 'npy'], ['--write', 'video'], ['--write', 'ply']])
+@pytest.mark.parametrize(
+    'words',
+    [
+        ['--write', 'video'],
+        *(pytest.param(['--write', kind], marks=pytest.mark.slow) for kind in ('npy', 'ply')),
+    ],
+)
 def test_killed_at_any_moment_nothing_is_half_written(tmp_path, words):
     clip, out = film(tmp_path / 'clip.mp4', 200, size=(320, 240)), tmp_path / 'out'
     command = [
