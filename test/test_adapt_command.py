@@ -101,6 +101,7 @@ def test_depth_in_metres_is_learnt_from_images_and_poses_alone(shots, nano):
     assert np.mean(learner.errors[-10:]) < np.mean(learner.errors[:10])
 
 
+@pytest.mark.slow
 def test_poses_with_noise_are_corrected(shots, nano):
     noise = np.random.default_rng(0)
     bent = []
@@ -126,7 +127,8 @@ def test_poses_with_noise_are_corrected(shots, nano):
     assert turns_deg() < 0.9 * before
 
 
-@pytest.mark.parametrize('focal', [0.9, pytest.param(1.1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('focal', [0.9, 1.1])
 def test_a_wrong_focal_length_is_found(shots, nano, focal):
     views = views_of(shots, focal)
     images = Images.of(views, nano, torch.device('cpu'))
