@@ -78,6 +78,7 @@ def quick(monkeypatch):
     """Fewer steps and scenes than a user gets."""
     monkeypatch.setattr(checks, 'LENS_STEPS', 25)
     monkeypatch.setattr(outcome, 'SCENES', 2)
+    monkeypatch.setattr(outcome, 'REHEARSED', 8)
 
 
 def error_of(student, shots):
@@ -183,27 +184,27 @@ def test_the_command_writes_weights_that_a_node_loads(shots, tmp_path, quick, ca
 
 def test_ctrl_c_keeps_what_was_learnt_and_it_goes_on(shots, tmp_path, quick, monkeypatch, capsys):
     """The same weights as without the interruption."""
-    recording = write(tmp_path / 'room', shots)
+    recording = write(tmp_path / 'room', shots[:8])
     monkeypatch.setattr(checks, 'LENS_STEPS', 5)  # it is examined four times
-    words = ['adapt', str(recording), '--steps', '20', '--batch', '2', '--force', '--out']
+    words = ['adapt', str(recording), '--steps', '10', '--batch', '2', '--force', '--out']
     whole, cut = tmp_path / 'whole.safetensors', tmp_path / 'cut.safetensors'
     assert main([*words, str(whole)]) == 0
     shown = Progress.at
 
     def interrupt(self, done):
         shown(self, done)
-        if done == 10:
+        if done == 5:
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
         patch.setattr(Progress, 'at', interrupt)
         assert main([*words, str(cut)]) == 130
     assert '--resume goes on' in capsys.readouterr().out
-    assert read_card(cut).learnt.stopped_early and read_card(cut).learnt.steps == 10
+    assert read_card(cut).learnt.stopped_early and read_card(cut).learnt.steps == 5
     assert main([*words, str(cut), '--seed', '1', '--resume']) == 2
     assert 'is of other recordings, weights or options' in capsys.readouterr().err
     assert main([*words, str(cut), '--resume']) == 0
-    assert 'goes on after step 10 of 20' in capsys.readouterr().out
+    assert 'goes on after step 5 of 10' in capsys.readouterr().out
     assert not cut.with_name('cut.safetensors.unfinished').exists()
     one, other = read_checkpoint(whole), read_checkpoint(cut)
     for name, value in one.items():
@@ -230,7 +231,7 @@ def test_a_recording_that_would_make_wrong_metres_is_refused(
     assert not out.exists()
 
 
-def test_rehearsal_keeps_the_depth_of_other_scenes(shots, nano):
+def test_rehearsal_keeps_the_depth_of_other_scenes(shots, nano, quick):
     """Beside the same learning without."""
     images = Images.of(views_of(shots), nano, torch.device('cpu'))
     kept = outcome.rehearsal(images.input, nano)
@@ -238,9 +239,9 @@ def test_rehearsal_keeps_the_depth_of_other_scenes(shots, nano):
     changes = []
     for rehearsal in (None, kept):
         nano.network.load_state_dict(start)
-        options = Options(steps=30, batch=2, rehearsal=1.0)
+        options = Options(steps=15, batch=2, rehearsal=1.0)
         pairs = partners(views_of(shots), 2.3)
-        Learner(images, pairs, nano, options, rehearsal=rehearsal).run(30)
+        Learner(images, pairs, nano, options, rehearsal=rehearsal).run(15)
         with torch.no_grad():
             log_z = nano.log_depth(kept.rgb, kept.camera)
         changes.append(float((log_z - kept.log_z).abs().mean()))
