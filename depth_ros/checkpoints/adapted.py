@@ -199,7 +199,7 @@ class Card:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """That make metres of the output, beside model and weights; empty if it has them."""
+        """Parameters that give metres, beside model and weights; empty if the preset has them."""
         if self.scale is None:
             return {}
         values = {'scaling.method': 'constant', 'scaling.scale': f'{self.scale:.6g}'}

@@ -29,7 +29,7 @@ from depth_ros.offline.adapt.scene import Images
 from depth_ros.offline.adapt.truths import find_truths
 from depth_ros.offline.adapt.views import View
 from depth_ros.offline.evaluation.bag_truth import TruthOptions
-from depth_ros.offline.evaluation.truth import find
+from depth_ros.offline.evaluation.truth import Source, find
 from depth_ros.offline.progress import Progress
 from depth_ros.pipeline.device import describe
 
@@ -203,7 +203,12 @@ def _finish(
         for student in (before, after)
     ]
     scores = [] if card.scale is not None else [outcome.synthetic(before, after)]
-    scores = [*_measured(args, network, found, card), *scores]
+    sources, skipped = find(
+        [*args.recordings, *args.compare], args.topic, TruthOptions(fixed_frame=args.fixed_frame)
+    )
+    for line in skipped if args.compare else ():
+        print(f'skipped: {line}', file=sys.stderr)
+    scores = [*_measured(args, network, found, sources, card), *scores]
     card = replace(
         card,
         photometric_before=errors[0],
@@ -216,9 +221,8 @@ def _finish(
             f'{one.name}: AbsRel {one.before.abs_rel:.3f} -> {one.after.abs_rel:.3f}, delta1 '
             f'{one.before.delta1:.3f} -> {one.after.delta1:.3f} ({one.images} images)'
         )
-    chosen = list(shown_numbers(views, run.held_out, run.learner.partners))
+    chosen = shown_numbers(run.held_out, run.learner.partners)
     partners = run.held_out or run.learner.partners
-    sources, _ = find(args.recordings, args.topic, TruthOptions(fixed_frame=args.fixed_frame))
     truths = find_truths(sources, found, views, chosen, arguments.camera(args))
     shown = list(
         outcome.pictures(
@@ -235,15 +239,14 @@ def _finish(
 
 
 def _measured(
-    args: argparse.Namespace, network: Network, found: Sequence[Recording], card: Card
+    args: argparse.Namespace,
+    network: Network,
+    found: Sequence[Recording],
+    sources: Sequence[Source],
+    card: Card,
 ) -> list[adapted.Scores]:
     """Scores where depth was measured, of the recordings and of `--compare`."""
-    sources, skipped = find(
-        [*args.recordings, *args.compare], args.topic, TruthOptions(fixed_frame=args.fixed_frame)
-    )
     own = {recording.path.resolve() for recording in found}
-    for line in skipped if args.compare else ():
-        print(f'skipped: {line}', file=sys.stderr)
     learnt = frozenset(source.name for source in sources if source.path.resolve() in own)
     values: dict[str, Any] = {'model': network.preset.name, 'device': args.device}
     values |= {'engine': 'torch'}

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import DepthRosError
-from depth_ros.sim.world import random_camera, random_pose, random_scene, render_many
+from depth_ros.sim.world import posed_scenes, random_camera, render_many
 from depth_ros.sim.world.seeds import HELD_OUT
 
 CHUNK = 8  #: images per batch of the renderer, a compromise of speed and latency
@@ -56,12 +56,7 @@ def render_samples(
         sensor: False for images without effects of the sensor.
     """
     scenes, poses, cameras = [], [], []
-    for seed in seeds:
-        scene = random_scene(seed)
-        try:
-            pose = random_pose(scene, seed)
-        except DepthRosError:  # a scene without free space for a camera
-            continue
+    for seed, scene, pose in posed_scenes(seeds):
         scenes.append(scene.to(device))
         poses.append(pose)
         cameras.append(random_camera(seed, size[1], size[0]))

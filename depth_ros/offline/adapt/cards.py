@@ -17,7 +17,7 @@ from depth_ros.offline.adapt.examine import Examined
 from depth_ros.offline.adapt.network import Network
 from depth_ros.offline.adapt.recording import Recording
 from depth_ros.offline.adapt.run import Run
-from depth_ros.offline.adapt.views import View
+from depth_ros.offline.adapt.views import View, numbers_of
 from depth_ros.pipeline.device import describe
 
 
@@ -78,7 +78,7 @@ def _rms(rows: torch.Tensor) -> float:
 
 
 def _recording(recording: Recording, views: Sequence[View]) -> adapted.Recording:
-    own = [view for view in views if view.recording == recording.number]
+    own = [views[k] for k in numbers_of(views, recording.number)]
     stamps = [recording.shots[view.number].stamp_ns for view in own]
     motion = recording.motion
     return adapted.Recording(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recordings are examined before anything is learnt from them: each property gives a `Check`.
 
-A wrong focal length, clock or frame makes metres worse while the images agree better and better.
+A wrong focal length, clock or frame makes metres worse while the images agree more and more.
 So none of it can be seen from the learning alone.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from depth_ros.offline.adapt.learn import Options
 from depth_ros.offline.adapt.recording import Recording
 from depth_ros.offline.adapt.scene import Images, near_origin
 from depth_ros.offline.adapt.student import Student
-from depth_ros.offline.adapt.views import View, check_partners, partners
+from depth_ros.offline.adapt.views import View, check_partners, numbers_of, partners
 
 Partners = Mapping[int, Sequence[int]]
 
@@ -32,7 +32,7 @@ MOST_RADIAL = 0.03  #: displacement of the corner over the width of the image
 MOST_BLURRED, MOST_TURNING, FEWEST_PAIRED = 0.2, 0.3, 0.5  #: shares of the images
 STEADY_DEG = 0.5  #: turn between compared images, below which no focal length is seen
 SHARP = 0.8  #: share of the images, above which an image is one of the sharp ones
-LATER = 0.2  #: share of a recording, its end, whose coverage is told
+LATER = 0.2  #: share of a recording, its end, whose coverage is reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,7 @@ def examine(
         ConfigError: no two images can be compared.
     """
     log_z = checks.log_depths(images, student)
-    factors = checks.DEPTH_FACTORS if has_metres else checks.factors_between(log_z)
-    found, fit, depth_m = _paired(views, images, log_z, factors)
+    found, fit, depth_m = _paired(views, images, log_z, has_metres=has_metres)
     log_z = log_z + math.log(fit.factor)
     results = [_paired_check(views, found), _gain_check(fit)]
     if fit.gain >= checks.LEAST_GAIN:
@@ -117,12 +116,12 @@ def examine_without_poses(views: Sequence[View], images: Images) -> Examined:
 
 
 def _paired(
-    views: Sequence[View], images: Images, log_z: Tensor, factors: Sequence[float]
+    views: Sequence[View], images: Images, log_z: Tensor, *, has_metres: bool
 ) -> tuple[Partners, Fit, float]:
     """Partners, and the factor on depth, each of which depends on the other."""
+    factors = checks.DEPTH_FACTORS if has_metres else checks.factors_between(log_z)
     typical = float(log_z.median().exp())
-    # without metres, begin with the depth of a room
-    depth_m = typical if len(factors) == len(checks.DEPTH_FACTORS) else checks.START_M
+    depth_m = typical if has_metres else checks.START_M
     fit = Fit(1.0, math.nan, math.nan)
     for _ in range(2):
         found = partners(views, depth_m)
@@ -204,8 +203,7 @@ def _offset_checks(
 ) -> Iterator[Check]:
     """Of each recording whose poses have times."""
     for recording in recordings:
-        numbers = [k for k, view in enumerate(views) if view.recording == recording.number]
-        own = {k: others for k, others in found.items() if k in set(numbers)}
+        own = {k: o for k, o in found.items() if views[k].recording == recording.number}
         if not recording.has_times or not own:
             continue
 
@@ -229,8 +227,7 @@ def _offset_checks(
 
 
 def _at(view: View, recording: Recording, offset_s: float) -> View:
-    T = recording.pose(view.number, offset_s)
-    return View(view.rgb, view.camera, T, view.name, view.recording, view.number)
+    return replace(view, T_world_camera=recording.pose(view.number, offset_s))
 
 
 def _turning_check(views: Sequence[View]) -> Check:
@@ -259,7 +256,7 @@ def _coverage(
     recordings: Sequence[Recording], views: Sequence[View], images: Images, log_z: Tensor
 ) -> Iterator[Coverage]:
     for recording in recordings:
-        numbers = [k for k, view in enumerate(views) if view.recording == recording.number]
+        numbers = numbers_of(views, recording.number)
         late = max(1, round(LATER * len(numbers)))
         if len(numbers) < 5:
             continue

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from depth_ros.checkpoints.adapted import Score, Scores
 from depth_ros.core.camera import Camera
-from depth_ros.core.errors import DepthRosError
 from depth_ros.core.resample import downscale
 from depth_ros.offline.adapt.learn import Rehearsal
 from depth_ros.offline.adapt.losses import photometric
@@ -30,7 +29,7 @@ from depth_ros.offline.evaluation.scores import score
 from depth_ros.offline.evaluation.truth import Source
 from depth_ros.offline.recorded import Selection
 from depth_ros.pipeline.two_views.keyframes import relative_pose
-from depth_ros.sim.world import random_camera, random_pose, random_scene, render_many
+from depth_ros.sim.world import posed_scenes, random_camera, render_many
 from depth_ros.sim.world.seeds import TEST, VALIDATION
 
 SCENES = 16  #: synthetic ones, which no network is trained with
@@ -53,12 +52,8 @@ def rehearsal(camera: Camera, student: Student) -> Rehearsal:
         REHEARSED, max(FEWEST_REHEARSED, REHEARSED_PIXELS // (camera.width * camera.height))
     )
     rgb = []
-    for seed in range(VALIDATION - count, VALIDATION):  # not those that are compared
-        try:
-            scene = random_scene(seed)
-            pose = random_pose(scene, seed)
-        except DepthRosError:  # no free space for a camera
-            continue
+    # not those that are compared
+    for _, scene, pose in posed_scenes(range(VALIDATION - count, VALIDATION)):
         image = render_many([scene], [camera], [pose], sensor=True).rgb[0]
         rgb.append(image.permute(2, 0, 1).float() / 255)
     device = next(student.network.parameters()).device
@@ -68,12 +63,7 @@ def rehearsal(camera: Camera, student: Student) -> Rehearsal:
 def synthetic(before: Student, after: Student) -> Scores:
     """Depth of rendered rooms, streets and other scenes, in metres."""
     rows = []
-    for seed in range(TEST, TEST + SCENES):
-        try:
-            scene = random_scene(seed)
-            pose = random_pose(scene, seed)
-        except DepthRosError:  # no free space for a camera
-            continue
+    for seed, scene, pose in posed_scenes(range(TEST, TEST + SCENES)):
         camera = random_camera(seed, *SCENE_SIZE)
         image = render_many([scene], [camera], [pose], sensor=True)
         truth = image.z[0].numpy()

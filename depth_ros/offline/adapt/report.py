@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depth_ros.checkpoints.adapted import GOOD, REFUSED, WARNING, Card
-from depth_ros.offline.adapt.verdict import SAME, judge
+from depth_ros.offline.adapt.verdict import SAME, capital, judge
 from depth_ros.offline.evaluation import page
 from depth_ros.offline.evaluation.drawing import (
     Depth,
@@ -182,7 +182,7 @@ def _verdict(card: Card) -> str:
             lists += f'<h3>{title}</h3><ul>{items}</ul>'
     return (
         f'<div class="verdict {found.level}"><b>{html.escape(found.title)}.</b> '
-        f'{html.escape(_capital(str(card)))}.{lists}</div>'
+        f'{html.escape(capital(str(card)))}.{lists}</div>'
     )
 
 
@@ -369,7 +369,3 @@ def _about(card: Card, weights: Path, command: str) -> Iterator[str]:
 def _words(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A table of sentences, aligned to the left."""
     return f'<div class="wide words">{page.table(head, rows)}</div>'
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from depth_ros.offline.adapt.learn import Learner, Options, Rehearsal
 from depth_ros.offline.adapt.report import Curve
 from depth_ros.offline.adapt.scene import Images
 from depth_ros.offline.adapt.student import Motion, Student
-from depth_ros.offline.adapt.views import View
 
 HELD_OUT = 10  #: one of so many views is not learnt from
 FEWEST_FOR_HELD_OUT = 12  #: views with partners, below which all are learnt from
@@ -228,8 +227,7 @@ def mixed(
     }
 
 
-def shown_numbers(views: Sequence[View], held_out: Partners, partners: Partners) -> Iterator[int]:
+def shown_numbers(held_out: Partners, partners: Partners) -> list[int]:
     """Three views for the report: held out if there are any, evenly spread."""
     numbers = sorted(held_out) or sorted(partners)
-    for k in sorted({0, len(numbers) // 2, len(numbers) - 1}):
-        yield numbers[k]
+    return [numbers[k] for k in sorted({0, len(numbers) // 2, len(numbers) - 1})]

@@ -105,8 +105,8 @@ def _good(card: Card) -> Iterator[str]:
 def _limits(card: Card) -> Iterator[str]:
     for check in card.checks:
         if check.verdict != GOOD:
-            said = f'{_capital(check.name)}: {check.found.rstrip(".")}.'
-            yield f'{said} {_capital(check.remedy.rstrip("."))}.' if check.remedy else said
+            said = f'{capital(check.name)}: {check.found.rstrip(".")}.'
+            yield f'{said} {capital(check.remedy.rstrip("."))}.' if check.remedy else said
     is_lower = card.photometric_after < card.photometric_before
     if card.verdict == REFUSED and is_lower:
         yield (
@@ -153,5 +153,6 @@ def _percent(share: float) -> str:
     return f'{100 * share:.0f} %'
 
 
-def _capital(text: str) -> str:
+def capital(text: str) -> str:
+    """The text as the beginning of a sentence."""
     return text[:1].upper() + text[1:]

@@ -56,6 +56,11 @@ class View:
             )
 
 
+def numbers_of(views: Sequence[View], recording: int) -> list[int]:
+    """Numbers of the views of a recording."""
+    return [k for k, view in enumerate(views) if view.recording == recording]
+
+
 def partners(views: Sequence[View], depth_m: float) -> dict[int, tuple[int, ...]]:
     """Views that each view can be compared with, those with the best parallax first.
 
@@ -72,7 +77,7 @@ def partners(views: Sequence[View], depth_m: float) -> dict[int, tuple[int, ...]
     """
     found: dict[int, tuple[int, ...]] = {}
     for recording in dict.fromkeys(view.recording for view in views):
-        numbers = [k for k, view in enumerate(views) if view.recording == recording]
+        numbers = numbers_of(views, recording)
         poses = [T for k in numbers if (T := views[k].T_world_camera) is not None]
         if len(poses) < len(numbers):
             found |= _neighbours(views, numbers)

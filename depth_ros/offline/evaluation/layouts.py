@@ -6,7 +6,6 @@ Each function of `LAYOUTS` looks whether a folder has its layout.
 
 from __future__ import annotations
 
-import bisect
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from PIL import Image
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import CameraError, ConfigError, ImageError
+from depth_ros.core.stamps import nearest
 from depth_ros.offline.evaluation.measured import Pair, Pictures
 from depth_ros.pipeline.two_views.poses import Pose4x4, pose_from_quaternion
 
@@ -190,7 +190,7 @@ def kitti_raw(path: Path, name: str) -> Pictures | None:
             raise ImageError(f'{truth} has no images: put KITTI raw, {wanted}, beside or above it')
         calibration = next((p for p in (images.parents[2], *images.parents[:2])
                             if (p / 'calib_cam_to_cam.txt').is_file()), None)  # fmt: skip
-        k = rectified(calibration / 'calib_cam_to_cam.txt', camera[-2:]) if calibration else None
+        k = _rectified(calibration / 'calib_cam_to_cam.txt', camera[-2:]) if calibration else None
         for depth in sorted(truth.glob('*.png')):
             image = next((images / f'{depth.stem}{e}' for e in IMAGES
                           if (images / f'{depth.stem}{e}').is_file()), None)  # fmt: skip
@@ -214,7 +214,7 @@ def _near(path: Path, wanted: str) -> Iterator[Path]:
         yield from (p / w for w in (wanted, short) for p in sorted(above.glob('*')) if p.is_dir())
 
 
-def rectified(path: Path, camera: str) -> Camera:
+def _rectified(path: Path, camera: str) -> Camera:
     """Rectified camera of a calib_cam_to_cam.txt of KITTI raw.
 
     Raises:
@@ -281,9 +281,8 @@ def stamped(path: Path) -> dict[int, list[str]]:
 
 def _nearest(stamps_ns: list[int], stamp_ns: int) -> int | None:
     """The stamp closest to another, of a sorted list, if it is close enough."""
-    at = bisect.bisect_left(stamps_ns, stamp_ns)
-    near = [ns for ns in stamps_ns[max(0, at - 1) : at + 1] if abs(ns - stamp_ns) < TUM_GAP_NS]
-    return min(near, key=lambda ns: abs(ns - stamp_ns), default=None)
+    found_ns = nearest(stamps_ns, stamp_ns) if stamps_ns else None
+    return found_ns if found_ns is not None and abs(found_ns - stamp_ns) < TUM_GAP_NS else None
 
 
 def tum_pose(words: list[str]) -> Pose4x4 | None:

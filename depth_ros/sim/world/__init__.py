@@ -10,7 +10,7 @@ primitives.py, batch.py and trace.py (ray casting), lighting.py, edges.py and se
 camera_path.py (cameras and trajectories), render.py (all of it together).
 """
 
-from depth_ros.sim.world.camera_path import path, random_camera, random_pose
+from depth_ros.sim.world.camera_path import path, posed_scenes, random_camera, random_pose
 from depth_ros.sim.world.layouts import random_scene
 from depth_ros.sim.world.render import RenderedImage, camera_pose, render, render_many
 from depth_ros.sim.world.scene import Light, Scene
@@ -21,6 +21,7 @@ __all__ = [
     'Scene',
     'camera_pose',
     'path',
+    'posed_scenes',
     'random_camera',
     'random_pose',
     'random_scene',

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from random import Random
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import ConfigError
+from depth_ros.sim.world.layouts import random_scene
 from depth_ros.sim.world.primitives import KINDS
 from depth_ros.sim.world.render import camera_pose
 from depth_ros.sim.world.scene import Scene
@@ -75,6 +76,17 @@ def first_along(scene: Scene, origins: Tensor, directions: Tensor) -> tuple[Tens
             best = torch.minimum(best, hit)
         first += f.shape[1]
     return best, what
+
+
+def posed_scenes(seeds: Iterable[int]) -> Iterator[tuple[int, Scene, Tensor]]:
+    """Seed, scene and `random_pose`; scenes without free space for a camera are left out."""
+    for seed in seeds:
+        scene = random_scene(seed)
+        try:
+            pose = random_pose(scene, seed)
+        except ConfigError:
+            continue
+        yield seed, scene, pose
 
 
 def random_pose(scene: Scene, seed: int) -> Tensor:
