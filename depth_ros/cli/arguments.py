@@ -63,12 +63,17 @@ def topics(args: argparse.Namespace) -> dict[str, str]:
 def add_inputs(parser: argparse.ArgumentParser, nargs: str = '+') -> None:
     """Add the arguments that name recorded images, and choose some of them."""
     parser.add_argument('inputs', nargs=nargs, metavar='INPUT', help=WHAT)
-    parser.add_argument('--topic', default='', help='of the images of bags; default: the only one')
+    add_topic(parser)
     parser.add_argument(
         '-r', dest='topics', type=_renamed, action='append', default=[], metavar='NAME:=TOPIC',
         help=f'topic of a bag for one of {", ".join(TYPES)}; default: the only one of its type',
     )  # fmt: skip
     add_selection(parser)
+
+
+def add_topic(parser: argparse.ArgumentParser) -> None:
+    """Add the topic of the images."""
+    parser.add_argument('--topic', default='', help='of the images of bags; default: the only one')
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:

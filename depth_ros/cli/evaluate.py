@@ -53,7 +53,7 @@ def add_truth(parser: argparse.ArgumentParser) -> None:
         'inputs', nargs='+', metavar='INPUT',
         help='bag, or folder in a layout of docs/evaluation.md, or a folder above such',
     )  # fmt: skip
-    parser.add_argument('--topic', default='', help='of the images of bags; default: the only one')
+    arguments.add_topic(parser)
     parser.add_argument(
         '--truth', default='', metavar='TOPIC',
         help='of depth images or LiDAR points of bags; default: the only one',

@@ -16,7 +16,7 @@ def add_recordings(parser: argparse.ArgumentParser) -> None:
         'recordings', nargs='+', metavar='RECORDING',
         help='bag, or folder of images with poses: TUM, KITTI, EuRoC, 7-Scenes, ScanNet',
     )  # fmt: skip
-    parser.add_argument('--topic', default='', help='of the images of bags; default: the only one')
+    arguments.add_topic(parser)
     parser.add_argument(
         '--fixed-frame', default='', metavar='FRAME',
         help='of the TF of bags, which does not move; default: odom, map or world',

@@ -24,6 +24,12 @@ def went_back(stamp_ns: int, newest_ns: int) -> bool:
     return newest_ns - stamp_ns >= JUMP_NS
 
 
+def from_decimal(text: str) -> int:
+    """Nanoseconds of seconds in decimal digits, such as 1305031102.1753, which no float holds."""
+    seconds, _, fraction = text.partition('.')
+    return int(seconds) * 1_000_000_000 + int(fraction[:9].ljust(9, '0'))
+
+
 def nearest(stamps_ns: Sequence[int], stamp_ns: int) -> int:
     """The stamp closest to another; the earlier of two.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depth_ros.checkpoints.cache import PART
 from depth_ros.core.errors import ConfigError
 from depth_ros.offline.adapt import checks
 from depth_ros.offline.adapt.examine import Partners
@@ -24,6 +22,7 @@ from depth_ros.offline.adapt.learn import Learner, Options, Rehearsal
 from depth_ros.offline.adapt.report import Curve
 from depth_ros.offline.adapt.scene import Images
 from depth_ros.offline.adapt.student import Motion, Student
+from depth_ros.offline.folder import part_of
 
 HELD_OUT = 10  #: one of so many views is not learnt from
 FEWEST_FOR_HELD_OUT = 12  #: views with partners, below which all are learnt from
@@ -116,7 +115,7 @@ class Run:
 
     def save(self) -> None:
         """Write the state, as a whole."""
-        part = self.path.with_name(f'{self.path.name}.{os.getpid()}{PART}')
+        part = part_of(self.path)
         state = {
             'fingerprint': self.fingerprint,
             'learner': self.learner.state(),

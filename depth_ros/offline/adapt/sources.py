@@ -13,7 +13,7 @@ from depth_ros.offline.adapt.posed import WITHOUT, Options, Source, not_read
 from depth_ros.offline.adapt.posed_bag import open_bag
 from depth_ros.offline.adapt.posed_drives import euroc, kitti_odometry, kitti_raw
 from depth_ros.offline.adapt.posed_folders import is_picture, per_image, scene, source_of, tum
-from depth_ros.offline.evaluation.truth import is_bag
+from depth_ros.offline.evaluation.truth import is_bag, name_of
 from depth_ros.offline.inputs import VIDEOS, Video
 from depth_ros.offline.recorded import Recorded, Selection
 
@@ -36,7 +36,7 @@ def find(path: Path, options: Options) -> list[Source]:
     """
     if not path.exists():
         raise ConfigError(f'{path} does not exist: check the path of the recording')
-    name = _name(path.resolve())
+    name = name_of(path.resolve())
     if found := list(_below(path, name, options)):
         other = next((one for one in found if not one.layout.startswith(TIMED)), None)
         if options.trajectory is not None and other is not None:
@@ -63,7 +63,7 @@ def _below(path: Path, name: str, options: Options) -> Iterator[Source]:
             return
     for inside in sorted(path.iterdir()):
         if not inside.name.startswith('.') and not inside.is_symlink():
-            yield from _below(inside, f'{name}/{_name(inside)}', options)
+            yield from _below(inside, f'{name}/{name_of(inside)}', options)
 
 
 def _without_poses(path: Path, name: str, options: Options) -> Source:
@@ -99,7 +99,3 @@ def _video(video: Video, options: Options) -> Source:
         yield from ((k, frame) for k, frame in frames if k in wanted)
 
     return Source(video.path, video.name, 'video', shots, None, '', read)
-
-
-def _name(path: Path) -> str:
-    return path.stem if path.is_file() else path.name

@@ -16,7 +16,7 @@ from PIL import Image
 
 from depth_ros.core.camera import Camera
 from depth_ros.core.errors import CameraError, ConfigError, ImageError
-from depth_ros.core.stamps import nearest
+from depth_ros.core.stamps import from_decimal, nearest
 from depth_ros.offline.evaluation.measured import Pair, Pictures
 from depth_ros.pipeline.two_views.poses import Pose4x4, pose_from_quaternion
 
@@ -274,8 +274,7 @@ def stamped(path: Path) -> dict[int, list[str]]:
             continue
         if not re.fullmatch(r'\d+(\.\d+)?', words[0]) or len(words) < 2:
             raise ImageError(f'{path}, line {number}: {line[:60]!r} is no stamp and file')
-        seconds, _, fraction = words[0].partition('.')
-        rows[int(seconds) * 1_000_000_000 + int(fraction[:9].ljust(9, '0'))] = words[1:]
+        rows[from_decimal(words[0])] = words[1:]
     return rows
 
 

@@ -57,7 +57,7 @@ def find(
             if not paths:
                 raise ConfigError(f'{word} does not exist, and matches no file')
         for path in paths:
-            found = [*_below(path, _name(path.resolve()), topic, options)]
+            found = [*_below(path, name_of(path.resolve()), topic, options)]
             if not found:
                 skipped.append(f'{path}: nothing with measured depth; what has: {KNOWN}')
             sources += [one for one in found if isinstance(one, (Pictures, BagTruth))]
@@ -117,12 +117,13 @@ def _below(
         ):
             continue  # hidden, or a folder above
         if one.is_dir() or is_bag(one):
-            yield from _below(one, f'{name}/{_name(one)}', topic, options)
+            yield from _below(one, f'{name}/{name_of(one)}', topic, options)
     if any(p.suffix.lower() in PICTURES | VIDEOS and p.is_file() for p in inside):
         yield Unmeasured(path)
 
 
-def _name(path: Path) -> str:
+def name_of(path: Path) -> str:
+    """Name of an input in reports: of a file without its ending."""
     return path.stem if path.is_file() else path.name
 
 
