@@ -17,7 +17,7 @@ from depth_ros.checkpoints.read import read_checkpoint
 from depth_ros.cli import main
 from depth_ros.core.camera import Camera
 from depth_ros.models import PRESETS, ModelOptions
-from depth_ros.offline.adapt import checks, examine, outcome
+from depth_ros.offline.adapt import checks, examine, outcome, run
 from depth_ros.offline.adapt.learn import Learner, Options
 from depth_ros.offline.adapt.run import mixed, split
 from depth_ros.offline.adapt.scene import Images
@@ -209,6 +209,18 @@ def test_ctrl_c_keeps_what_was_learnt_and_it_goes_on(shots, tmp_path, quick, mon
     one, other = read_checkpoint(whole), read_checkpoint(cut)
     for name, value in one.items():
         torch.testing.assert_close(other[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_ctrl_c_before_the_first_step_writes_nothing(shots, tmp_path, quick, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checks, 'LENS_STEPS', 1)
+    monkeypatch.setattr(run, 'held_out_error', interrupt)
+    out = tmp_path / 'room.safetensors'
+    recording = write(tmp_path / 'room', shots[:8])
+    assert main(['adapt', str(recording), '--force', '--out', str(out)]) == 130
+    assert not [*tmp_path.glob('room.safetensors*')]
 
 
 @pytest.mark.parametrize(

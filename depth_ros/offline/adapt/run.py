@@ -139,9 +139,9 @@ class Run:
             Whether all steps are done.
         """
         saved_s = time.monotonic()
+        if not self.curve:
+            self._look()  # nothing is learnt yet that an interruption could lose
         try:
-            if not self.curve:
-                self._look()
             while self.learner.step < self.learner.options.steps:
                 start_s = time.monotonic()
                 self.learner.run(CHUNK)
