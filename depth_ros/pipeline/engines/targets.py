@@ -140,14 +140,19 @@ def _of_torch(
 @cache
 def cpu_has_bf16() -> bool:
     """Whether the CPU multiplies matrices of bf16; in others it is slower than fp32."""
-    flags = set(re.findall(r'\w+', _cpu_info('flags', 'Features')))
-    return bool(flags & {'avx512_bf16', 'amx_bf16', 'bf16'})
+    return bool(_bf16_instructions())
 
 
 @cache
 def cpu_name() -> str:
-    """Of the maker; and whether it has bf16, as machines may share a cache."""
-    return f'{_cpu_info("model name", "Processor", "CPU part")}, bf16 {cpu_has_bf16()}'
+    """Of the maker; and what it has for bf16, as machines may share a cache."""
+    bf16 = ' '.join(_bf16_instructions()) or 'no bf16'
+    return f'{_cpu_info("model name", "Processor", "CPU part")}, {bf16}'
+
+
+def _bf16_instructions() -> list[str]:
+    flags = set(re.findall(r'\w+', _cpu_info('flags', 'Features')))
+    return sorted(flags & {'avx512_bf16', 'amx_bf16', 'bf16'})
 
 
 def _cpu_info(*keys: str) -> str:
