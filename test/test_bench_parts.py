@@ -129,7 +129,7 @@ def test_a_network_takes_turns_with_that_of_transformers():
 @pytest.mark.parametrize('name', [n for n in networks() if other_runtimes.is_supported(n)])
 def test_compared_networks_have_the_same_size(name):
     with torch.device('meta'):
-        theirs = other_runtimes.transformers_network(name)
+        theirs = other_runtimes.build(name)
     count = sum(p.numel() for p in theirs.parameters())
     # theirs keep a mask token and the residual unit of the coarsest map, which nothing uses
     assert count_parameters(name) == pytest.approx(count, rel=0.01)

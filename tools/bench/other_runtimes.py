@@ -12,6 +12,7 @@ from torch import nn
 
 from depth_ros.models import PRESETS, Preset
 from depth_ros.models.depth_anything.variant import SIZES, Variant
+from tools.bench import random_weights
 
 
 def is_supported(name: str) -> bool:
@@ -24,6 +25,20 @@ def is_supported(name: str) -> bool:
 
 def transformers_network(name: str) -> nn.Module:
     """The network of a preset in transformers, with its default attention.
+
+    Its weights are those of `random_weights.draw`: with the ones that transformers draws, values
+    shrink from layer to layer, and a small error of a precision becomes a large one of depth.
+
+    Raises:
+        ImportError: transformers is not installed.
+    """
+    network = build(name)
+    random_weights.draw(network)
+    return network
+
+
+def build(name: str) -> nn.Module:
+    """The network with the weights that transformers draws.
 
     Raises:
         ImportError: transformers is not installed.

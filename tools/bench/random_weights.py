@@ -93,9 +93,18 @@ def _take(like: nn.Module, network: nn.Module, *_: object, **__: object) -> None
 
 
 def _fill(device: torch.device, network: nn.Module, *_: object, **__: object) -> None:
-    """Fill a network on the meta device with random weights that keep values in range."""
+    """Give a network on the meta device memory, and random weights."""
     network.to_empty(device=device)
-    noise = torch.Generator(device).manual_seed(0)
+    draw(network)
+
+
+def draw(network: nn.Module) -> None:
+    """Replace the weights of a network by random ones that keep values in range.
+
+    They are the same each time on one kind of device, so that differences between precisions can
+    be compared.
+    """
+    noise = torch.Generator(next(network.parameters()).device).manual_seed(0)
     with torch.no_grad():
         for name, values in (*network.named_parameters(), *network.named_buffers()):
             if not values.is_floating_point():
