@@ -88,7 +88,7 @@ def results(tmp_path):
     result = next(result for result in found if 'networks' in result)
     (tmp_path / '2030-01-01-cpu.json').write_text(json.dumps({**result, 'date': '2030-01-01'}))
     row = next(r for r in result['networks']['rows'] if r['preset'] == 'nano')
-    result['machine']['gpu'] = 'Some GPU'
+    result['machine'] |= {'gpu': 'Some GPU', 'name': 'some-gpu'}
     result['date'] = '2030-02-03'
     result['networks']['rows'] = [
         {**row, 'precision': 'fp16', 'median_ms': 1.23, 'memory_mb': 45.0},
@@ -116,6 +116,9 @@ def test_a_part_that_was_measured_again_is_shown_once(tmp_path):
     assert first == new and second == {k: v for k, v in old.items() if k != 'stages'}
     (tmp_path / '2030-03-01.json').write_text(json.dumps({**old, 'date': '2030-03-01'}))
     assert [one['date'] for one in docs.newest(tmp_path).values()] == ['2030-03-01']
+    other = {**old, 'machine': {'name': 'n', 'gpu': None}}
+    (tmp_path / '2030-01-02.json').write_text(json.dumps(other))
+    assert other in docs.newest(tmp_path).values(), 'another machine has its own figures'
 
 
 def test_missing_figures_from_a_gpu_are_stated(results):

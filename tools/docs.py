@@ -162,6 +162,14 @@ def expectations(results: Path) -> str:
                 if row else ('', '**not measured**', '', '')
             )  # fmt: skip
             rows.append(f'| {where} | `{preset}` | {" | ".join(cells)} |')
+    for result in found.values():
+        for preset in SHOWN:
+            if row := _of_auto(result, preset):
+                threads = '1 thread' if row['threads'] == 1 else f'{row["threads"]} threads'
+                where = f'{hardware(result)}, {threads}, `engine: auto`'
+                time = f'{_duration(row["median_ms"])} ({row["by"]})'
+                cells = '', time, f'{row["memory_mb"]:.0f} MB', result['date']
+                rows.append(f'| {where} | `{preset}` | {" | ".join(cells)} |')
     rows += [f'\n{text}' for text in map(_without_network, found.values()) if text]
     return '\n'.join(rows) + '\n'
 
@@ -270,20 +278,21 @@ def bad_input_tables() -> str:
 
 
 def newest(results: Path) -> dict[Path, dict[str, Any]]:
-    """The newest results of each part, first those with a GPU.
+    """The newest results of each part on each machine, first those with a GPU.
 
-    A part that was measured again since is left out of the older file.
+    A part that was measured again since, on the same kind of machine, is left out of the older
+    file.
     """
     found: dict[Path, dict[str, Any]] = {}
-    seen: set[tuple[bool, str]] = set()
+    seen: set[tuple[str, str]] = set()
     for path in sorted(results.glob('*.json'), reverse=True):
         result = json.loads(path.read_text())
-        gpu = bool(result['machine']['gpu'])
+        name = result['machine']['name']
         parts = {k for k in result if k not in ('date', 'machine')}
-        old = {k for k in parts if (gpu, k) in seen}
+        old = {k for k in parts if (name, k) in seen}
         if parts - old:
             found[path] = {k: v for k, v in result.items() if k not in old}
-        seen |= {(gpu, k) for k in parts}
+        seen |= {(name, k) for k in parts}
     return dict(sorted(found.items(), key=lambda one: not one[1]['machine']['gpu']))
 
 
@@ -294,7 +303,8 @@ def _has_gpu(found: dict[Path, dict[str, Any]]) -> bool:
 def hardware(result: dict[str, Any]) -> str:
     """The GPU, or the CPU, that a result was measured on."""
     about = result['machine']
-    return str(about['gpu'] or f'{about["cpu"]} ({about["cores"]} cores)')
+    amx = ' with AMX' if 'amx_bf16' in about.get('half_precision', ()) else ''
+    return str(about['gpu'] or f'{about["cpu"]}{amx} ({about["cores"]} cores)')
 
 
 def replaced(text: str, part: str, new: str) -> str:
@@ -351,6 +361,16 @@ def _fastest(result: dict[str, Any], preset: str) -> dict[str, Any] | None:
         and (result['machine']['gpu'] or row['precision'] == 'fp32')
     ]
     return min(rows, key=lambda row: row['median_ms']) if rows else None
+
+
+def _of_auto(result: dict[str, Any], preset: str) -> dict[str, Any] | None:
+    """What `engine: auto` takes for the preset, with the most threads."""
+    rows = [
+        row
+        for row in result.get('engines', {}).get('rows', ())
+        if row.get('auto') and preset in (row['preset'], *row['same_as'])
+    ]
+    return max(rows, key=lambda row: row['threads'], default=None)
 
 
 def _without_network(result: dict[str, Any]) -> str:

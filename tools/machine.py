@@ -17,6 +17,8 @@ PACKAGES = (
     'numpy', 'onnxruntime', 'opencv-python-headless', 'rclpy', 'ros-fastdds', 'timm', 'torch',
     'transformers',
 )  # fmt: skip
+#: instructions for a precision, as /proc/cpuinfo calls them
+HALF = {'bf16': ('avx512_bf16', 'amx_bf16'), 'fp16': ('avx512_fp16', 'amx_fp16')}
 
 
 def machine(device: torch.device) -> dict[str, Any]:
@@ -29,6 +31,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         'name': name if gpu else f'{name}-{os.cpu_count()}',
         'cpu': cpu,
         'cores': os.cpu_count(),
+        'half_precision': sorted(set(_cpu_value('flags').split()) & set().union(*HALF.values())),
         'gpu': gpu,
         'python': platform.python_version(),
         'packages': {name: found for name in PACKAGES if (found := installed(name))},
@@ -57,8 +60,7 @@ def precisions(device: torch.device) -> tuple[str, ...]:
         halves = ['bf16'] * torch.cuda.is_bf16_supported(including_emulation=False) + ['fp16']
         return 'fp32', *halves
     flags = _cpu_value('flags').split()
-    known = {'bf16': ('avx512_bf16', 'amx_bf16'), 'fp16': ('avx512_fp16', 'amx_fp16')}
-    return 'fp32', *(name for name, needs in known.items() if set(needs) & set(flags))
+    return 'fp32', *(name for name, needs in HALF.items() if set(needs) & set(flags))
 
 
 def _cpu_value(key: str) -> str:

@@ -55,7 +55,9 @@ def tables(result: Row) -> Iterator[Table]:
 def conditions(result: Row) -> str:
     """Hardware, versions and date, as text."""
     about, packages = result['machine'], result['machine']['packages']
-    where = about['gpu'] or f'{about["cores"]} cores of an {about["cpu"]} without a GPU'
+    half = ' and '.join(about.get('half_precision', ()))
+    cpu = f'{about["cpu"]} with {half}' if half else about['cpu']
+    where = about['gpu'] or f'{about["cores"]} cores of an {cpu}, without a GPU'
     names = {'rclpy': 'rclpy', 'ros-fastdds': 'Fast DDS', 'torch': 'torch',
              'transformers': 'transformers'}  # fmt: skip
     versions = [f'{text} {packages[name]}' for name, text in names.items() if name in packages]
