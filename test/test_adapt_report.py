@@ -26,8 +26,9 @@ from depth_ros.checkpoints.adapted import (
 )
 from depth_ros.core.camera import Camera
 from depth_ros.offline.adapt import report
+from depth_ros.offline.adapt.pictures import Shown, Warp
 from depth_ros.offline.adapt.recording import all_views, open_recordings
-from depth_ros.offline.adapt.report import Curve, Shown, Warp
+from depth_ros.offline.adapt.report import Curve
 from depth_ros.offline.adapt.truths import find_truths, resampled
 from depth_ros.offline.adapt.verdict import judge
 from depth_ros.offline.cameras import GivenCamera

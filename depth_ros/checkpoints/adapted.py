@@ -9,12 +9,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import types
-import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from depth_ros.checkpoints import typed_json
 from depth_ros.checkpoints.write import read_metadata
 from depth_ros.core.errors import WeightsError
 
@@ -22,8 +20,6 @@ KEY = 'depth_ros_adapted'
 VERSION = 1  #: of the format; what older versions of depth_ros must know raises it
 #: of a check, from best to worst
 GOOD, WARNING, REFUSED = VERDICTS = ('good', 'warning', 'refused')
-
-MOST_TEXT = 1000  #: characters of a field
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +75,15 @@ class Check:
     value: float = math.nan
     unit: str = ''
     remedy: str = ''
+
+    def __post_init__(self) -> None:
+        """Check the verdict.
+
+        Raises:
+            ValueError: it is none of `VERDICTS`.
+        """
+        if self.verdict not in VERDICTS:
+            raise ValueError(f'verdict is {self.verdict[:40]!r}')
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +220,7 @@ class Card:
     def to_json(self) -> str:
         """JSON, in which numbers that are not known are null."""
         values = {'version': VERSION, **dataclasses.asdict(self)}
-        return json.dumps(_known(values), ensure_ascii=False)
+        return json.dumps(typed_json.known(values), ensure_ascii=False)
 
     def metadata(self) -> dict[str, str]:
         """For `write.write_weights`."""
@@ -240,7 +245,7 @@ class Card:
                     f'{path}: its card has format {str(version)[:20]}, and this depth_ros knows '
                     f'formats up to {VERSION}: update depth_ros'
                 )
-            card: Card = _built(cls, values, 'card')
+            card: Card = typed_json.built(cls, values, 'card')
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             reason = f'{type(error).__name__}: {error}'.partition('\n')[0][:200]
             raise WeightsError(
@@ -279,47 +284,3 @@ def card_for(preset: str, path: Path | str | None) -> Card | None:
             f'{card.preset}, or weights to a file of {preset}'
         )
     return card
-
-
-def _known(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _known(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_known(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _built(cls: Any, values: Any, name: str) -> Any:
-    """A dataclass from a dictionary; the types of all fields are checked."""
-    if not isinstance(values, dict):
-        raise TypeError(f'{name} is no object')
-    hints = typing.get_type_hints(cls)
-    given = {
-        field.name: _value(hints[field.name], values[field.name], f'{name}.{field.name}')
-        for field in dataclasses.fields(cls)
-        if field.name in values or field.default is dataclasses.MISSING
-    }
-    return cls(**given)
-
-
-def _value(hint: Any, value: Any, name: str) -> Any:
-    if typing.get_origin(hint) is types.UnionType:  # of a number and None
-        return None if value is None else _value(typing.get_args(hint)[0], value, name)
-    if typing.get_origin(hint) is tuple:
-        if not isinstance(value, list):
-            raise TypeError(f'{name} is no list')
-        one = typing.get_args(hint)[0]
-        return tuple(_value(one, v, f'{name}[{k}]') for k, v in enumerate(value))
-    if dataclasses.is_dataclass(hint):
-        return _built(hint, value, name)
-    if hint is float and value is None:
-        return math.nan
-    kinds = (int, float) if hint is float else hint
-    if not isinstance(value, kinds) or isinstance(value, bool) is not (hint is bool):
-        raise TypeError(f'{name} is {str(value)[:40]!r}')
-    if isinstance(value, str):  # for logs and terminals
-        text = ''.join(c if c.isprintable() else '?' for c in value[:MOST_TEXT])
-        if name.endswith('.verdict') and text not in VERDICTS:
-            raise ValueError(f'{name} is {text[:40]!r}')
-        return text
-    return hint(value)

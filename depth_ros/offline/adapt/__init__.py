@@ -29,6 +29,7 @@ known motion of the camera. The motion is known in metres, so the depth becomes 
 | cards         | the card of the new weights                                      |
 | verdict       | what they are good for, and what not                             |
 | report        | the page                                                         |
+| pictures      | its pictures: depth, and images moved by it                      |
 
 Source: Zhou et al. 2017 (arXiv 1704.07813); Godard et al. 2019 (arXiv 1806.01260).
 """

@@ -15,7 +15,7 @@ from depth_ros.core.camera import Camera
 from depth_ros.core.resample import downscale
 from depth_ros.offline.adapt.learn import Rehearsal
 from depth_ros.offline.adapt.losses import photometric
-from depth_ros.offline.adapt.report import Shown, Warp
+from depth_ros.offline.adapt.pictures import Shown, Warp
 from depth_ros.offline.adapt.scene import enlarged
 from depth_ros.offline.adapt.student import Student
 from depth_ros.offline.adapt.verdict import RECORDING

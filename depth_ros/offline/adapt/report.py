@@ -11,30 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from depth_ros.checkpoints.adapted import GOOD, REFUSED, WARNING, Card
+from depth_ros.offline.adapt.pictures import (
+    ABOUT_WARPS,
+    Shown,
+    about_depth,
+    depth_panels,
+    warp_panels,
+)
 from depth_ros.offline.adapt.verdict import SAME, capital, judge
 from depth_ros.offline.evaluation import page
-from depth_ros.offline.evaluation.drawing import (
-    Depth,
-    Image8,
-    colour_range,
-    colourise,
-    depth_legend,
-    difference_image,
-    difference_legend,
-    enlarged,
-    error_image,
-    error_legend,
-)
 from depth_ros.offline.evaluation.results import number
 
 BEFORE, AFTER, MUTED = '#8a93a3', '#4cc2ff', '#ffb454'
 DASHES = ('solid', 'dash', 'dot')  #: of the curves of several runs
 MARKED = 40  #: points of a curve, up to which each is marked
-SPARSE = 0.2  #: share of measured pixels below which they are drawn larger
 MARKS = {GOOD: '✓ good', WARNING: '! warning', REFUSED: '✗ refused'}
 EXPLAINED = (
     ('photometric error', 'difference of two images of the same thing, 0 to 1: structure (SSIM) '
@@ -63,50 +54,6 @@ class Curve:
     held_out: Sequence[float]
     name: str = ''
     kept: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Warp:
-    """A neighbouring image, moved to a view by two depths.
-
-    Args:
-        name: of the neighbour.
-        source: (H, W, 3) uint8, as it is.
-        before: (H, W, 3) uint8, moved by the depth before.
-        after: (H, W, 3) uint8, moved by the depth after.
-        error_before: (H, W) photometric error, 0..1; NaN where nothing is seen.
-        error_after: the same.
-    """
-
-    name: str
-    source: Image8
-    before: Image8
-    after: Image8
-    error_before: NDArray[np.float32]
-    error_after: NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A view before and after.
-
-    Args:
-        name: of the image.
-        rgb: (H, W, 3) uint8.
-        z_before: (H, W) [m]; NaN invalid, +Inf sky.
-        z_after: the same.
-        truth: (H, W) [m], NaN where not measured; None if there is none.
-        warps: of its neighbours.
-        held_out: nothing was learnt from it.
-    """
-
-    name: str
-    rgb: Image8
-    z_before: Depth
-    z_after: Depth
-    truth: Depth | None = None
-    warps: Sequence[Warp] = ()
-    held_out: bool = False
 
 
 def write(
@@ -151,11 +98,11 @@ def write(
                 '<code>pip install plotly</code>, then run the command again.</p>'
             )
     if pictures:
-        parts += ['<h2>Depth before and after</h2>', _of_depth(pictures)]
-        parts += [panel for shown in pictures for panel in _depth(shown)]
+        parts += ['<h2>Depth before and after</h2>', about_depth(pictures)]
+        parts += [panel for shown in pictures for panel in depth_panels(shown)]
     if any(shown.warps for shown in pictures):
-        parts += ['<h2>Neighbouring images, moved by the depth</h2>', OF_WARPS]
-        parts += [panel for shown in pictures for panel in _warps(shown)]
+        parts += ['<h2>Neighbouring images, moved by the depth</h2>', ABOUT_WARPS]
+        parts += [panel for shown in pictures for panel in warp_panels(shown)]
     parts += _about(card, weights, command)
     parts += ['<h2>What the figures mean</h2>', _words(('', ''), EXPLAINED), '</body></html>']
     path.write_text('\n'.join(parts), encoding='utf-8')
@@ -165,11 +112,6 @@ def write(
 OF_CURVES = (
     '<p>What is learnt from takes the best of several neighbours at each pixel, so its error is '
     'lower than that of the views held out: compare each curve with its own start.</p>'
-)
-OF_WARPS = (
-    '<p>A neighbouring image, as it is and moved to the view by the depth before and after. The '
-    'better the depth, the more equal it is to the view; the error shows where it is not. Dark '
-    'grey is outside the neighbour.</p>'
 )
 
 
@@ -267,69 +209,6 @@ def _curves(go: Any, curves: Sequence[Curve]) -> Any:
         showlegend=True, legend={'orientation': 'h', 'yanchor': 'bottom', 'y': 1.04}
     )
     return figure
-
-
-def _of_depth(pictures: Sequence[Shown]) -> str:
-    errors = (
-        ' Errors are relative to measured depth: white is right; dark grey has no truth.'
-        if any(shown.truth is not None for shown in pictures)
-        else ' There is no measured depth to compare with.'
-    )
-    return (
-        '<p>Depth is coloured by the logarithm, the same for one view; light grey is sky, black '
-        f'has no depth.{errors}</p>'
-    )
-
-
-def _depth(shown: Shown) -> Iterator[str]:
-    depths = [shown.z_before, shown.z_after]
-    truth = shown.truth
-    near, far = colour_range(truth if truth is not None else np.concatenate(depths))
-    legend = depth_legend(near, far)
-    yield f'<h3>{html.escape(_title(shown))}</h3><div class="panels three">'
-    yield page.panel('image', shown.rgb, photo=True)
-    for when, z in zip(('before', 'after'), depths, strict=True):
-        yield page.panel(f'depth {when}', colourise(z, near, far), legend)
-    if truth is not None:
-        there = np.isfinite(truth)
-        radius = 2 if there.mean() < SPARSE else 0
-        yield page.panel('measured', enlarged(colourise(truth, near, far), there, radius), legend)
-        for when, z in zip(('before', 'after'), depths, strict=True):
-            wrong = enlarged(error_image(z, truth), there, radius)
-            yield page.panel(
-                f'error {when}: AbsRel {abs_rel(z, truth):.3f}', wrong, error_legend()
-            )
-    yield '</div>'
-
-
-def abs_rel(z: Depth, truth: Depth) -> float:
-    """Mean of |z - truth| / truth where both are known; NaN if nowhere."""
-    valid = np.isfinite(z) & np.isfinite(truth) & (truth > 0)
-    return float(np.abs(z[valid] / truth[valid] - 1).mean()) if valid.any() else math.nan
-
-
-def _warps(shown: Shown) -> Iterator[str]:
-    for warp in shown.warps:
-        errors = warp.error_before, warp.error_after
-        known = np.concatenate([error[np.isfinite(error)] for error in errors])
-        most = max(0.05, float(np.percentile(known, 98))) if known.size else 1.0
-        yield f'<h3>{html.escape(_title(shown))}, from {html.escape(warp.name)}</h3>'
-        yield '<div class="panels three">'
-        yield page.panel('the view', shown.rgb, photo=True)
-        for when, moved, error in (
-            ('before', warp.before, errors[0]), ('after', warp.after, errors[1]),
-        ):  # fmt: skip
-            if when == 'after':
-                yield page.panel(f'{warp.name} as it is', warp.source, photo=True)
-            yield page.panel(f'moved by depth {when}', moved, photo=True)
-            mean = float(np.mean(error[np.isfinite(error)])) if np.isfinite(error).any() else 1.0
-            drawn = difference_image(error, most)
-            yield page.panel(f'error {when}: {mean:.3f}', drawn, difference_legend(most))
-        yield '</div>'
-
-
-def _title(shown: Shown) -> str:
-    return f'{shown.name}, held out' if shown.held_out else shown.name
 
 
 def _about(card: Card, weights: Path, command: str) -> Iterator[str]:
