@@ -17,6 +17,11 @@ def angle_deg(R: NDArray[np.float64]) -> float:
     return math.degrees(math.acos(min(1.0, max(-1.0, cosine))))
 
 
+def turn_deg(T_a: NDArray[np.float64], T_b: NDArray[np.float64]) -> float:
+    """Angle between the orientations of two poses (4, 4) in the same frame [deg]."""
+    return angle_deg(T_a[:3, :3].T @ T_b[:3, :3])
+
+
 def rotation_from_quaternion(q: Quaternion) -> NDArray[np.float64]:
     """Rotation matrix (3, 3) of a quaternion x y z w."""
     v, w = q[:3], q[3]

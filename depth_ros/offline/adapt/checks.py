@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from depth_ros.core.rotations import angle_deg
+from depth_ros.core.rotations import turn_deg
 from depth_ros.offline.adapt.learn import Learner, Options
 from depth_ros.offline.adapt.losses import average, photometric
 from depth_ros.offline.adapt.scene import Images, enlarged, shrunk
@@ -231,7 +231,7 @@ def _detail(grey: Tensor) -> Tensor:
 def turns_deg(views: Sequence[View]) -> list[float]:
     """Angles from image to image [deg]."""
     return [
-        angle_deg(a.T_world_camera[:3, :3].T @ b.T_world_camera[:3, :3])
+        turn_deg(a.T_world_camera, b.T_world_camera)
         for a, b in pairwise(views)
         if a.T_world_camera is not None
         and b.T_world_camera is not None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from depth_ros.core.errors import ConfigError
-from depth_ros.core.rotations import angle_deg
+from depth_ros.core.rotations import turn_deg
 from depth_ros.pipeline.two_views.poses import Pose4x4
 
 LEAST_EXTENT_M = 0.01  #: with all positions closer together the camera stood
@@ -51,12 +51,12 @@ class Motion:
         """Of poses T_world_camera in order of time, at least one."""
         at = np.stack([T[:3, 3] for T in poses])
         steps = np.linalg.norm(np.diff(at, axis=0), axis=1)
-        turns = [angle_deg(a[:3, :3].T @ b[:3, :3]) for a, b in pairwise(poses)]
+        turns = [turn_deg(a, b) for a, b in pairwise(poses)]
         return cls(
             len(poses),
             float(steps.sum()),
             float(np.linalg.norm(np.ptp(at, axis=0))),
-            max(angle_deg(poses[0][:3, :3].T @ T[:3, :3]) for T in poses),
+            max(turn_deg(poses[0], T) for T in poses),
             float(np.median(steps)) if len(steps) else 0.0,
             float(np.median(turns)) if turns else 0.0,
         )
@@ -151,7 +151,7 @@ def _apart(poses: Sequence[Pose4x4], least_m: float, least_deg: float) -> list[i
         if kept:
             last = poses[kept[-1]]
             moved = np.linalg.norm(T[:3, 3] - last[:3, 3]) >= least_m
-            if not moved and angle_deg(last[:3, :3].T @ T[:3, :3]) < least_deg:
+            if not moved and turn_deg(last, T) < least_deg:
                 continue
         kept.append(k)
     return kept

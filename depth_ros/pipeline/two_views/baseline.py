@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from depth_ros.core.camera import Camera
-from depth_ros.core.rotations import angle_deg
+from depth_ros.core.rotations import turn_deg
 from depth_ros.core.types import Kind, Pose, Prediction
 from depth_ros.pipeline.two_views.alignment import position_scale
 
@@ -139,7 +139,7 @@ class BaselineScale:
                     f'estimated direction is {angle:.0f} deg from the known one; '
                     f'the maximum is {self._max_angle_deg:g} deg'
                 )
-            turned = angle_deg(known[:3, :3].T @ pose.T_first_second[:3, :3])
+            turned = turn_deg(known, pose.T_first_second)
             if turned > self._max_rotation_deg:
                 return (
                     f'estimated axes are turned by {turned:.0f} deg from the known ones; '
