@@ -216,11 +216,34 @@ def test_ctrl_c_before_the_first_step_writes_nothing(shots, tmp_path, quick, mon
         raise KeyboardInterrupt
 
     monkeypatch.setattr(checks, 'LENS_STEPS', 1)
-    monkeypatch.setattr(run, 'held_out_error', interrupt)
+    monkeypatch.setattr(run.Run, 'error', interrupt)
     out = tmp_path / 'room.safetensors'
     recording = write(tmp_path / 'room', shots[:8])
     assert main(['adapt', str(recording), '--force', '--out', str(out)]) == 130
     assert not [*tmp_path.glob('room.safetensors*')]
+
+
+@pytest.mark.parametrize(
+    ('words', 'reason'),
+    [
+        (('--compare', 'other_room'), 'other_room does not exist'),
+        (('--rehearsal', '-1'), "'-1' is neither 0 nor a number above 0"),
+    ],
+)
+def test_a_wrong_argument_is_told_before_anything_is_learnt(
+    shots, tmp_path, monkeypatch, capsys, words, reason
+):
+    def learn(*_):
+        pytest.fail('it has begun to learn')
+
+    monkeypatch.setattr(run.Run, 'learn', learn)
+    recording, out = write(tmp_path / 'room', shots[:8]), tmp_path / 'room.safetensors'
+    try:
+        status = main(['adapt', str(recording), '--force', '--out', str(out), *words])
+    except SystemExit as ended:  # by argparse
+        status = ended.code
+    assert status == 2
+    assert reason in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,14 @@ import yaml
 from packaging.version import Version
 
 from depth_ros.core.camera import Camera
+from depth_ros.core.types import Frame
 from depth_ros.models import PRESETS, ModelOptions
 from depth_ros.pipeline.trial_frame import trial_frame
+from depth_ros.sim.world import random_pose, random_scene, render
+from depth_ros.sim.world.seeds import TEST
 from tools import machine
 from tools.bench import (
+    adapt,
     command,
     costmap,
     costmap_picture,
@@ -294,6 +298,29 @@ def test_depth_of_the_other_camera_is_that_of_the_same_ray():
     seen = np.isfinite(there)
     assert there[seen] == pytest.approx(u[seen] / flicker.COLOR.fx, abs=1 / depth.fx)
     assert seen[width // 2] and not seen[0]
+
+
+def test_adapt_compares_images_that_were_not_learnt_from(monkeypatch):
+    monkeypatch.setattr(adapt.outcome, 'SCENES', 1)
+    monkeypatch.setattr(adapt.outcome, 'REHEARSED', 4)
+    cam = Camera(128, 96, 105.0, 105.0, 63.5, 47.5)
+    scene = random_scene(TEST + 11)
+    moments = []
+    for k in range(8):
+        T = random_pose(scene, TEST + 11).double()
+        T[:3, 3] += T[:3, 0] * 0.08 * k
+        shot = render(scene, cam, T, sensor=False)
+        moments.append(flicker.Moment(Frame(shot.rgb, cam), T.numpy(), shot.z.numpy()))
+    split = adapt.Split('one in four', lambda k: k % 4 == 0, has_noise=True, has_person=True)
+    rows = list(adapt.measure(split, moments, adapt.Learning(steps=2, batch=2)))
+    assert [row['mix'] for row in rows] == list(adapt.MIXES)
+    assert {row['images'] for row in rows} == {2}
+    assert len({str(row['before']) for row in rows}) == 1, 'the start is one'
+    assert len({str(row['after']) for row in rows}) == 3, 'each mix differs'
+    part = {'method': 'm', 'conditions': {'load': 0.1}, 'rows': rows, 'left_out': []}
+    (table,) = tables.adapt(part)
+    assert [row[0] for row in table.rows] == ['one in four', '', '']
+    assert table.rows[0][2] == f'{rows[0]["before"][0]:.3f}'
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from depth_ros.offline.adapt.examine import Examined, examine, examine_without_p
 from depth_ros.offline.adapt.learn import Options
 from depth_ros.offline.adapt.network import Network
 from depth_ros.offline.adapt.recording import Recording, all_views, open_recordings
-from depth_ros.offline.adapt.run import Run, held_out_error, mixed, shown_numbers
+from depth_ros.offline.adapt.run import Run, mixed, shown_numbers
 from depth_ros.offline.adapt.scene import Images
 from depth_ros.offline.adapt.truths import find_truths
 from depth_ros.offline.adapt.views import View
@@ -34,7 +34,7 @@ from depth_ros.offline.progress import Progress
 from depth_ros.pipeline.device import describe
 
 DEFAULTS = Options()
-MIX = 0.85
+MIX = 0.95
 
 
 def add_command(commands: Any) -> None:
@@ -77,7 +77,7 @@ def add_command(commands: Any) -> None:
         help='of the network while it learns; default: that of the preset',
     )  # fmt: skip
     parser.add_argument(
-        '--rehearsal', type=float, default=DEFAULTS.rehearsal, metavar='WEIGHT',
+        '--rehearsal', type=arguments.not_negative, default=DEFAULTS.rehearsal, metavar='WEIGHT',
         help='of keeping the depth of rendered scenes; 0 for none, which forgets [%(default)g]',
     )  # fmt: skip
     parser.add_argument('--seed', type=int, default=0, help='of the choice of images')
@@ -103,6 +103,7 @@ def execute(args: argparse.Namespace) -> None:
         KeyboardInterrupt: again, after what was learnt has been written.
     """
     _check_out(args)
+    sources = _with_truth(args)  # what is mistyped is told before anything is learnt
     network = Network.of(
         args.model, args.weights, args.device, args.input_size, accept_licence=args.accept_licence
     )
@@ -123,7 +124,7 @@ def execute(args: argparse.Namespace) -> None:
     else:
         examined = examine_without_poses(views, images)
     _show(examined, force=args.force)
-    student = network.student(examined)
+    network.scale_to(student, examined)
     start = student.state()
     learning = replace(
         DEFAULTS,
@@ -131,7 +132,6 @@ def execute(args: argparse.Namespace) -> None:
         batch=batch,
         rate=args.rate,
         rehearsal=args.rehearsal,
-        rehearsed=max(1, batch // 2),
         seed=args.seed,
     )
     kept = outcome.rehearsal(images.input, student) if args.rehearsal else None
@@ -145,7 +145,7 @@ def execute(args: argparse.Namespace) -> None:
     complete = run.learn(progress.at)
     progress.clear()
     print(f'{run.learner.step} of {learning.steps} steps in {run.seconds:.0f} s')
-    _finish(args, network, found, views, examined, run, start, complete=complete)
+    _finish(args, network, found, views, examined, run, start, sources, complete=complete)
     if not complete:
         print(f'interrupted: the same command with --resume goes on from {run.path}')
         raise KeyboardInterrupt
@@ -160,6 +160,19 @@ def _check_out(args: argparse.Namespace) -> None:
             raise ConfigError(f'{path} exists: choose another name, or add --overwrite')
     if not args.out.absolute().parent.is_dir():
         raise ConfigError(f'--out {args.out}: there is no folder {args.out.absolute().parent}')
+
+
+def _with_truth(args: argparse.Namespace) -> list[Source]:
+    """The recordings and `--compare`, as far as they have measured depth.
+
+    Raises:
+        ConfigError: one of them does not exist.
+    """
+    words = [*args.recordings, *args.compare]
+    sources, skipped = find(words, args.topic, TruthOptions(fixed_frame=args.fixed_frame))
+    for line in skipped if args.compare else ():
+        print(f'skipped: {line}', file=sys.stderr)
+    return sources
 
 
 def _show(examined: Examined, *, force: bool) -> None:
@@ -187,6 +200,7 @@ def _finish(
     examined: Examined,
     run: Run,
     start: dict[str, torch.Tensor],
+    sources: Sequence[Source],
     *,
     complete: bool,
 ) -> None:
@@ -197,22 +211,12 @@ def _finish(
     card = card_of(network, found, views, examined, run, args.mix, complete=complete)
     write_weights(args.out, state, card.metadata())  # to be loaded below
     before, after = network.student(examined), network.adapted(args.out)
-    without_poses = run.learner.motion is not None
-    errors = [
-        held_out_error(run.learner.images, student, run.held_out, without_poses)
-        for student in (before, after)
-    ]
     scores = [] if card.scale is not None else [outcome.synthetic(before, after)]
-    sources, skipped = find(
-        [*args.recordings, *args.compare], args.topic, TruthOptions(fixed_frame=args.fixed_frame)
-    )
-    for line in skipped if args.compare else ():
-        print(f'skipped: {line}', file=sys.stderr)
     scores = [*_measured(args, network, found, sources, card), *scores]
     card = replace(
         card,
-        photometric_before=errors[0],
-        photometric_after=errors[1],
+        photometric_before=run.curve[0][2],
+        photometric_after=run.error(after),
         scores=tuple(scores),
     )
     write_weights(args.out, state, card.metadata())

@@ -39,6 +39,17 @@ def positive(text: str) -> float:
     return value
 
 
+def not_negative(text: str) -> float:
+    """Parse 0 or a number above it; for `type=` of argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f'{text!r} is neither 0 nor a number above 0')
+    return value
+
+
 def count(text: str) -> int:
     """Parse an integer above 0; for `type=` of argparse."""
     if not text.isdecimal() or not int(text):

@@ -15,7 +15,9 @@ from depth_ros.pipeline.device import DTYPES, choose_device
 from depth_ros.pipeline.engines import ENGINES
 
 #: in the order of execution; each is a module with `run(options)`, which returns a dict
-PARTS = ('transport', 'stages', 'networks', 'engines', 'growth', 'memory', 'scale', 'filters')
+PARTS = (
+    'transport', 'stages', 'networks', 'engines', 'growth', 'memory', 'scale', 'filters', 'adapt',
+)  # fmt: skip
 SIZES = ((640, 480), (1280, 720))  #: width and height of images [px]
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -263,6 +264,24 @@ def _counts(orders: Row) -> str:
     return ', '.join(f'{name} {count}' for name, count in orders.items())
 
 
+def adapt(part: Row) -> Iterator[Table]:
+    """What an adaptation gains on images that it did not learn from, and what it forgets."""
+    head = ('compared on', 'mix', 'AbsRel before', 'after', 'delta1 before', 'after',
+            'rendered scenes before', 'after')  # fmt: skip
+    rows, last = [], ''
+    for row in part['rows']:
+        of = {when: row[when] for when in ('before', 'after')}
+        cells = [f'{of[when][k]:.3f}' for k in (0, 1) for when in ('before', 'after')]
+        cells += [f'{row[f"synthetic_{when}"][0]:.3f}' for when in ('before', 'after')]
+        rows.append(
+            ('' if row['compared'] == last else row['compared'], f'{row["mix"]:g}', *cells)
+        )
+        last = row['compared']
+    seconds = statistics.median(row['seconds'] for row in part['rows']) if rows else 0
+    note = f'{_method(part)} Learning took {seconds:.0f} s (median).{_left_out(part)}'
+    yield Table('Adapted to some images of a kitchen', head, rows, note)
+
+
 def filters(part: Row) -> Iterator[Table]:
     """Tables of the filters: their times, and what they do to depth."""
     (times,) = stages(part)
@@ -387,6 +406,7 @@ _TABLES: dict[str, Callable[[Row], Iterator[Table]]] = {
     'memory': memory,
     'scale': scale,
     'filters': filters,
+    'adapt': adapt,
     'gpu': gpu,
 }
 

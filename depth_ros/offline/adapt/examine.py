@@ -86,7 +86,7 @@ def examine(
         ConfigError: no two images can be compared.
     """
     log_z = checks.log_depths(images, student)
-    found, fit, depth_m = _paired(views, images, log_z, has_metres=has_metres)
+    found, fit, depth_m = paired(views, images, log_z, has_metres=has_metres)
     log_z = log_z + math.log(fit.factor)
     results = [_paired_check(views, found), _gain_check(fit)]
     if fit.gain >= checks.LEAST_GAIN:
@@ -94,6 +94,7 @@ def examine(
             steps=checks.LENS_STEPS,
             batch=min(batch, checks.LENS_BATCH),
             turn_deg=0.0,
+            recolour=0.0,
             seed=seed,
         )
         lens = checks.find_lens(images, found, student, options)
@@ -115,10 +116,23 @@ def examine_without_poses(views: Sequence[View], images: Images) -> Examined:
     return Examined(images, found, math.nan, None, (_blur_check(images),), ())
 
 
-def _paired(
+def paired(
     views: Sequence[View], images: Images, log_z: Tensor, *, has_metres: bool
 ) -> tuple[Partners, Fit, float]:
-    """Partners, and the factor on depth, each of which depends on the other."""
+    """Partners, and the factor on depth, each of which depends on the other.
+
+    Args:
+        views: the images.
+        images: of these views.
+        log_z: their depth by the network, of `checks.log_depths`.
+        has_metres: it is in metres, if maybe wrong ones.
+
+    Returns:
+        Views that each one can be compared with, the factor, and a typical distance [m].
+
+    Raises:
+        ConfigError: no two images can be compared.
+    """
     factors = checks.DEPTH_FACTORS if has_metres else checks.factors_between(log_z)
     typical = float(log_z.median().exp())
     depth_m = typical if has_metres else checks.START_M

@@ -2,8 +2,8 @@
 """The learning loop: images of a recording are moved into others, and depth that fits is learnt.
 
 The poses of the recording are corrected a little, too, as those of a robot are not exact. Images
-are turned by random angles, so that a few places of a recording do not become the only ones that
-the network knows.
+are turned by random angles, and their light and colours change at random, so that a few images of
+a recording do not become the only ones that the network knows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from depth_ros.core.camera import Camera
 from depth_ros.offline.adapt.losses import combined, photometric, roughness
-from depth_ros.offline.adapt.scene import Images, enlarged, shrunk
+from depth_ros.offline.adapt.scene import Images, enlarged, recoloured, shrunk
 from depth_ros.offline.adapt.student import Motion, Student
 from depth_ros.offline.adapt.warp import Lens, rays, rotation, turned, warp
 
@@ -40,9 +40,10 @@ class Options:
         sources: images that are moved into each.
         rate: of Adam, for the network.
         turn_deg: images are turned by up to this angle about each axis.
+        recolour: light and colours that the network sees change by up to this share.
         smoothness: weight of `losses.roughness`.
-        rehearsed: images of a `Rehearsal` in a step, if there is one.
-        rehearsal: its weight.
+        rehearsal: weight of a `Rehearsal`, if there is one; half as many images of it are in a
+            step.
         corrects_poses: poses learn, too.
         masks: pixels that look the same without motion are left out.
         seed: of the choice of images.
@@ -53,9 +54,9 @@ class Options:
     sources: int = 2
     rate: float = 6e-4
     turn_deg: float = 8.0
+    recolour: float = 0.2
     smoothness: float = 1e-3
-    rehearsed: int = 4
-    rehearsal: float = 0.02
+    rehearsal: float = 0.01
     corrects_poses: bool = True
     masks: bool = True
     seed: int = 0
@@ -175,7 +176,8 @@ class Learner:
         turn = rotation(angles.to(device) * math.radians(options.turn_deg))
         view = turned(images.rgb[targets], images.camera, turn, images.camera, lens)
         small = shrunk(view.rgb, images.input.size)
-        log_z = self.student.log_depth(small, images.input)
+        given = recoloured(small, options.recolour, self._random) if options.recolour else small
+        log_z = self.student.log_depth(given, images.input)
         z = (enlarged(log_z, images.camera.size) + self.log_depth).exp().flatten(1)
         points = turn @ (rays(images.camera, lens).to(device) * z[:, None])
         poses = self.poses() if self.motion is None else None
@@ -204,7 +206,8 @@ class Learner:
 
     def _forgotten(self, rehearsal: Rehearsal) -> Tensor:
         """Mean change of log depth of some images that are rehearsed."""
-        some = [self._below(len(rehearsal.rgb)) for _ in range(self.options.rehearsed)]
+        count = max(1, self.options.batch // 2)
+        some = [self._below(len(rehearsal.rgb)) for _ in range(count)]
         log_z = self.student.log_depth(rehearsal.rgb[some], rehearsal.camera)
         return (log_z - rehearsal.log_z[some]).abs().mean()
 

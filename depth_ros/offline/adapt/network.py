@@ -81,9 +81,14 @@ class Network:
             examined: by which depth without metres is scaled.
         """
         student = student_of(self.preset.name, self.options)
-        if examined is not None and examined.fit is not None and self.scale is not None:
-            student.rescale(examined.fit.factor, examined.depth_m / examined.fit.factor)
+        if examined is not None:
+            self.scale_to(student, examined)
         return student
+
+    def scale_to(self, student: Student, examined: Examined) -> None:
+        """Scale depth without metres by the motion of the recording."""
+        if examined.fit is not None and self.scale is not None:
+            student.rescale(examined.fit.factor, examined.depth_m / examined.fit.factor)
 
     def motion(self) -> Motion:
         """Its pose network."""

@@ -162,14 +162,19 @@ class Run:
     def _look(self) -> None:
         recent = self.learner.errors[-LOOK_EVERY:]
         error = float(np.mean(recent)) if recent else float('nan')
-        self.curve.append((self.learner.step, error, self.error()))
+        self.curve.append((self.learner.step, error, self.error(self.learner.student)))
 
-    def error(self) -> float:
-        """Photometric error of the views held out; NaN if there are none, or no poses."""
-        learner = self.learner
-        return held_out_error(
-            learner.images, learner.student, self.held_out, learner.motion is not None
-        )
+    def error(self, student: Student) -> float:
+        """Mean photometric error of the views held out, into which others are moved.
+
+        NaN if there are none, or no recorded poses.
+        """
+        if not self.held_out or self.learner.motion is not None:
+            return float('nan')
+        images = self.learner.images
+        first = sorted(self.held_out)
+        log_z = checks.log_depths(images, student)
+        return checks.error_of(images, log_z, first, [self.held_out[k][0] for k in first])
 
     def curves(self) -> list[Curve]:
         """For the report."""
@@ -192,17 +197,6 @@ def split(partners: Partners) -> tuple[Partners, Partners]:
         if k not in held and (left := tuple(o for o in others if o not in held))
     }
     return learnt, {k: partners[k] for k in held}
-
-
-def held_out_error(
-    images: Images, student: Student, held_out: Partners, without_poses: bool = False
-) -> float:
-    """Mean photometric error of views, into which others are moved by recorded poses."""
-    if not held_out or without_poses:
-        return float('nan')
-    log_z = checks.log_depths(images, student)
-    first = sorted(held_out)
-    return checks.error_of(images, log_z, first, [held_out[k][0] for k in first])
 
 
 def mixed(

@@ -91,6 +91,29 @@ def shrunk(rgb: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(rgb, size, mode='bilinear', align_corners=False)
 
 
+def recoloured(rgb: Tensor, share: float, random: torch.Generator) -> Tensor:
+    """Images (B, 3, h, w) in other light, as an exposure or white balance changes them.
+
+    Brightness, contrast and saturation each change by a random factor, and each channel by one of
+    half the range. What is compared stays as it is: Godard et al. 2019 (arXiv 1806.01260).
+
+    Args:
+        rgb: in 0..1.
+        share: largest change, 0..1.
+        random: on the CPU.
+    """
+
+    def factor(channels: int, most: float) -> Tensor:
+        values = torch.rand(len(rgb), channels, 1, 1, generator=random) * 2 - 1
+        return (1 + most * values).to(rgb.device)
+
+    rgb = rgb * factor(1, share) * factor(3, share / 2)
+    mean = rgb.mean((1, 2, 3), keepdim=True)
+    rgb = (rgb - mean) * factor(1, share) + mean
+    grey = rgb.mean(1, keepdim=True)
+    return ((rgb - grey) * factor(1, share) + grey).clamp(0, 1)
+
+
 def enlarged(log_z: Tensor, size: tuple[int, int]) -> Tensor:
     """Log depth (B, h, w) at another size."""
     return F.interpolate(log_z[:, None], size, mode='bilinear', align_corners=False)[:, 0]
