@@ -42,8 +42,7 @@ class Options:
         turn_deg: images are turned by up to this angle about each axis.
         recolour: light and colours that the network sees change by up to this share.
         smoothness: weight of `losses.roughness`.
-        rehearsal: weight of a `Rehearsal`, if there is one; half as many images of it are in a
-            step.
+        rehearsal: weight of a `Rehearsal`, if there is one; as many images of it are in a step.
         corrects_poses: poses learn, too.
         masks: pixels that look the same without motion are left out.
         seed: of the choice of images.
@@ -56,7 +55,7 @@ class Options:
     turn_deg: float = 8.0
     recolour: float = 0.2
     smoothness: float = 1e-3
-    rehearsal: float = 0.01
+    rehearsal: float = 0.02
     corrects_poses: bool = True
     masks: bool = True
     seed: int = 0
@@ -206,8 +205,7 @@ class Learner:
 
     def _forgotten(self, rehearsal: Rehearsal) -> Tensor:
         """Mean change of log depth of some images that are rehearsed."""
-        count = max(1, self.options.batch // 2)
-        some = [self._below(len(rehearsal.rgb)) for _ in range(count)]
+        some = [self._below(len(rehearsal.rgb)) for _ in range(self.options.batch)]
         log_z = self.student.log_depth(rehearsal.rgb[some], rehearsal.camera)
         return (log_z - rehearsal.log_z[some]).abs().mean()
 

@@ -37,7 +37,7 @@ SCENE_SIZE = 192, 144  #: of their images [px]
 NEAR_M, FAR_M = 0.3, 80.0  #: of depth that is compared in them
 MOST_COMPARED = 60  #: images of an input
 SYNTHETIC = 'synthetic scenes'
-REHEARSED, FEWEST_REHEARSED = 64, 8  #: other scenes, for small and for large inputs
+REHEARSED, FEWEST_REHEARSED = 128, 8  #: other scenes, for small and for large inputs
 REHEARSED_PIXELS = REHEARSED * 96 * 72  #: of all of them, if they are enough for the fewest
 
 
