@@ -442,15 +442,21 @@ def test_wrong_weights_are_refused_as_with_torch(cache, tmp_path, openvino):
             {'device': 'npu.0', 'engine': 'torch'},
             "device is 'npu.0', of Intel by OpenVINO: set engine to 'openvino'",
         ),
-        (
-            {'precision': 'fp16'},
-            r"precision is 'fp16', but engine '\w+' has fp32.*set precision to",
-        ),
     ],
 )
 def test_what_cannot_work_is_refused_with_the_remedy(cache, engine, given, words):
     with pytest.raises(ConfigError, match=words):
         build(Settings(**{'model': 'nano', 'engine': engine, **given}))
+
+
+def test_a_precision_that_the_processor_has_not_is_refused(cache, engine):
+    has = choosing.engine_named(engine).devices()['cpu']
+    lacks = next((name for name in ('fp16', 'bf16') if name not in has), None)
+    if lacks is None:
+        pytest.skip(f'{engine} has {", ".join(has)} on this processor')
+    words = f"precision is '{lacks}', but engine '{engine}' has {', '.join(has)}.*set precision to"
+    with pytest.raises(ConfigError, match=words):
+        build(Settings(model='nano', engine=engine, precision=lacks))
 
 
 @pytest.mark.parametrize('model', ['dust3r_512_dpt', 'fastdepth_nyu', 'flat_wall'])
