@@ -216,7 +216,7 @@ def _import_all(preset: str, who: list[str]) -> None:
     random_weights.load(preset, ModelOptions(device=torch.device('meta')), empty=True)
     if 'transformers' in who:
         with torch.device('meta'):
-            other_runtimes.transformers_network(preset)
+            other_runtimes.build(preset)
 
 
 def memory_mb(device: torch.device, which: str = 'VmHWM') -> float:
