@@ -103,7 +103,7 @@ def execute(args: argparse.Namespace) -> None:
         KeyboardInterrupt: again, after what was learnt has been written.
     """
     _check_out(args)
-    sources = _with_truth(args)  # what is mistyped is told before anything is learnt
+    sources = _with_truth(args)  # a wrong path is reported before the learning
     network = Network.of(
         args.model, args.weights, args.device, args.input_size, accept_licence=args.accept_licence
     )

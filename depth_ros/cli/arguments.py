@@ -30,10 +30,7 @@ class HasCamera(Protocol):
 
 def positive(text: str) -> float:
     """Parse a number above 0; for `type=` of argparse."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _number(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f'{text!r} is not a number above 0')
     return value
@@ -41,13 +38,17 @@ def positive(text: str) -> float:
 
 def not_negative(text: str) -> float:
     """Parse 0 or a number above it; for `type=` of argparse."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _number(text)
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f'{text!r} is neither 0 nor a number above 0')
     return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def count(text: str) -> int:

@@ -52,7 +52,7 @@ class Split:
         name: of these images.
         compared: whether an image is one of them, by its number of 40.
         has_noise: the poses of the images that are learnt from are changed at random.
-        has_person: somebody walks to and fro through the images that are learnt from.
+        has_person: somebody walks through the images that are learnt from.
     """
 
     name: str

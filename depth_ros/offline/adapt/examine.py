@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recordings are examined before anything is learnt from them: each property gives a `Check`.
 
-A wrong focal length, clock or frame makes metres worse while the images agree more and more.
+A wrong focal length, clock or frame makes metres worse although the photometric error falls.
 So none of it can be seen from the learning alone.
 """
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import depth_ros
+from depth_ros.checkpoints import typed_json
 from depth_ros.offline.evaluation.comparison import Comparison, Result, Row
 from depth_ros.offline.evaluation.scores import ALIGNMENTS, METRICS
 
@@ -157,15 +158,7 @@ def flat(result: Result, row: Row) -> dict[str, Any]:
 
 def write_json(path: Path, found: dict[str, Any]) -> None:
     """Write `summary`; NaN becomes null, as JSON has none."""
-    path.write_text(json.dumps(_known(found), indent=1) + '\n')
-
-
-def _known(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _known(v) for key, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_known(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    path.write_text(json.dumps(typed_json.known(found), indent=1) + '\n')
 
 
 def write_csv(path: Path, found: dict[str, Any]) -> None:
